@@ -134,7 +134,7 @@ mutation-sample: $(READY)  ## change SAMPLE places of each MODULE at random, and
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mutation
 	$(BIN)/python -m tests.mutants.sampling $(MODULE) --sample $(or $(SAMPLE),10) $(if $(SEED),--seed $(SEED))
 
-reference: $(READY)  ## write the pages of docs/reference that are made from the program
+reference: $(READY)  ## write what is made from the program: pages of docs/reference, man pages, completion scripts
 	$(BIN)/python -m tools.reference
 
 site: $(READY)  ## build the documentation site into site/ (to read it: .venv/bin/python -m http.server --directory site)

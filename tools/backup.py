@@ -1,4 +1,4 @@
-"""Copy a broker's folder: `python tools/backup.py SOURCE DEST` runs `wonderq backup SOURCE DEST`."""
+"""Copy a broker's folder: `python tools/backup.py SOURCE DEST` runs `wonderq folder backup SOURCE DEST`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["backup", *sys.argv[1:]]))
+    sys.exit(main(["folder", "backup", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Shrink a stopped broker's folder: `python tools/compact.py DIR` runs `wonderq compact DIR`."""
+"""Shrink a stopped broker's folder: `python tools/compact.py DIR` runs `wonderq folder compact DIR`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["compact", *sys.argv[1:]]))
+    sys.exit(main(["folder", "compact", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Show the contents of a stopped broker's folder: `python tools/inspect.py DIR` runs `wonderq inspect DIR`."""
+"""Show the contents of a stopped broker's folder: `python tools/inspect.py DIR` runs `wonderq folder inspect DIR`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["inspect", *sys.argv[1:]]))
+    sys.exit(main(["folder", "inspect", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Salvage a damaged folder into a new one: `python tools/repair.py SOURCE NEW` runs `wonderq repair SOURCE NEW`."""
+"""Salvage a damaged folder: `python tools/repair.py SOURCE NEW` runs `wonderq folder repair SOURCE NEW`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["repair", *sys.argv[1:]]))
+    sys.exit(main(["folder", "repair", *sys.argv[1:]]))

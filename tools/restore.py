@@ -1,4 +1,4 @@
-"""Create a folder from a backup: `python tools/restore.py BACKUP NEW` runs `wonderq restore BACKUP NEW`."""
+"""Create a folder from a backup: `python tools/restore.py BACKUP NEW` runs `wonderq folder restore BACKUP NEW`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["restore", *sys.argv[1:]]))
+    sys.exit(main(["folder", "restore", *sys.argv[1:]]))

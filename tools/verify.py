@@ -1,4 +1,4 @@
-"""Check a stopped broker's folder: `python tools/verify.py DIR` runs `wonderq verify DIR`."""
+"""Check a stopped broker's folder: `python tools/verify.py DIR` runs `wonderq folder verify DIR`."""
 
 import os
 import sys
@@ -9,4 +9,4 @@ sys.path[:] = [each for each in sys.path if each != os.path.dirname(os.path.real
 from wonderq.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["verify", *sys.argv[1:]]))
+    sys.exit(main(["folder", "verify", *sys.argv[1:]]))

@@ -229,7 +229,7 @@ def open_keys(settings: Settings) -> Keys:
     if not keys.required and not settings.insecure and not _is_loopback(host):
         raise StartError(
             f"{host} can be reached from other machines and there are no keys in {keys.path}, so anyone who can reach "
-            "it could use this broker. Create a key with 'wonderq keys create', listen on 127.0.0.1 behind a proxy "
+            "it could use this broker. Create a key with 'wonderq key create', listen on 127.0.0.1 behind a proxy "
             "that authenticates, or pass --insecure."
         )
     return keys
@@ -423,8 +423,9 @@ def explain(error: Exception, folder: str) -> str:
     """Describe why a folder cannot be used, and what to do."""
     if isinstance(error, CorruptLogError):
         return (
-            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq verify {folder}' to list all damage. "
-            f"Restore the file from a backup if you have one, or run 'wonderq repair {folder} NEW' to salvage the rest."
+            f"the log is damaged: {error}. Nothing was changed. Run 'wonderq folder verify {folder}' to list all "
+            f"damage. Restore the file from a backup if you have one, or run 'wonderq folder repair {folder} NEW' to "
+            "salvage the rest."
         )
     if isinstance(error, OSError):
         reason = f"cannot use {error.filename or folder}: {error.strerror or error}"
@@ -445,7 +446,7 @@ def _is_loopback(host: str) -> bool:
 def check_file_limit(settings: Settings) -> None:
     """Check that this process may open a file for each connection and segment, and some more.
 
-    The command line has raised the limit as far as this user may (`wonderq.cli.serve.raise_file_limit`).
+    The command line has raised the limit as far as this user may (`wonderq.cli.main.raise_file_limit`).
 
     Raises:
         StartError: the limit is too low.

@@ -96,5 +96,5 @@ def test_the_refusal_names_the_file_and_the_place(rotting: Rotting) -> None:
         lambda: rotting.broker.get("default", rotting.id),
         lambda: rotting.broker.produce("default", ["more"]),
     ):
-        with pytest.raises(CorruptLogError, match=rf"/0000000001\.wal, byte {rotting._at}: .*wonderq verify"):
+        with pytest.raises(CorruptLogError, match=rf"/0000000001\.wal, byte {rotting._at}: .*wonderq folder verify"):
             call()

@@ -47,9 +47,9 @@ def test_text_is_the_same_in_every_locale(locale: Mapping[str, str], client: Que
     shown = run_process("peek", *broker, environment=locale)
     assert shown.out.rstrip().split(b"\t")[1] == UTF8
     line = b'{"type":"message","queue":"q","message":"%s"}\n' % UTF8
-    assert run_process("import", str(tmp_path / "d"), stdin=line, environment=locale).code == 0
-    assert UTF8 in run_process("export", str(tmp_path / "d"), environment=locale).out
-    assert run_process("verify", str(tmp_path / "d"), environment=locale).code == 0
+    assert run_process("folder", "import", str(tmp_path / "d"), stdin=line, environment=locale).code == 0
+    assert UTF8 in run_process("folder", "export", str(tmp_path / "d"), environment=locale).out
+    assert run_process("folder", "verify", str(tmp_path / "d"), environment=locale).code == 0
     done = run_process("serve", "--listen", "127.0.0.1:0", "--data", "/proc/wonderq", environment=locale)
     assert done.error.startswith("wonderq: cannot use /proc/wonderq: ")
 
@@ -60,8 +60,8 @@ def test_utf8_in_another_locale_gives_no_traceback(locale: Mapping[str, str], cl
     for command in (
         ("send", *broker),
         ("peek", *broker, "--contains"),
-        ("verify",),
-        ("export",),
+        ("folder", "verify"),
+        ("folder", "export"),
         ("serve", "--config"),
     ):
         done = run_process(*command, UTF8, environment=locale)
@@ -85,7 +85,6 @@ def refused(done: Outcome) -> str:
         ("send", NO_TEXT),
         ("peek", "--contains", NO_TEXT),
         ("peek", "--attribute", NO_TEXT),
-        ("queue", b'tags={"a":"' + NO_TEXT + b'"}'),
     ],
 )
 def test_an_argument_that_is_not_text(wonderq: Wonderq, client: QueueClient, arguments: Sequence[str | bytes]) -> None:
@@ -97,16 +96,17 @@ def test_an_argument_that_is_not_text(wonderq: Wonderq, client: QueueClient, arg
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("keys", "create", NO_TEXT, "--role", "admin"),
-        ("keys", "revoke", NO_TEXT),
-        ("redrive", NO_TEXT),
-        ("schedule", "set", NO_TEXT, "--cron", "* * * * *"),
-        ("inspect", "--message", NO_TEXT, "d"),
+        ("key", "create", NO_TEXT, "--role", "admin"),
+        ("key", "revoke", NO_TEXT),
+        ("queue", "set", "q", b'tags={"a":"' + NO_TEXT + b'"}'),
+        ("redrive", "start", NO_TEXT),
+        ("schedule", "set", NO_TEXT, "cron=* * * * *"),
+        ("folder", "inspect", "--message", NO_TEXT, "d"),
         ("receive", "--queue", NO_TEXT),
         ("receive", "--url", NO_TEXT),
         ("serve", "--listen", NO_TEXT),
         ("serve", "--config", NO_TEXT),
-        ("verify", NO_TEXT),
+        ("folder", "verify", NO_TEXT),
         (NO_TEXT,),
     ],
 )
@@ -124,28 +124,30 @@ def test_text_in_utf8_is_taken_where_the_locale_has_none(client: QueueClient, tm
 
 def test_lines_for_people_are_utf_8_where_the_output_has_another_encoding(tmp_path: Path) -> None:
     folder = str(tmp_path / UTF8.decode())
-    assert run("import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0
-    shown = run_process("verify", folder, environment={"PYTHONIOENCODING": "ascii"})
+    assert run("folder", "import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0
+    shown = run_process("folder", "verify", folder, environment={"PYTHONIOENCODING": "ascii"})
     assert (shown.code, shown.lines[0].split()) == (0, ["folder", folder])
 
 
 def test_a_folder_whose_name_is_not_text(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path) + b"/" + NO_TEXT
-    assert run("import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0
-    for command in (["verify"], ["inspect"], ["inspect", "--json"], ["compact"], ["export"]):
-        done = run(*command, folder)
+    assert run("folder", "import", folder, stdin=b'{"type":"queue","queue":"q"}\n').code == 0
+    for command in ("verify", "verify --json", "inspect", "inspect --json", "compact", "compact --json", "export"):
+        done = run("folder", *command.split(), folder)
         assert (done.code, done.error) == (0, "")
-    done = run("repair", folder, folder + b"2")
+    done = run("folder", "repair", folder, folder + b"2")
     assert done.code == 0
     assert b"\\udcff\\udcfe" in done.out
+    assert run("folder", "repair", folder, folder + b"3", "--json").code == 0
+    assert run("folder", "restore", folder, folder + b"4", "--json").code == 0
 
 
 def test_files_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "wonderq.toml").write_bytes(b'fsync = "\xff"')
     (tmp_path / "keys.json").write_bytes(NO_TEXT)
     assert "cannot be read" in refused(run("serve", "--config", str(tmp_path / "wonderq.toml")))
-    assert "cannot be read" in refused(run("keys", "list", "--data", str(tmp_path)))
-    assert "line 1 cannot be imported" in refused(run("import", str(tmp_path / "new"), stdin=NO_TEXT))
+    assert "cannot be read" in refused(run("key", "list", "--data", str(tmp_path)))
+    assert "line 1 cannot be imported" in refused(run("folder", "import", str(tmp_path / "new"), stdin=NO_TEXT))
 
 
 def opens_text(call: ast.Call) -> bool:
@@ -242,14 +244,14 @@ def test_a_message_cannot_control_a_terminal(client: QueueClient, command: str, 
         assert "\\u202e" in data
 
 
-@pytest.mark.parametrize("command", ["export", "inspect --records --bodies", "queue"])
+@pytest.mark.parametrize("command", ["folder export", "folder inspect --records --bodies", "queue show"])
 def test_other_commands_that_print_what_clients_chose(client: QueueClient, tmp_path: Path, command: str) -> None:
     body = b'"\\u001b[2J \\u009b \\u202e"'
-    if command == "queue":
+    if command == "queue show":
         client.put_queue(tags={"a": "\x9b \u202e"})
-        arguments = ["queue", "--url", client.url, "--queue", client.queue]
+        arguments = ["queue", "show", client.queue, "--url", client.url]
     else:
-        run("import", str(tmp_path / "d"), stdin=b'{"type":"message","queue":"q","message":%s}' % body)
+        run("folder", "import", str(tmp_path / "d"), stdin=b'{"type":"message","queue":"q","message":%s}' % body)
         arguments = [*command.split(), str(tmp_path / "d")]
     data = on_terminal(*arguments).decode()
     assert not set(data) & set(CONTROLS) - {"\n"}
@@ -271,7 +273,7 @@ def test_piped_output_is_as_it_was_sent(wonderq: Wonderq, client: QueueClient) -
 
 
 def test_an_error_cannot_control_a_terminal(tmp_path: Path) -> None:
-    done = run("verify", str(tmp_path / "a\x1b[2J\nwonderq: ok"))
+    done = run("folder", "verify", str(tmp_path / "a\x1b[2J\nwonderq: ok"))
     assert done.code == 1
     assert "\x1b" not in done.error
     assert done.error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`wonderq keys`, and a real broker that asks for one."""
+"""`wonderq key`, and a real broker that asks for one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wonderq.client.errors import Refused
 
 def make(data: Path, *arguments: str) -> str:
     data.mkdir(exist_ok=True)
-    done = run("keys", "create", "test", "--data", str(data), *arguments)
+    done = run("key", "create", "test", "--data", str(data), *arguments)
     assert done.code == 0, done.error
     [key] = done.lines
     return key
@@ -51,7 +51,7 @@ def keyed(data: Path, admin: str) -> Iterator[RunningBroker]:
 
 
 def test_create_prints_the_key_alone_and_says_where_it_is(tmp_path: Path) -> None:
-    done = run("keys", "create", "laptop", "--role", "admin", "--data", str(tmp_path))
+    done = run("key", "create", "laptop", "--role", "admin", "--data", str(tmp_path))
     assert done.code == 0
     [key] = done.lines
     assert done.error == f"wonderq: key {key_id(key)} is in {tmp_path}/keys.json. It is not shown again.\n"
@@ -62,7 +62,7 @@ def test_list_shows_what_each_opens_and_not_the_keys(tmp_path: Path) -> None:
     first = make(tmp_path, "--role", "consume", "--role", "produce", "--queue", "orders-*", "--queue", "mail",
                  "--expires", "2999-01-01T00:00:00+02:00")  # fmt: skip
     second = make(tmp_path, "--role", "inspect", "--rate", "50")
-    done = run("keys", "list", *data)
+    done = run("key", "list", *data)
     assert done.code == 0
     heading, *rows = done.lines
     assert heading.split() == ["ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES"]
@@ -70,7 +70,7 @@ def test_list_shows_what_each_opens_and_not_the_keys(tmp_path: Path) -> None:
     assert rows[0].split()[6] == "2998-12-31T22:00:00Z"
     assert rows[1].split()[6] == "never"
     assert [row.split()[4] for row in rows] == ["-", "50/s"]
-    as_json = run("keys", "list", "--json", *data)
+    as_json = run("key", "list", "--json", *data)
     shown = [json.loads(line) for line in as_json.lines]
     assert [each["id"] for each in shown] == [key_id(first), key_id(second)]
     assert shown[0].keys() == {"id", "name", "roles", "queues", "created_at", "expires_at", "requests_per_second"}
@@ -82,19 +82,19 @@ def test_list_shows_what_each_opens_and_not_the_keys(tmp_path: Path) -> None:
 
 def test_revoke_says_when_none_is_left(tmp_path: Path) -> None:
     first, second = make(tmp_path, "--role", "admin"), make(tmp_path, "--role", "admin")
-    done = run("keys", "revoke", key_id(first), "--data", str(tmp_path))
+    done = run("key", "revoke", key_id(first), "--yes", "--data", str(tmp_path))
     assert (done.code, done.out, done.error) == (0, b"", "")
-    again = run("keys", "revoke", key_id(first), "--data", str(tmp_path))
+    again = run("key", "revoke", key_id(first), "--yes", "--data", str(tmp_path))
     assert again.code == 1
     assert f"has no key with the id {key_id(first)}" in again.error
-    last = run("keys", "revoke", second, "--data", str(tmp_path))
+    last = run("key", "revoke", second, "--yes", "--data", str(tmp_path))
     assert last.code == 0
     assert "no key is left" in last.error
     assert second.split("_")[2] not in last.error
 
 
 def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: Path) -> None:
-    create = ("keys", "create", "test", "--role", "admin")
+    create = ("key", "create", "test", "--role", "admin")
     file = tmp_path / "wonderq.toml"
     file.write_text(f'keys = "{tmp_path}/from-file.json"')
     assert run(*create, "--config", str(file)).code == 0
@@ -106,18 +106,20 @@ def test_the_file_is_the_one_that_a_broker_with_these_settings_reads(tmp_path: P
     assert found == {"from-file.json", "from-variable.json", "data/keys.json", "from-flag.json"}
 
 
-@pytest.mark.parametrize("command", [("create", "x", "--role", "admin"), ("list",), ("revoke", "0123456789ab")])
+@pytest.mark.parametrize(
+    "command", [("create", "x", "--role", "admin"), ("list",), ("revoke", "0123456789ab", "--yes")]
+)
 def test_a_misspelt_folder_or_file_is_refused_and_not_made(tmp_path: Path, command: tuple[str, ...]) -> None:
     """A key in a folder that no broker uses guards nothing."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "file").touch()
     before = sorted(tmp_path.rglob("*"))
     for folder, expected in (("typo", "there is no folder"), ("a/typo", "no folder"), ("home", "holds no log")):
-        done = run("keys", *command, "--data", str(tmp_path / folder))
+        done = run("key", *command, "--data", str(tmp_path / folder))
         assert (done.code, done.out) == (1, b"")
         assert expected in done.error
         assert str(tmp_path / folder) in done.error
-    done = run("keys", *command, "--keys", str(tmp_path / "typo" / "keys.json"))
+    done = run("key", *command, "--keys", str(tmp_path / "typo" / "keys.json"))
     assert done.code == 1
     assert "does not exist. Pass the --keys of 'wonderq serve'" in done.error
     assert sorted(tmp_path.rglob("*")) == before
@@ -131,7 +133,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_its_keys(
 
     monkeypatch.setattr("os.listdir", refused)
     monkeypatch.setattr("os.scandir", refused)
-    for command in (["keys", "list"], ["serve", "--listen", "127.0.0.1:0"]):
+    for command in (["key", "list"], ["serve", "--listen", "127.0.0.1:0"]):
         assert main([*command, "--data", str(tmp_path)]) == 1
         error = capsys.readouterr().err
         assert f"{tmp_path}: Permission denied" in error
@@ -149,22 +151,22 @@ def test_a_folder_that_cannot_be_read_is_named_and_not_its_keys(
         (["create", "x", "--role", "admin", "--rate", "1000001"], "expected a whole number from 1 to 1000000"),
         (["create", "x", "--role", "admin", "--rate", "fast"], "expected a whole number from 1 to 1000000"),
         (["revoke"], "ID"),
-        ([], "COMMAND"),
+        ([], "a verb is missing: create, list, revoke"),
     ],
 )
 def test_wrong_usage(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["keys", *arguments])
+        main(["key", *arguments])
     assert ended.value.code == 2
     assert expected in capsys.readouterr().err
 
 
 def test_what_cannot_be_done_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(tmp_path)]
-    assert main(["keys", "create", "x", "--role", "admin", "--queue", "a/b", *data]) == 1
+    assert main(["key", "create", "x", "--role", "admin", "--queue", "a/b", *data]) == 1
     (tmp_path / "keys.json").write_text("damaged")
-    for command in (["create", "x", "--role", "admin"], ["list"], ["revoke", "0123456789ab"]):
-        assert main(["keys", *command, *data]) == 1
+    for command in (["create", "x", "--role", "admin"], ["list"], ["revoke", "0123456789ab", "--yes"]):
+        assert main(["key", *command, *data]) == 1
         assert f"{tmp_path}/keys.json: the keys cannot be read: " in capsys.readouterr().err
 
 
@@ -183,14 +185,14 @@ def test_each_command_sends_the_key(keyed: RunningBroker, admin: str, tmp_path: 
         assert run("delete", *at, *more, message_id, environment=environment).code == 0
         run("send", *at, *more, "y", environment=environment)
         assert run("receive", *at, *more, "--delete", environment=environment).lines == ["y"]
-        assert run("stats", *at, *more, environment=environment).code == 0
+        assert run("queue", "list", *at, *more, environment=environment).code == 0
         line = b'{"type":"message","queue":"default","message":"z"}\n'
-        assert run("import", *at, *more, stdin=line, environment=environment).code == 0
+        assert run("folder", "import", *at, *more, stdin=line, environment=environment).code == 0
         assert run("receive", *at, *more, "--delete", environment=environment).lines == ["z"]
 
 
 def test_without_a_key_each_command_is_refused_and_says_why(keyed: RunningBroker) -> None:
-    for command in (["send", "x"], ["receive"], ["delete", "a-b"], ["stats"], ["tail"]):
+    for command in (["send", "x"], ["receive"], ["delete", "a-b"], ["queue", "list"], ["tail"]):
         done = run(*command, "--url", keyed.url)
         assert done.code == 1, command
         assert "This request needs a valid API key" in done.error
@@ -203,7 +205,7 @@ def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.Capture
         with pytest.raises(InvalidKeyError) as refused:
             QueueClient("http://127.0.0.1:1", key=key)
         assert "cret" not in str(refused.value)
-        for command in (["send", "x"], ["import", "--url", "http://127.0.0.1:1"]):
+        for command in (["send", "x"], ["folder", "import", "--url", "http://127.0.0.1:1"]):
             assert main([*command, "--key", key]) == 2
             error = capsys.readouterr().err
             assert "API key" in error
@@ -252,7 +254,7 @@ def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -
         assert allowed(first)
         second = make(data, "--role", "inspect")
         eventually(lambda: allowed(second))
-        assert run("keys", "revoke", key_id(first), "--data", str(data)).code == 0
+        assert run("key", "revoke", key_id(first), "--yes", "--data", str(data)).code == 0
         eventually(lambda: not allowed(first))
         (data / "keys.json").write_text("damaged")
         reported = f"{data}/keys.json: the keys cannot be read: "
@@ -286,10 +288,10 @@ def test_other_machines_may_reach_a_broker_with_keys(tmp_path: Path) -> None:
         with QueueClient(f"http://127.0.0.1:{broker.port}", key=key) as client:
             assert client.queues()
         assert broker.terminate() == 0
-    assert run("keys", "revoke", key_id(key), "--data", str(data)).code == 0
+    assert run("key", "revoke", key_id(key), "--yes", "--data", str(data)).code == 0
     done = run("serve", "--data", str(data), "--listen", "0.0.0.0:0")
     assert done.code == 1
-    assert "wonderq keys create" in done.error
+    assert "wonderq key create" in done.error
 
 
 # The canary
@@ -327,13 +329,13 @@ def test_a_key_is_in_no_log_answer_or_file(stopping: tuple[RunningBroker, str]) 
         run(*command, "--key", key).error
         for key in (admin, admin + "x")
         for command in (
-            ["stats", "--url", keyed.url, "--queue", "none"],
+            ["queue", "show", "none", "--url", keyed.url],
             ["send", "--url", keyed.url, "--queue", "not!valid", "x"],
             ["send", "--url", "http://127.0.0.1:1", "x"],
-            ["import", "--url", keyed.url],
+            ["folder", "import", "--url", keyed.url],
         )
     ]
-    said.append(run("keys", "list", "--data", str(keyed.data)).out.decode())
+    said.append(run("key", "list", "--data", str(keyed.data)).out.decode())
     assert keyed.terminate() == 0
     said.append(keyed.log())
     for code in ("unauthorized", "path_not_found", "forbidden", "queue_not_found", "not_implemented"):

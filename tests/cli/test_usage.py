@@ -12,7 +12,7 @@ import pytest
 import wonderq
 from tests.support.commands import clean_environment, run
 from tests.support.waiting import PATIENCE_S
-from wonderq.cli.main import main
+from wonderq.cli.main import build_parser, main
 from wonderq.model import errors
 
 COMMANDS = (
@@ -20,14 +20,19 @@ COMMANDS = (
     "send",
     "receive",
     "delete",
-    "stats",
+    "peek",
     "tail",
+    "worker",
+    "top",
+    "demo",
+    "queue",
+    "topic",
     "redrive",
     "schedule",
-    "keys",
-    "verify",
+    "key",
+    "folder",
     "nats",
-    "demo",
+    "completion",
 )
 
 
@@ -47,25 +52,33 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
         main(["--help"] if command is None else [command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"usage: wonderq {command or '['}")
+    assert text.startswith(f"usage: wonderq {command or 'COMMAND'}")
     assert "  3    the broker cannot be reached\n" in text
     if command is None:
         for each in COMMANDS:
-            assert f"\n    {each} " in text
+            assert f"\n  {each} " in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ([], "required"),
-        (["sned"], "invalid choice"),
-        (["sned"], "Did you mean send?"),
+        ([], "wonderq: a command is missing. 'wonderq --help' explains it."),
+        (["sned"], "wonderq: there is no command 'sned'. Did you mean send? 'wonderq --help' explains it."),
+        (["keys", "list"], "Did you mean key?"),
+        (["purge"], "Did you mean queue purge?"),
+        (["verify", "x"], "Did you mean folder verify?"),
+        (["dlete", "x"], "Did you mean delete?"),
+        (["queue"], "wonderq queue: a verb is missing: list, show, set, pause, "),
+        (["queue", "prge", "x"], "there is no verb 'prge'. Did you mean purge?"),
+        (["queue", "receive"], "Did you mean 'wonderq receive'?"),
         (["schedule", "lst"], "Did you mean list?"),
+        (["peek", "mail"], "unrecognized arguments: mail. Did you mean --queue mail?"),
+        (["queue", "delete", "x", "--yess"], "Did you mean --yes?"),
         (["serve", "--fsnyc", "os"], "unrecognized arguments: --fsnyc os. Did you mean --fsync?"),
         (["serve", "--messages-bytes=5"], "Did you mean --message-bytes?"),
         (["send", "--prioriti", "3", "x"], "Did you mean --priority?"),
         (["peek", "--status", "procesing"], "Did you mean processing?"),
-        (["keys", "create", "x", "--role", "produces"], "Did you mean produce?"),
+        (["key", "create", "x", "--role", "produces"], "Did you mean produce?"),
         (["send", "--delay", "soon", "x"], "--delay: 'soon' is not a number of seconds from 0"),
         (["send", "--delay", "nan", "x"], "--delay: 'nan' is not a number of seconds from 0"),
         (["send", "--json", "--quiet", "x"], "not allowed with"),
@@ -77,7 +90,7 @@ def test_help_explains_and_lists_the_exit_codes(command: str | None, capsys: pyt
         (["demo", "--files", "5"], "--files: '5' is not a whole number of at least 100"),
         (["demo", "--consumers", "1"], "--consumers: '1' is not a whole number of at least 2"),
         (["serve", "--data"], "--data: expected one argument"),
-        (["verify"], "DIR"),
+        (["folder", "verify"], "DIR"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,8 +102,28 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], what: str, capsys: pyt
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["queue", "set", "mail", "delay=1", "paused=true", "--json", "--url", "u"],
+        ["queue", "set", "--json", "mail", "delay=1", "--url", "u", "paused=true"],
+        ["queue", "set", "mail", "--url", "u", "--json", "delay=1", "paused=true"],
+    ],
+)
+def test_options_stand_anywhere_among_the_arguments(arguments: list[str]) -> None:
+    options = build_parser().parse(arguments)
+    assert (options.queue, options.json, options.url) == ("mail", True, "u")
+    assert options.fields == [("delay", "1"), ("paused", "true")]
+
+
+def test_an_argument_behind_an_option_is_checked_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["queue", "set", "mail", "--json", "delay"])
+    assert "'delay' is not NAME=VALUE" in capsys.readouterr().err
+
+
 def test_a_word_that_resembles_nothing_gets_no_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["xyzzy"], ["stats", "--xyzzy"]):
+    for arguments in (["xyzzy"], ["queue", "xyzzy"], ["queue", "list", "--xyzzy"]):
         with pytest.raises(SystemExit):
             main(arguments)
         assert "Did you mean" not in capsys.readouterr().err
@@ -117,12 +150,12 @@ def test_a_wrong_address_names_its_source(
     assert capsys.readouterr().err.startswith(f"wonderq: WONDERQ_URL: {url!r} is not a broker's address: ")
 
 
-@pytest.mark.parametrize("command", ["send", "receive", "delete", "stats", "tail"])
+@pytest.mark.parametrize("command", ["send", "receive", "delete", "queue list", "tail"])
 def test_a_broker_that_is_not_there_is_exit_code_3(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, and nobody listens
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        assert main([command, "--url", url, *(["x"] if command in ("send", "delete") else [])]) == 3
+        assert main([*command.split(), "--url", url, *(["x"] if command in ("send", "delete") else [])]) == 3
     assert capsys.readouterr().err == (
         f"wonderq: {url} cannot be reached: Connection refused. "
         "Is a broker running there? Start one with 'wonderq serve'.\n"

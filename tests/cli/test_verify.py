@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_a_whole_folder_is_ok_and_is_not_changed(folder: Path) -> None:
     before = contents(folder), folder.stat().st_mtime_ns
-    done = run("verify", str(folder))
+    done = run("folder", "verify", str(folder))
     assert (done.code, done.error) == (0, "")
     text = [" ".join(line.split()) for line in done.lines]
     assert text == [
@@ -69,7 +69,7 @@ def test_the_tool_does_the_same(folder: Path) -> None:
         timeout=PATIENCE_S,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, run("verify", str(folder)).out)
+    assert (done.returncode, done.stdout) == (0, run("folder", "verify", str(folder)).out)
 
 
 def test_damage_is_named_and_nothing_is_changed(folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_damage_is_named_and_nothing_is_changed(folder: Path) -> None:
     data[data.index(b"later")] ^= 1
     segment.write_bytes(data)
     before = contents(folder)
-    done = run("verify", str(folder))
+    done = run("folder", "verify", str(folder))
     assert done.code == 1
     assert done.error.startswith(f"wonderq: {segment}, byte ")
     assert "Nothing was changed" in done.error
@@ -93,7 +93,7 @@ def test_a_broken_segment_header(folder: Path) -> None:
     data = bytearray(segment.read_bytes())
     data[20] ^= 1
     segment.write_bytes(data)
-    done = run("verify", str(folder))
+    done = run("folder", "verify", str(folder))
     assert done.code == 1
     assert done.error.startswith(f"wonderq: {segment}, byte 0: the segment header does not verify")
 
@@ -105,7 +105,7 @@ def test_a_torn_tail_is_ok_and_stays_for_the_next_start(folder: Path) -> None:
         file.seek(end + 100)
         file.write(b"torn")
     before = contents(folder)
-    done = run("verify", str(folder))
+    done = run("folder", "verify", str(folder))
     assert done.code == 0
     assert "bytes that were never acknowledged" in done.out.decode()
     assert done.lines[-1] == "ok"
@@ -119,23 +119,23 @@ def test_records_that_contradict_each_other(folder: Path) -> None:
     position = log.append(record.encode((record.PRODUCE, 2, 1, 0, [], [5], b"12345")))  # there was a message 0 before
     log.wait(position)
     log.close()
-    done = run("verify", str(folder))
+    done = run("folder", "verify", str(folder))
     assert done.code == 1
     assert f"{folder}/0000000001.wal, byte {position & 0xFFFFFFFF}: " in done.error
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     with RunningBroker(tmp_path / "d"):
-        done = run("verify", str(tmp_path / "d"))
+        done = run("folder", "verify", str(tmp_path / "d"))
     assert done.code == 1
     assert "is in use by another process" in done.error
 
 
 def test_no_log_is_refused_and_nothing_is_created(tmp_path: Path) -> None:
-    done = run("verify", str(tmp_path))
+    done = run("folder", "verify", str(tmp_path))
     assert done.code == 1
     assert done.error.startswith(f"wonderq: {tmp_path} holds no log")
-    done = run("verify", str(tmp_path / "none"))
+    done = run("folder", "verify", str(tmp_path / "none"))
     assert done.code == 1
     assert done.error == (
         f"wonderq: there is no folder {tmp_path}/none. Pass the folder that 'wonderq serve --data' uses.\n"

@@ -1,4 +1,4 @@
-"""`wonderq compact`, killed at each of its operations on the disk, leaves a folder that opens to the same state."""
+"""`wonderq folder compact`, killed at each of its operations on the disk, leaves a folder that opens to the same state."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_the_totals_are_equal_after_both_kills_and_the_log_has_every_result(
     [folder] = tmp_path.iterdir()
     assert f"The folder was kept: {folder}\n" in done.stdout
     verified = subprocess.run(
-        [sys.executable, "-m", "wonderq", "verify", folder / "data"],
+        [sys.executable, "-m", "wonderq", "folder", "verify", folder / "data"],
         capture_output=True,
         text=True,
         env=environment,

@@ -19,7 +19,7 @@ from tests.support.alerting import of_dashboard
 from tests.support.broker_process import RunningBroker
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from wonderq.cli.arguments import USAGE
+from wonderq.cli.exit_codes import USAGE
 from wonderq.cli.main import build_parser
 from wonderq.config import load
 

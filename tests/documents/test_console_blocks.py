@@ -64,7 +64,7 @@ def test_a_synopsis_names_commands_and_options_that_exist(place: str, line: str)
 
 
 def test_a_synopsis_with_an_unknown_option_or_command_is_noticed() -> None:
-    assert "--jason" not in options_of(["verify", "DIR"])
+    assert "--jason" not in options_of(["folder", "verify", "DIR"])
     with pytest.raises(AssertionError, match="there is no command 'inspct'"):
         options_of(["inspct", "DIR"])
 
@@ -163,9 +163,9 @@ def test_blocks_are_read() -> None:
     [
         ("<!-- test: skip: no -->\n\ntext\n", "sample:1: no block follows"),
         ("<!-- test: skip: no -->\n", "sample:1: no block follows"),
-        ("<!-- test: skipped -->\n\n    wonderq stats\n", "there is no comment `test: skipped`"),
+        ("<!-- test: skipped -->\n\n    wonderq queue list\n", "there is no comment `test: skipped`"),
         ("<!-- test: skip: no -->\n\n    {}\n", "not for a terminal"),
-        ("```console\noutput\n$ wonderq stats\n```\n", "output before the first command"),
+        ("```console\noutput\n$ wonderq queue list\n```\n", "output before the first command"),
     ],
 )
 def test_a_comment_without_effect_is_refused(text: str, message: str) -> None:

@@ -172,7 +172,7 @@ class Steps:
         life.durably(lambda: compact_oldest(life.broker, life.log))
 
     def compact_all(self) -> None:
-        """Compact the whole folder, as `wonderq compact` does."""
+        """Compact the whole folder, as `wonderq folder compact` does."""
         life = self._life
         end = life.durably(life.log.rotate)
         while (oldest := life.log.oldest()) and oldest[0] <= end:

@@ -297,7 +297,7 @@ def test_one_of_several_that_stand_by_takes_over(cluster: NatsCluster, tmp_path:
 
 def test_the_two_commands_of_the_documentation(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    with started("nats", "--data", str(tmp_path / "nats"), "--port", str(port)) as nats:
+    with started("nats", "serve", "--data", str(tmp_path / "nats"), "--port", str(port)) as nats:
         _, ready = read_lines(nats, 2)
         url = ready.removeprefix("ready: ")
         data = ["--data", str(tmp_path / "data"), "--log-bytes", str(64 << 20)]

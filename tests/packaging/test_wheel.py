@@ -101,8 +101,16 @@ def test_it_installs_the_product_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in files} == {
         "wonderq",
         "wonderq_storage",
+        f"wonderq-{__version__}.data",
         f"wonderq-{__version__}.dist-info",
     }
+    shared = f"wonderq-{__version__}.data/data/share"
+    assert {
+        f"{shared}/man/man1/wonderq.1",
+        f"{shared}/man/man1/wonderq-queue.1",
+        f"{shared}/bash-completion/completions/wonderq",
+        f"{shared}/zsh/site-functions/_wonderq",
+    } <= {*files}
     assert "wonderq/py.typed" in files
     assert sum(each.compress_size for each in infos if each.filename.startswith("wonderq/ui/")) < 100_000
     assert {"wonderq/ui/index.html", "wonderq/ui/app/main.js", "wonderq/ui/vendor/LICENSE-uplot.txt"} <= set(files)

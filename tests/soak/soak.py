@@ -185,7 +185,7 @@ class Soak(Run):
         copy = self.folder / f"copy-{self.mechanisms.counts[BACKUPS]}"
         self.mechanisms.counts[BACKUPS] += 1
         start_s, wall_s = time.monotonic(), time.time()
-        done = wonderq("backup", str(self.data), str(copy))
+        done = wonderq("folder", "backup", str(self.data), str(copy))
         if done.returncode != 0:
             self._violate(f"the backup failed with exit code {done.returncode}: {done.stdout}{done.stderr}")
             return
@@ -196,7 +196,7 @@ class Soak(Run):
             shutil.rmtree(copy)
 
     def _verify(self, folder: Path) -> None:
-        done = wonderq("verify", str(folder))
+        done = wonderq("folder", "verify", str(folder))
         self.mechanisms.counts[VERIFIED] += 1
         if done.returncode != 0:
             self._violate(f"{folder} does not verify, exit code {done.returncode}: {done.stdout}{done.stderr}")

@@ -147,7 +147,7 @@ def test_a_backup_is_a_listing(tmp_path: Path) -> None:
         client.consume(limit=2, visibility_timeout_s=60)
         time.sleep(0.05)
         start_s, wall_s = time.monotonic(), time.time()
-        done = wonderq("backup", str(broker.data), str(tmp_path / "copy"))
+        done = wonderq("folder", "backup", str(broker.data), str(tmp_path / "copy"))
         assert done.returncode == 0, done.stderr
         [made] = listings(tmp_path / "copy", ["default", "none"], start_s, wall_s, 64 << 20)
         client.close()

@@ -1,4 +1,4 @@
-"""A real `wonderq serve`, with keys from `wonderq keys create --sqs`, killed and started again."""
+"""A real `wonderq serve`, with keys from `wonderq key create --sqs`, killed and started again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_key_for_sqs(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert shown["AWS_SECRET_ACCESS_KEY"] in file.read_text()
     assert key not in file.read_text()
-    admin = run("keys", "create", "admin", "--role", "admin", "--sqs", "--data", str(tmp_path / "data")).lines
+    admin = run("key", "create", "admin", "--role", "admin", "--sqs", "--data", str(tmp_path / "data")).lines
     with RunningBroker(tmp_path / "data") as broker:
         boto_client(broker.url, *(line.split("=")[1] for line in admin[1:])).create_queue(QueueName="jobs")
         client = boto_client(broker.url, shown["AWS_ACCESS_KEY_ID"], shown["AWS_SECRET_ACCESS_KEY"])

@@ -135,6 +135,10 @@ class Wonderq:
     def __call__(self, command: str, *arguments: str | bytes, stdin: bytes = b"") -> Outcome:
         return run(command, "--url", self.url, "--queue", self.queue, *arguments, stdin=stdin)
 
+    def on_queue(self, verb: str, *arguments: str | bytes) -> Outcome:
+        """Run `wonderq queue VERB`."""
+        return run("queue", verb, self.queue, "--url", self.url, *arguments)
+
     @contextmanager
     def running(
         self, command: str, *arguments: str, stderr: IO[bytes] | int = subprocess.PIPE

@@ -1,7 +1,7 @@
 """The blocks of a page of documentation that a reader types, and the comments that say how a test runs them.
 
 A block is one for a terminal if it is fenced as `console`, or indented and begins with a prompt or a command. A pattern such as
-`wonderq verify DIR [--json]` is compared with the program instead, and so are commands of the repository, such as `make bench`. A
+`wonderq folder verify DIR [--json]` is compared with the program instead, and so are commands of the repository, such as `make bench`. A
 comment in the Markdown, which readers do not see, may stand before a block:
 
 | comment | meaning |

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wonderq import serve
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.cli.serve import raise_file_limit
+from wonderq.cli.main import raise_file_limit
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq.runtime.signals import Signals, StopRequested

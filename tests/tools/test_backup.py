@@ -1,4 +1,4 @@
-"""`wonderq backup`: whenever it runs, the copy holds everything that was acknowledged before, and opens."""
+"""`wonderq folder backup`: whenever it runs, the copy holds everything that was acknowledged before, and opens."""
 
 from __future__ import annotations
 
@@ -288,12 +288,12 @@ def test_damage_in_the_copy_is_found(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[300] ^= 1
     path.write_bytes(data)
-    done = run("backup", str(source), str(copy))
+    done = run("folder", "backup", str(source), str(copy))
     assert done.code == 1
     assert str(path) in done.error
     assert "backup is unusable" in done.error
     path.unlink()
-    assert run("backup", str(source), str(copy)).code == 0
+    assert run("folder", "backup", str(source), str(copy)).code == 0
     assert state_view_in(copy) == state_view_in(source)
 
 
@@ -353,7 +353,7 @@ def test_the_command_and_the_tool(tmp_path: Path) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
     live(source, FakeClock(), random.Random(14))
     with opened(source):
-        done = run("backup", str(source), str(copy))
+        done = run("folder", "backup", str(source), str(copy))
     assert (done.code, done.error, done.lines[-1]) == (0, "", "ok")
     tool = subprocess.run(
         [sys.executable, TOOL, source, copy], capture_output=True, env=clean_environment(), check=False, timeout=60
@@ -362,6 +362,6 @@ def test_the_command_and_the_tool(tmp_path: Path) -> None:
     count = len(segment_files(source))
     assert f"reused    {count - 1} segments" in tool.stdout.decode()
     with opened(copy):
-        done = run("backup", str(source), str(copy))
+        done = run("folder", "backup", str(source), str(copy))
     assert done.code == 1
     assert "in use by another process" in done.error

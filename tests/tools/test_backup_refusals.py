@@ -1,4 +1,4 @@
-"""`wonderq backup` takes nothing from a backup that the source does not give back: it refuses, and changes nothing."""
+"""`wonderq folder backup` takes nothing from a backup that the source does not give back: it refuses, and changes nothing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refused(source: Path, copy: Path, match: str, *, prune: bool = False) -> Non
 def test_a_source_that_is_older_than_its_backup_is_refused(tmp_path: Path, late: int) -> None:
     source, copy, old = early_and_late(tmp_path, late=late, length=LONG)
     refused(old, copy, "older than its backup")
-    done = run("backup", str(old), str(copy))
+    done = run("folder", "backup", str(old), str(copy))
     assert (done.code, done.out) == (1, b"")
     assert f"{copy}/000000000" in done.error
     assert "Choose another folder." in done.error
@@ -229,7 +229,7 @@ def compacted(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_history_in_a_backup_stays_when_the_source_has_dropped_what_would_follow(tmp_path: Path) -> None:
     source, copy = compacted(tmp_path)
     refused(source, copy, "ends before that")
-    done = run("backup", str(source), str(copy))
+    done = run("folder", "backup", str(source), str(copy))
     assert (done.code, done.out) == (1, b"")
     assert "--prune" in done.error
     assert "another folder" in done.error
@@ -238,7 +238,7 @@ def test_the_history_in_a_backup_stays_when_the_source_has_dropped_what_would_fo
 def test_prune_replaces_a_backup_to_which_the_source_has_not_what_would_follow(tmp_path: Path) -> None:
     source, copy = compacted(tmp_path)
     before = names(copy)
-    done = run("backup", str(source), str(copy), "--prune")
+    done = run("folder", "backup", str(source), str(copy), "--prune")
     assert done.code == 0
     assert f"({before[0]} to {before[-1]})" in done.out.decode()
     assert names(copy) == [path.name for path in segment_files(source)]
@@ -303,19 +303,19 @@ def test_a_destination_that_is_no_folder_is_said_to_be_none(tmp_path: Path) -> N
     source, file = tmp_path / "source", tmp_path / "file"
     send(source, "one")
     file.write_text("mine")
-    done = run("backup", str(source), str(file))
+    done = run("folder", "backup", str(source), str(file))
     assert (done.code, done.error) == (1, f"wonderq: {file} is not a folder.\n")
     assert file.read_text() == "mine"
 
 
 def test_a_source_that_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    done = run("backup", str(source), str(tmp_path / "copy"))
+    done = run("folder", "backup", str(source), str(tmp_path / "copy"))
     assert (done.code, done.error) == (
         1, f"wonderq: there is no folder {source}. Pass the folder that 'wonderq serve --data' uses.\n"
     )  # fmt: skip
     source.write_text("no folder")
-    done = run("backup", str(source), str(tmp_path / "copy"))
+    done = run("folder", "backup", str(source), str(tmp_path / "copy"))
     assert (done.code, done.error) == (1, f"wonderq: {source}: Not a directory. Choose another path.\n")
     assert not (tmp_path / "copy").exists()
 

@@ -1,4 +1,4 @@
-"""`wonderq compact`: a stopped folder shrinks to what is live in it, and says the same as before."""
+"""`wonderq folder compact`: a stopped folder shrinks to what is live in it, and says the same as before."""
 
 from __future__ import annotations
 
@@ -185,12 +185,12 @@ def test_nothing_is_done_where_nothing_would_be_gained(tmp_path: Path) -> None:
     fill(tmp_path)
     before = snapshot(tmp_path)
     for flags in ([], ["--dry-run"]):
-        done = run("compact", str(tmp_path), *flags)
+        done = run("folder", "compact", str(tmp_path), *flags)
         assert (done.code, done.error) == (0, "")
         assert done.lines[-2].startswith("nothing to compact: ")
         assert "%" not in "".join(done.lines[:-2])
         assert snapshot(tmp_path) == before
-    found = json.loads(run("compact", str(tmp_path), "--json").out)
+    found = json.loads(run("folder", "compact", str(tmp_path), "--json").out)
     assert (found["segments"], found["before"]) == (0, found["after"])
     with opened(tmp_path / "once", segment_bytes=32 << 20) as broker:
         broker.produce("default", ["b" * 1000])
@@ -211,14 +211,14 @@ def test_damage_before_the_checkpoint_is_told_with_what_was_changed(
     flip(folder, damaged, 700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Outcome, "worth_it", True)
-        code = main(["compact", str(folder)])
+        code = main(["folder", "compact", str(folder)])
     err = capfd.readouterr().err
     assert code == 1
     assert f"{damaged:010d}.wal, byte " in err
     assert "Nothing was changed" not in err
     assert f"The compaction lost no message: the segment is still there, {'none was' if damaged == 1 else '2'} " in err
-    assert f"'wonderq verify {folder}' lists all" in err
-    assert f"'wonderq repair {folder} NEW' salvages the rest" in err
+    assert f"'wonderq folder verify {folder}' lists all" in err
+    assert f"'wonderq folder repair {folder} NEW' salvages the rest" in err
     assert min(names(folder)) == f"{damaged:010d}.wal"
 
 
@@ -226,10 +226,10 @@ def test_damage_behind_the_checkpoint_is_found_before_anything_is_changed(tmp_pa
     fill(tmp_path)
     flip(tmp_path, 3, 700)
     before = snapshot(tmp_path)
-    done = run("compact", str(tmp_path))
+    done = run("folder", "compact", str(tmp_path))
     assert done.code == 1
     assert "Nothing was changed" in done.error
-    assert f"'wonderq repair {tmp_path} NEW' salvages" in done.error
+    assert f"'wonderq folder repair {tmp_path} NEW' salvages" in done.error
     assert snapshot(tmp_path) == before
 
 
@@ -242,10 +242,10 @@ def large(folder: Path) -> None:
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     large(tmp_path)
     before = snapshot(tmp_path)
-    done = run("compact", str(tmp_path), "--dry-run")
+    done = run("folder", "compact", str(tmp_path), "--dry-run")
     assert (done.code, done.error, done.lines[-1]) == (0, "", "nothing was changed")
     assert done.lines[-2].endswith(" after (87.5% less)")
-    done = run("compact", str(tmp_path), "--dry-run", "--json")
+    done = run("folder", "compact", str(tmp_path), "--dry-run", "--json")
     found = json.loads(done.out)
     assert found["dry_run"] is True
     assert found["before"]["disk_bytes"] == disk_bytes(tmp_path)
@@ -254,7 +254,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_command_and_the_tool_say_what_they_did(tmp_path: Path) -> None:
     large(tmp_path)
-    done = run("compact", str(tmp_path))
+    done = run("folder", "compact", str(tmp_path))
     assert (done.code, done.error, done.lines[-1]) == (0, "", "ok")
     tool = subprocess.run(
         [sys.executable, TOOL, tmp_path, "--json"], capture_output=True, env=clean_environment(), check=True, timeout=60
@@ -268,13 +268,13 @@ def test_a_folder_in_use_or_without_a_log_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "d")
     before = snapshot(tmp_path / "d")
     with opened(tmp_path / "d"):
-        done = run("compact", str(tmp_path / "d"))
+        done = run("folder", "compact", str(tmp_path / "d"))
         with pytest.raises(FolderLockedError):
             estimate(tmp_path / "d")
     assert done.code == 1
     assert "is in use by another process" in done.error
     assert before.keys() == snapshot(tmp_path / "d").keys()
     (tmp_path / "empty").mkdir()
-    done = run("compact", str(tmp_path / "empty"))
+    done = run("folder", "compact", str(tmp_path / "empty"))
     assert (done.code, names(tmp_path / "empty")) == (1, [])
     assert "holds no log" in done.error

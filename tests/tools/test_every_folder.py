@@ -86,9 +86,9 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int,
         ("healthy", 0, ""),
         ("torn", 0, ""),
         ("trimmed", 0, ""),
-        ("damaged", 1, "wonderq repair "),
-        ("missing", 1, "wonderq repair "),
-        ("beheaded", 1, "wonderq repair "),
+        ("damaged", 1, "wonderq folder repair "),
+        ("missing", 1, "wonderq folder repair "),
+        ("beheaded", 1, "wonderq folder repair "),
         ("future", 1, "has format version 3"),
         ("in use", 1, "is in use by another process"),
     ],
@@ -103,10 +103,10 @@ def test_reading(
 ) -> None:
     folder = folder_of(kind)
     before = snapshot(folder)
-    found, out, err = run(capfd, *command.split(), folder)
+    found, out, err = run(capfd, "folder", *command.split(), folder)
     assert found == code, err
     if command.startswith("inspect"):
-        says = says.replace("wonderq repair", "wonderq verify")
+        says = says.replace("wonderq folder repair", "wonderq folder verify")
     assert says in err
     assert err or not says
     assert "Traceback" not in err
@@ -130,15 +130,15 @@ def test_repair_gives_a_folder_that_starts_and_verifies(
 ) -> None:
     folder, new = folder_of(kind), tmp_path / "new"
     before = snapshot(folder)
-    code, out, err = run(capfd, "repair", folder, new)
+    code, out, err = run(capfd, "folder", "repair", folder, new)
     assert (code, err) == (0, "")
     assert snapshot(folder) == before
     assert os.listdir(tmp_path) == ["new"]
-    assert run(capfd, "verify", new)[0] == 0
+    assert run(capfd, "folder", "verify", new)[0] == 0
     if kind in ("healthy", "torn", "trimmed"):
         assert "0 known to be lost" in out
-        _, whole, _ = run(capfd, "export", folder)
-        _, copied, _ = run(capfd, "export", new)
+        _, whole, _ = run(capfd, "folder", "export", folder)
+        _, copied, _ = run(capfd, "folder", "export", new)
         assert copied == whole
     else:
         assert f"damaged   {folder}/" in out
@@ -159,7 +159,7 @@ def test_repair_gives_a_folder_that_starts_and_verifies(
 def test_repair_refuses(
     folder_of: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, says: str
 ) -> None:
-    code, _, err = run(capfd, "repair", folder_of(kind), tmp_path / "new")
+    code, _, err = run(capfd, "folder", "repair", folder_of(kind), tmp_path / "new")
     assert code == 1
     assert says in err
     assert os.listdir(tmp_path) == []
@@ -170,18 +170,18 @@ def test_repair_writes_into_no_folder_that_has_something(
 ) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "file").write_text("mine")
-    code, _, err = run(capfd, "repair", folder_of("healthy"), tmp_path / "new")
+    code, _, err = run(capfd, "folder", "repair", folder_of("healthy"), tmp_path / "new")
     assert code == 1
     assert "is not empty" in err
     assert os.listdir(tmp_path / "new") == ["file"]
-    code, _, err = run(capfd, "repair", folder_of("healthy"), tmp_path / "new" / "file")
+    code, _, err = run(capfd, "folder", "repair", folder_of("healthy"), tmp_path / "new" / "file")
     assert code == 1
     assert "file is not a folder" in err
-    code, _, err = run(capfd, "repair", folder_of("healthy"), folder_of("healthy") / "new")
+    code, _, err = run(capfd, "folder", "repair", folder_of("healthy"), folder_of("healthy") / "new")
     assert code == 1
     assert "is inside" in err
     (tmp_path / "empty").mkdir()
-    assert run(capfd, "repair", folder_of("healthy"), tmp_path / "empty")[0] == 0
+    assert run(capfd, "folder", "repair", folder_of("healthy"), tmp_path / "empty")[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["damaged", "missing", "beheaded", "future", "in use"])
@@ -194,7 +194,7 @@ def test_import_refuses_what_does_not_start(
     folder = folder_of(kind)
     before = snapshot(folder)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"type":"queue","queue":"q"}\n')))
-    code, _, err = run(capfd, "import", folder)
+    code, _, err = run(capfd, "folder", "import", folder)
     assert code == 1
     assert "Traceback" not in err
     assert snapshot(folder) == before
@@ -202,10 +202,10 @@ def test_import_refuses_what_does_not_start(
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "export"])
 def test_no_log(tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str) -> None:
-    code, _, err = run(capfd, command, tmp_path)
+    code, _, err = run(capfd, "folder", command, tmp_path)
     assert code == 1
     assert "holds no log" in err
-    assert run(capfd, command, tmp_path / "none")[0] == 1
+    assert run(capfd, "folder", command, tmp_path / "none")[0] == 1
     assert os.listdir(tmp_path) == []
 
 
@@ -217,11 +217,11 @@ def test_with_standard_output_closed_nothing_is_done(
 ) -> None:
     folder = folder_of("healthy")
     before = snapshot(folder)
-    arguments = [] if command in ("send x", "receive") else [str(folder)]
+    arguments = command.split() if command in ("send x", "receive") else ["folder", *command.split(), str(folder)]
     if command in ("repair", "backup", "restore"):
         arguments.append(str(tmp_path / "new"))
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "wonderq", *command.split(), *arguments],
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "wonderq", *arguments],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
@@ -239,7 +239,7 @@ def test_with_standard_output_closed_nothing_is_done(
 
 def test_with_standard_error_closed_complaints_go_nowhere_else(folder_of: Callable[[str], Path]) -> None:
     done = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "wonderq", "export", folder_of("damaged")],
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "wonderq", "folder", "export", folder_of("damaged")],
         stdout=subprocess.PIPE,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
         timeout=PATIENCE_S,
@@ -254,7 +254,7 @@ def test_what_the_broker_logs_is_not_printed(tmp_path: Path) -> None:
     for path in folder.glob("*.ckpt"):
         path.write_bytes(path.read_bytes()[:-1])
     done = subprocess.run(
-        [sys.executable, "-m", "wonderq", "export", folder],
+        [sys.executable, "-m", "wonderq", "folder", "export", folder],
         capture_output=True,
         env=clean_environment({"PYTHONPATH": str(ROOT)}),
         timeout=PATIENCE_S,

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
-    done = run("export", str(folder))
+    done = run("folder", "export", str(folder))
     assert (done.code, done.error) == (0, "")
     return [json.loads(line) for line in done.out.splitlines()]
 
@@ -73,8 +73,8 @@ def check_imported(lines: list[dict[str, Any]], source: list[dict[str, Any]]) ->
 
 
 def test_import_into_a_new_folder(folder: Path, tmp_path: Path) -> None:
-    exported = run("export", str(folder)).out
-    done = run("import", str(tmp_path / "new"), stdin=exported)
+    exported = run("folder", "export", str(folder)).out
+    done = run("folder", "import", str(tmp_path / "new"), stdin=exported)
     assert (done.code, done.error) == (0, "")
     assert done.lines == ["1,508 messages and 3 queues imported"]
     check_imported(lines_of(tmp_path / "new"), lines_of(folder))
@@ -83,18 +83,18 @@ def test_import_into_a_new_folder(folder: Path, tmp_path: Path) -> None:
 def test_reports_have_no_plural_of_one(tmp_path: Path) -> None:
     with broker_on(tmp_path / "data") as (broker, _):
         broker.produce("default", ["only"])
-    exported = run("export", str(tmp_path / "data")).out
+    exported = run("folder", "export", str(tmp_path / "data")).out
     topic = b'{"type":"topic","topic":"orders"}\n'
-    done = run("import", str(tmp_path / "new"), stdin=exported + topic)
+    done = run("folder", "import", str(tmp_path / "new"), stdin=exported + topic)
     assert (done.lines, done.error) == (["1 message and 1 queue imported, and 1 topic"], "")
-    done = run("repair", str(tmp_path / "data"), str(tmp_path / "mended"))
+    done = run("folder", "repair", str(tmp_path / "data"), str(tmp_path / "mended"))
     assert "messages  1 in 1 queue, 0 known to be lost" in done.lines
 
 
 def test_import_into_a_running_broker(folder: Path, tmp_path: Path) -> None:
-    exported = run("export", str(folder)).out
+    exported = run("folder", "export", str(folder)).out
     with RunningBroker(tmp_path / "new") as broker:
-        done = run("import", "--url", broker.url, stdin=exported)
+        done = run("folder", "import", "--url", broker.url, stdin=exported)
         assert (done.code, done.error) == (0, "")
         assert broker.terminate() == 0
     check_imported(lines_of(tmp_path / "new"), lines_of(folder))
@@ -120,13 +120,13 @@ def test_what_queues_and_messages_have_besides(running: bool, tmp_path: Path) ->
         [buried] = broker.claim("q", limit=1)
         broker.update("q", Target(id=buried.id), Change(bury=True))
         broker.put_queue("q", draining=True, **settings)
-    exported = run("export", str(folder)).out
+    exported = run("folder", "export", str(folder)).out
     if running:
         with RunningBroker(new) as started:
-            assert run("import", "--url", started.url, stdin=exported).code == 0
+            assert run("folder", "import", "--url", started.url, stdin=exported).code == 0
             assert started.terminate() == 0
     else:
-        assert run("import", str(new), stdin=exported).code == 0
+        assert run("folder", "import", str(new), stdin=exported).code == 0
     queue, *messages = [each for each in lines_of(new) if each["queue"] == "q"]
     old_queue, *old = [each for each in lines_of(folder) if each["queue"] == "q"]
     sqs = queue.pop("sqs")
@@ -154,7 +154,7 @@ def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
         (b'{"type":"queue","queue":"no/name"}\n', "line 3 cannot be imported: The queue name"),
     ):
         new = tmp_path / str(len(list(tmp_path.iterdir())))
-        done = run("import", str(new), stdin=good + bad + good)
+        done = run("folder", "import", str(new), stdin=good + bad + good)
         assert done.code == 1
         assert says in done.error
         assert "Lines 1 to 2 were imported, and nothing after" in done.error
@@ -167,30 +167,30 @@ def test_a_line_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
 def test_a_bad_first_line_leaves_no_new_log(tmp_path: Path, line: bytes) -> None:
     for name in ("none", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        done = run("import", str(tmp_path / name), stdin=line)
+        done = run("folder", "import", str(tmp_path / name), stdin=line)
         assert done.code == 1
         assert "Nothing was imported" in done.error
     assert [each.name for each in tmp_path.rglob("*")] == ["empty"]
-    assert run("import", str(tmp_path / "full"), stdin=b'{"type":"queue","queue":"q"}\n').code == 0
+    assert run("folder", "import", str(tmp_path / "full"), stdin=b'{"type":"queue","queue":"q"}\n').code == 0
     before = snapshot(tmp_path / "full").keys()
-    assert run("import", str(tmp_path / "full"), stdin=line).code == 1
+    assert run("folder", "import", str(tmp_path / "full"), stdin=line).code == 1
     assert snapshot(tmp_path / "full").keys() == before, "a log that was there stays"
 
 
 def test_a_file_is_no_folder_to_import_into(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    done = run("import", str(tmp_path / "file"))
+    done = run("folder", "import", str(tmp_path / "file"))
     assert (done.code, done.error) == (1, f"wonderq: {tmp_path}/file is not a folder.\n")
 
 
 def test_a_broker_that_is_not_there_got_nothing() -> None:
-    done = run("import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n')
+    done = run("folder", "import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n')
     assert done.code == 3
     assert "Nothing was imported. " in done.error
     assert "unknown" not in done.error
 
 
 def test_import_says_where_to() -> None:
-    assert run("import").code == 2
-    assert run("import", "--url", "ftp://x").code == 2
-    assert run("import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n').code == 3
+    assert run("folder", "import").code == 2
+    assert run("folder", "import", "--url", "ftp://x").code == 2
+    assert run("folder", "import", "--url", "http://127.0.0.1:9", stdin=b'{"type":"queue","queue":"q"}\n').code == 3

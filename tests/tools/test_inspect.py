@@ -17,7 +17,7 @@ from wonderq_storage import FileLog
 
 
 def inspect(capfd: pytest.CaptureFixture[str], folder: Path, *flags: str) -> str:
-    assert main(["inspect", *flags, str(folder)]) == 0
+    assert main(["folder", "inspect", *flags, str(folder)]) == 0
     return capfd.readouterr().out
 
 
@@ -56,7 +56,7 @@ def test_one_messages_history(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert [places[each["file"], each["offset"]] for each in events if each["file"]] == [2, 3, 3, 5, 5, 5, 4]
     lines = inspect(capfd, folder, "--message", second[0].receipt or "").splitlines()
     assert [line.split()[1] for line in lines] == [each["event"] for each in events]
-    assert main(["inspect", "--message", "0" * 36, str(folder)]) == 1
+    assert main(["folder", "inspect", "--message", "0" * 36, str(folder)]) == 1
     assert "is not the id or receipt" in capfd.readouterr().err
 
 
@@ -115,7 +115,7 @@ def test_flags_that_ask_for_nothing_are_refused(
         pass
     code = 2
     with suppress(SystemExit):
-        code = main(["inspect", *flags, str(tmp_path)])
+        code = main(["folder", "inspect", *flags, str(tmp_path)])
     out, err = capfd.readouterr()
     assert (code, out) == (2, "")
     assert says in err

@@ -38,11 +38,11 @@ def add_keys(folder: Path) -> None:
 def test_a_tool_says_the_same_with_keys_as_without(
     command: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main([*command.split(), str(folder)])
+    code = main(["folder", *command.split(), str(folder)])
     without = capsys.readouterr()
     add_keys(folder)
     before = snapshot(folder)
-    assert main([*command.split(), str(folder)]) == code == 0
+    assert main(["folder", *command.split(), str(folder)]) == code == 0
     if not command.startswith("compact"):  # which counts what the folder takes on the disk
         assert capsys.readouterr() == without
     assert snapshot(folder) == before
@@ -54,7 +54,7 @@ def test_no_copy_has_the_keys(folder: Path, tmp_path: Path, capsys: pytest.Captu
     for _ in range(2):
         backup(folder, saved)
     restore(saved, again)
-    assert main(["repair", str(folder), str(repaired)]) == 0, capsys.readouterr().err
+    assert main(["folder", "repair", str(folder), str(repaired)]) == 0, capsys.readouterr().err
     for copy in (saved, again, repaired):
         assert all(path.suffix == ".wal" for path in copy.iterdir() if path.is_file())
 
@@ -67,11 +67,11 @@ def test_what_changes_a_folder_leaves_its_keys(folder: Path, tmp_path: Path) -> 
     kept = [(each / name).read_bytes() for each in (folder, copy) for name in FILES]
     with broker_on(folder) as (broker, _):
         live_a_little(broker, random.Random(5), 30)
-    assert main(["compact", str(folder)]) == 0
+    assert main(["folder", "compact", str(folder)]) == 0
     backup(folder, copy, prune=True)
     assert [(each / name).read_bytes() for each in (folder, copy) for name in FILES] == kept
     for each in (folder, copy):
-        assert main(["verify", str(each)]) == 0
+        assert main(["folder", "verify", str(each)]) == 0
 
 
 def test_a_broker_starts_in_a_folder_that_has_only_keys(tmp_path: Path) -> None:

@@ -135,37 +135,41 @@ def test_batches_of_an_import_fit_into_any_broker() -> None:
 def test_all_tools(tmp_path: Path, size: int) -> None:
     folder = tmp_path / "d"
     fill(folder, size)
-    exported = command("export", folder).out
+    exported = command("folder", "export", folder).out
     whole = contents(exported)
     assert len(whole) == 4 + len(ODD)
     check_reading(folder, whole, size)
-    command("backup", folder, tmp_path / "backup")
-    command("restore", tmp_path / "backup", tmp_path / "restored")
-    command("repair", folder, tmp_path / "repaired")
+    command("folder", "backup", folder, tmp_path / "backup")
+    command("folder", "restore", tmp_path / "backup", tmp_path / "restored")
+    command("folder", "repair", folder, tmp_path / "repaired")
     for each in ("backup", "restored", "repaired"):
-        assert contents(command("export", tmp_path / each).out) == whole
-        command("verify", tmp_path / each)
-    command("compact", "--dry-run", folder)
-    assert "compacted" in command("compact", folder).out.decode()
-    assert contents(command("export", folder).out) == whole
-    command("verify", folder)
-    command("import", tmp_path / "imported", stdin=exported)
-    assert contents(command("export", tmp_path / "imported").out) == whole
+        assert contents(command("folder", "export", tmp_path / each).out) == whole
+        command("folder", "verify", tmp_path / each)
+    command("folder", "compact", "--dry-run", folder)
+    assert "compacted" in command("folder", "compact", folder).out.decode()
+    assert contents(command("folder", "export", folder).out) == whole
+    command("folder", "verify", folder)
+    command("folder", "import", tmp_path / "imported", stdin=exported)
+    assert contents(command("folder", "export", tmp_path / "imported").out) == whole
     options = ("--message-bytes", str(MAX_MESSAGE_BYTES), "--batch-bytes", str(2 * MAX_MESSAGE_BYTES))
     with RunningBroker(tmp_path / "new", *options) as broker:
-        command("import", "--url", broker.url, stdin=exported)
+        command("folder", "import", "--url", broker.url, stdin=exported)
         check_calling(broker.url, size)
         assert broker.terminate() == 0
 
 
 def check_reading(folder: Path, whole: list[tuple[str, str, Any, Any, Any]], size: int) -> None:
-    assert command("verify", folder).lines[-1] == "ok"
-    command("inspect", folder)
-    command("inspect", "--json", folder)
-    records = [json.loads(line) for line in command("inspect", "--records", "--bodies", folder).out.splitlines()]
+    assert command("folder", "verify", folder).lines[-1] == "ok"
+    command("folder", "inspect", folder)
+    command("folder", "inspect", "--json", folder)
+    records = [
+        json.loads(line) for line in command("folder", "inspect", "--records", "--bodies", folder).out.splitlines()
+    ]
     assert {body for each in records for body in each.get("messages", ())} >= {message for _, message, *_ in whole}
-    first = next(json.loads(line) for line in command("export", folder).out.splitlines()[1:] if b'"id"' in line)
-    assert "produced" in command("inspect", "--message", first["id"], folder).out.decode()
+    first = next(
+        json.loads(line) for line in command("folder", "export", folder).out.splitlines()[1:] if b'"id"' in line
+    )
+    assert "produced" in command("folder", "inspect", "--message", first["id"], folder).out.decode()
 
 
 def check_calling(url: str, size: int) -> None:
@@ -173,8 +177,8 @@ def check_calling(url: str, size: int) -> None:
     queue = ("--url", url, "--queue", "q" * 80)
     listed = command("peek", *queue, "--json", "--max", "2").out.splitlines()
     assert [len(json.loads(line)["message"].encode()) for line in listed] == [size, size]
-    command("stats", "--url", url)
-    assert command("queue", *queue).out
+    command("queue", "list", "--url", url)
+    assert command("queue", "show", "q" * 80, "--url", url).out
     received = command("receive", *queue, "--json", "--max", "100").out.splitlines()
     assert len(received) == 3 + len(ODD)
     command("delete", *queue, stdin=b"\n".join(json.loads(line)["receipt"].encode() for line in received))

@@ -180,10 +180,10 @@ def test_it_refuses_a_folder_in_use_and_one_without_a_log(tmp_path: Path) -> Non
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Life(tmp_path, DAY_MS)
-    assert main(["reset-clock", str(tmp_path), "--dry-run"]) == 0
+    assert main(["folder", "reset-clock", str(tmp_path), "--dry-run"]) == 0
     assert re.search(r"which was 23:\d\d:\d\d ahead", out := capsys.readouterr().out)
     assert out.endswith("nothing was changed\n")
-    assert main(["reset-clock", str(tmp_path)]) == 0
+    assert main(["folder", "reset-clock", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith("ok\n")
-    assert main(["reset-clock", str(tmp_path)]) == 0
+    assert main(["folder", "reset-clock", str(tmp_path)]) == 0
     assert "nothing to reset" in capsys.readouterr().out

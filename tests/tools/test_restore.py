@@ -1,4 +1,4 @@
-"""`wonderq restore`: a new folder that says what the log said, now or at an earlier time. The backup is only read."""
+"""`wonderq folder restore`: a new folder that says what the log said, now or at an earlier time. The backup is only read."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_time_from_before_a_compaction_needs_what_it_dropped(tmp_path: Path) -
 
 def test_a_time_before_everything_is_refused(tmp_path: Path) -> None:
     said = live(tmp_path / "d", 21)
-    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "2001-01-01")
+    done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "2001-01-01")
     assert done.code == 1
     assert "2001-01-01T00:00:00.000Z" in done.error
     assert not (tmp_path / "new").exists()
@@ -189,13 +189,13 @@ def test_a_folder_that_is_not_empty_or_has_no_log_is_refused(tmp_path: Path) -> 
     live(tmp_path / "d", 24)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "mine").touch()
-    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"))
+    done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "new"))
     assert (done.code, names(tmp_path / "new")) == (1, ["mine"])
     assert "is not empty" in done.error
     with pytest.raises(NoLogError):
         restore(tmp_path / "new", tmp_path / "other")
     with opened(tmp_path / "d"):
-        done = run("restore", str(tmp_path / "d"), str(tmp_path / "other"))
+        done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "other"))
     assert done.code == 1
     assert "in use by another process" in done.error
     assert not (tmp_path / "other").exists()
@@ -203,7 +203,7 @@ def test_a_folder_that_is_not_empty_or_has_no_log_is_refused(tmp_path: Path) -> 
 
 def test_a_year_has_four_digits(tmp_path: Path) -> None:
     live(tmp_path / "d", 26)
-    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "0001-01-01")
+    done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "0001-01-01")
     assert done.code == 1
     assert "does not reach back to 0001-01-01T00:00:00.000Z" in done.error
 
@@ -212,7 +212,7 @@ def test_the_command_and_the_tool(tmp_path: Path) -> None:
     said = live(tmp_path / "d", 25)
     compact_anyhow(tmp_path / "d")
     (tmp_path / "new").mkdir()  # an empty folder is as good as none
-    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"))
+    done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "new"))
     assert (done.code, done.error) == (0, "")
     assert done.lines[-1] == f"ok        start a broker on it: wonderq serve --data {tmp_path}/new"
     tool = subprocess.run(
@@ -238,8 +238,8 @@ def test_times_are_read_with_their_zone_or_as_utc(tmp_path: Path) -> None:
     east = timezone(timedelta(hours=5, minutes=30))
     texts = [time.isoformat(), time.astimezone(east).isoformat(), time.replace(tzinfo=None).isoformat()]
     for index, text in enumerate(texts):
-        done = run("restore", str(tmp_path / "d"), str(tmp_path / f"new {index}"), "--until", text)
+        done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / f"new {index}"), "--until", text)
         assert (done.code, done.lines[1]) == (0, "messages  1"), text
-    done = run("restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "yesterday")
+    done = run("folder", "restore", str(tmp_path / "d"), str(tmp_path / "new"), "--until", "yesterday")
     assert done.code == 2
     assert "is not a time in ISO 8601" in done.error

@@ -84,19 +84,19 @@ def test_repair_leaves_out_a_rotten_message_and_says_so(
         broker.produce("orders", ["first"])
         ids = broker.produce("orders", ["good", "rotten", "better"], [3_600_000, None, None])
         claim_without_reading(broker, "orders")
-    code, _, err = run(capfd, "verify", folder)
+    code, _, err = run(capfd, "folder", "verify", folder)
     assert code == 1
     [produced] = [each for each in records_of(folder) if each.fields[0] == record.PRODUCE and each.fields[3] == 1]
     where = f"{folder}/0000000001.wal, byte {produced.offset}: message 2 of queue 2: a message does not match"
     assert where in err
-    code, out, err = run(capfd, "repair", folder, new)
+    code, out, err = run(capfd, "folder", "repair", folder, new)
     assert (code, err) == (0, "")
     assert f"left out  {where}" in out
     assert f"lost      queue orders: message number 2 (id {ids[1]})" in out
     assert "damage    1 place, 11 bytes that do not verify" in out
     assert "messages  3 in 2 queues, 1 known to be lost" in out
     assert "note " not in out, "no claim or deletion was undone"
-    code, _, err = run(capfd, "verify", new)
+    code, _, err = run(capfd, "folder", "verify", new)
     assert (code, err) == (0, "")
     assert bodies_of(new) == ["first", "good", "better"]
     with broker_on(new, segment_bytes=SEGMENT_BYTES) as (broker, _):
@@ -208,9 +208,9 @@ def test_inspect_passes_over_a_rotten_body(tmp_path: Path, capfd: pytest.Capture
         rot(broker, "rotten")
         broker.produce("default", ["good", "rotten", "better"])
         broker.produce("default", ["last"])
-    code, out, err = run(capfd, "inspect", "--records", "--bodies", folder)
+    code, out, err = run(capfd, "folder", "inspect", "--records", "--bodies", folder)
     assert code == 1
     assert "1 place of the log does not verify and was skipped" in err
-    assert "wonderq verify" in err
+    assert "wonderq folder verify" in err
     bodies = [each["messages"] for each in map(json.loads, out.splitlines()) if "messages" in each]
     assert bodies == [["good", None, "better"], ["last"]]

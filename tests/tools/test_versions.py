@@ -50,9 +50,9 @@ def mixed(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", READING)
 def test_reading(mixed: Path, capfd: pytest.CaptureFixture[str], command: str) -> None:
     before = snapshot(mixed)
-    assert main([*command.split(), str(mixed)]) == 0
+    assert main(["folder", *command.split(), str(mixed)]) == 0
     _, err = capfd.readouterr()
-    assert "wonderq repair" not in err
+    assert "wonderq folder repair" not in err
     assert snapshot(mixed) == before
 
 
@@ -62,7 +62,7 @@ def test_a_reader_that_knows_only_the_documented_format_agrees(mixed: Path) -> N
 
 
 def test_inspect_counts_both(mixed: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "--json", str(mixed)]) == 0
+    assert main(["folder", "inspect", "--json", str(mixed)]) == 0
     about = json.loads(capfd.readouterr().out)
     assert [each["state"] for each in about["segments"]] == ["sealed"] * (len(versions(mixed)) - 1) + ["active"]
     assert all(each["records"] for each in about["segments"])
@@ -75,9 +75,9 @@ def test_repair_salvages_both(mixed: Path, tmp_path: Path, capfd: pytest.Capture
     bodies = bodies_in(mixed)
     whole = path.read_bytes()
     path.write_bytes(bytes(frame.SEGMENT_HEADER_BYTES // 2) + whole[frame.SEGMENT_HEADER_BYTES // 2 :])
-    assert main(["verify", str(mixed)]) == 1
+    assert main(["folder", "verify", str(mixed)]) == 1
     assert str(path) in "".join(capfd.readouterr())
-    main(["repair", str(mixed), str(tmp_path / "new")])
+    main(["folder", "repair", str(mixed), str(tmp_path / "new")])
     assert bodies_in(tmp_path / "new") == bodies
     assert set(versions(tmp_path / "new")) == {frame.VERSION}
 

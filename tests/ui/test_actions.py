@@ -102,7 +102,7 @@ def test_a_broker_that_has_stopped_says_so_on_every_page(served: ServedBroker, o
     banner = page.get_by_role("alert").filter(has_text="OPERATING.md")
     banner.wait_for()
     assert "a checksum does not match" in banner.inner_text()
-    assert "wonderq verify" in banner.inner_text()
+    assert "wonderq folder verify" in banner.inner_text()
     page.get_by_role("link", name="still here").wait_for()
     page.get_by_role("link", name="Broker").click()
     banner.wait_for()

@@ -428,7 +428,7 @@ def test_a_message_that_is_given_back_does_not_count(client: Client, name: str, 
 def test_coroutines_send_with_the_key_of_the_app_s_client(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    key = run("keys", "create", "tasks", "--role", "produce", "--data", str(data)).lines[0]
+    key = run("key", "create", "tasks", "--role", "produce", "--data", str(data)).lines[0]
     with RunningBroker(data) as broker, Client(broker.url, key=key) as client:
         app = App(client=client, queue="jobs")
 

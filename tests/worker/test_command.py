@@ -17,10 +17,10 @@ from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.processes import WorkerProcess
+from wonderq.cli.arguments import UsageError
 from wonderq.cli.worker import _queues, load_app
 from wonderq.client.messages import Sent
 from wonderq.client.sync import Client
-from wonderq.config import ConfigError
 
 #: Its task notes its starts and ends, and ends when the test makes a file.
 _TASKS = """
@@ -113,7 +113,7 @@ def test_a_wrong_app_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(UsageError, match=sentence):
         load_app(target)
 
 

@@ -36,14 +36,14 @@ REMEDIES = {
     "masked_text": "Leave the field as it was, or use the API with your key: it has the text without masks.",
     "bad_request": "Correct the client or the proxy that wrote the request. The message names the part.",
     "unauthorized": (
-        "Send `Authorization: Bearer KEY`, with a key of `wonderq keys list` that has not expired. Commands read it "
-        "from `WONDERQ_KEY`. If the key is lost, create another one with `wonderq keys create`."
+        "Send `Authorization: Bearer KEY`, with a key of `wonderq key list` that has not expired. Commands read it "
+        "from `WONDERQ_KEY`. If the key is lost, create another one with `wonderq key create`."
     ),
     "forbidden": (
         "Use a key with the role that the message names, for this queue. Roles and queues of a key cannot be changed: "
-        "create another key with `wonderq keys create`."
+        "create another key with `wonderq key create`."
     ),
-    "invalid_key": "Paste the whole key into the dashboard, as `wonderq keys create` printed it.",
+    "invalid_key": "Paste the whole key into the dashboard, as `wonderq key create` printed it.",
     "read_only": "Make the change with the API or the command line, or start the broker with `--ui on`.",
     "cross_site_request": "Name the page's origin in `--cors-origins`, if it may use this broker.",
     "message_not_found": (
@@ -72,8 +72,8 @@ REMEDIES = {
     ),
     "not_movable": "Wait until the claim or the delay ends, or give a destination.",
     "version_conflict": "Read the message again, apply your change to its new text, and send it with the new version.",
-    "queue_draining": "Send to another queue, or end the drain: `wonderq queue --queue NAME draining=false`.",
-    "queue_not_deletable": "Purge the queue instead: `wonderq purge`.",
+    "queue_draining": "Send to another queue, or end the drain: `wonderq queue set NAME draining=false`.",
+    "queue_not_deletable": "Purge the queue instead: `wonderq queue purge NAME`.",
     "redrive_running": "Wait for its end, or cancel it with `DELETE /queues/NAME/redrive/ID`.",
     "message_too_large": "Store the data elsewhere and send its address, or raise `--message-bytes` (16 MiB at most).",
     "batch_too_large": "Send smaller batches, or raise `--batch-messages` or `--batch-bytes`.",

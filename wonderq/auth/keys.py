@@ -1,4 +1,4 @@
-"""API keys. `wonderq keys` writes them to a file, and a running broker follows changes of the file.
+"""API keys. `wonderq key` writes them to a file, and a running broker follows changes of the file.
 
 A key is ``wq_ID_SECRET``. The id is public and finds the entry. The file stores only a hash of the whole text.
 

@@ -366,7 +366,7 @@ class Core:
 
     def mark_damaged(self, file: str, offset: int, reason: str) -> CorruptLogError:
         """Refuse all further work, because the log does not verify at this place; return the error to raise."""
-        advice = "The broker does nothing more. Stop it, and run 'wonderq verify' on its folder"
+        advice = "The broker does nothing more. Stop it, and run 'wonderq folder verify' on its folder"
         damage = CorruptLogError(file, offset, f"{reason}. {advice}")
         if self.transaction.ended is None:
             self.transaction.ended = damage

@@ -1,4 +1,4 @@
-"""Shared parts of the command line: exit codes, adding commands, printing errors."""
+"""Shared parts of the command line: the parser, verbs of a noun, and options that mean the same everywhere."""
 
 from __future__ import annotations
 
@@ -7,90 +7,151 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from wonderq.cli.exit_codes import EXIT_CODES, USAGE
 from wonderq.terminal import printable
 
-# Exit codes.
-OK = 0
-REFUSED = 1
-USAGE = 2
-UNREACHABLE = 3
-NOTHING = 4
-INTERRUPTED = 130
-PIPE_CLOSED = 141
+if TYPE_CHECKING:
+    from datetime import datetime
 
-EXIT_CODES = """exit codes:
-  0    done
-  1    refused, or not all of it was done
-  2    wrong usage, or an invalid setting
-  3    the broker cannot be reached
-  4    there was nothing to receive
-  130  interrupted (Ctrl-C)
-  141  the reader of the output closed the pipe
-"""
+#: A function that carries out a command and returns its exit code.
+Run = Callable[[argparse.Namespace], int]
 
-Subparsers = Any  # argparse has no public name for what add_subparsers returns
+Verbs = Any  # argparse has no public name for what add_subparsers returns
+
+
+class UsageError(Exception):
+    """The command line is valid for each argument alone, but not as a whole, or a value in it cannot be used."""
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Wraps descriptions, but not the table of exit codes."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text == EXIT_CODES else super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that suggests the command, choice or option that a misspelt one resembles."""
+    """A parser whose errors are one sentence, with the word or option that a misspelt one resembles."""
+
+    def __init__(self, *, prog: str | None = None, epilog: str = EXIT_CODES, **settings: Any) -> None:
+        # Without abbreviations: `serve --key KEY` would use the key as the file of --keys, and log it.
+        super().__init__(prog=prog, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False, **settings)
+        self.verbs: dict[str, Parser] = {}
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parse the command line; print an error and exit if it is not valid."""
         options, unknown = self.parse_known_args(arguments)
-        if unknown:
-            command: Parser = getattr(options, "parser", self)
+        command: Parser = getattr(options, "parser", self)
+        if unknown and not command.take(unknown, options):
             command.refuse(unknown)
+        if command.verbs:
+            command.error(
+                "a command is missing" if command is self else f"a verb is missing: {', '.join(command.verbs)}"
+            )
         return options
+
+    def describe(self, description: str, run: Run | None = None) -> None:
+        """Set the description, and what the command does. Without ``run`` it is a noun with verbs."""
+        self.description = description
+        self.set_defaults(run=run, parser=self)
+
+    def take(self, words: Sequence[str], options: argparse.Namespace) -> bool:
+        """Add words behind options to the last argument if it takes any number: argparse takes those in one place only.
+
+        Returns whether it does.
+        """
+        last = next((each for each in reversed(self._actions) if not each.option_strings), None)
+        if last is None or last.nargs not in ("*", "+") or any(word.startswith("-") for word in words):
+            return False
+        try:
+            more = [self._get_value(last, word) for word in words]
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        setattr(options, last.dest, [*getattr(options, last.dest), *more])
+        return True
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Print that this command does not take these arguments, and exit."""
         names = [each.partition("=")[0] for each in unknown if each.startswith("--")]
-        hints = "".join(_did_you_mean(name, self._option_string_actions) for name in names)
+        hints = "".join(did_you_mean(name, self._option_string_actions) for name in names)
+        if not hints and "--queue" in self._option_string_actions and not unknown[0].startswith("-"):
+            hints = f". Did you mean --queue {unknown[0]}?"
         self.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
 
+    def error(self, message: str) -> NoReturn:
+        """Print an error and exit."""
+        end = "" if message.endswith("?") else "."
+        see = f"{message.removesuffix('.')}{end} '{self.prog} --help' explains it"
+        self.exit(fail(see, USAGE, prog=self.prog))
+
+    def hint(self, word: str) -> str:
+        """Return which verb a misspelt one resembles, or an empty text."""
+        from wonderq.cli.commands import WORDS  # noqa: PLC0415 - for errors alone
+
+        return did_you_mean(word, self.verbs) or (f". Did you mean 'wonderq {word}'?" if word in WORDS else "")
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - it has no public name
+            if value not in action.choices:
+                self.error(f"there is no {str(action.metavar).lower()} {value!r}{self.hint(str(value))}")
+            return
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:
             raise argparse.ArgumentError(
-                action, f"{error.message}{_did_you_mean(str(value), action.choices or ())}"
+                action, f"{error.message}{did_you_mean(str(value), action.choices or ())}"
             ) from error
 
 
-def _did_you_mean(text: str, choices: Iterable[Any]) -> str:
+def did_you_mean(text: str, choices: Iterable[Any]) -> str:
+    """Return a question that names the choice which a text resembles, or an empty text."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for errors alone
+
     similar = get_close_matches(text, map(str, choices), n=1)
     return f". Did you mean {similar[0]}?" if similar else ""
 
 
-def fail(message: str, code: int) -> int:
+def fail(message: str, code: int, *, prog: str = "wonderq") -> int:
     """Print an error on stderr, and return the exit code."""
-    if sys.stderr is not None:  # print() would take None for standard output
-        with contextlib.suppress(OSError):  # without a reader, the exit code still reports the error
-            print(f"wonderq: {printable(message.removesuffix('.'))}.", file=sys.stderr, flush=True)
+    note(message, prog=prog)
     return code
 
 
-def add_command(
-    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int] | None, summary: str, description: str
-) -> argparse.ArgumentParser:
-    """Add a command. Without ``run`` it is a group of commands."""
-    command: argparse.ArgumentParser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=EXIT_CODES,
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,  # or `serve --key KEY` would use the key as the file of --keys, and log it
-    )
-    command.set_defaults(run=run, parser=command)
+def note(message: str, *, prog: str = "wonderq") -> None:
+    """Print a sentence for people on stderr, without characters that control a terminal."""
+    if sys.stderr is not None:  # print() would take None for standard output
+        with contextlib.suppress(OSError):  # without a reader, the exit code still reports the error
+            print(f"{prog}: {printable(message.removesuffix('.'))}.", file=sys.stderr, flush=True)
+
+
+def add_verbs(noun: Parser, description: str) -> Verbs:
+    """Describe a noun, and return what `add_verb` adds its verbs to."""
+    noun.describe(description)
+    verbs = noun.add_subparsers(metavar="VERB", title="verbs", parser_class=Parser)
+    noun.verbs = verbs.choices
+    return verbs
+
+
+def add_verb(verbs: Verbs, name: str, run: Run, summary: str, description: str) -> Parser:
+    """Add a verb to a noun."""
+    command: Parser = verbs.add_parser(name, help=summary)
+    command.describe(description, run)
     return command
 
 
-def add_key_option(command: argparse.ArgumentParser) -> None:
+def add_json_option(command: Parser, what: str = "one JSON object") -> None:
+    """Add the option for output that programs read."""
+    command.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def add_yes_option(command: Parser) -> None:
+    """Add the option that confirms a command which destroys something. `confirmation.confirm` obeys it."""
+    command.add_argument("--yes", action="store_true", help="do not ask; required without a terminal")
+
+
+def add_key_option(command: Parser) -> None:
     """Add the option for the API key."""
     command.add_argument(
         "--key",
@@ -123,6 +184,8 @@ def bytes_from(argument: str) -> bytes:
 
 def time_from(text: str) -> datetime:
     """Parse a time; without a zone it is UTC."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - few commands have a time
+
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
@@ -130,10 +193,3 @@ def time_from(text: str) -> datetime:
             f"{text!r} is not a time in ISO 8601, such as 2026-03-29T14:05:06.789Z"
         ) from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
-
-
-class _HelpFormatter(argparse.HelpFormatter):
-    """Wraps descriptions, but not the table of exit codes."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text if text == EXIT_CODES else super()._fill_text(text, width, indent)

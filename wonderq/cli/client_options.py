@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from wonderq.cli.arguments import Subparsers, add_command, add_key_option, key_from, text_from
+from wonderq.cli.arguments import Parser, Run, UsageError, Verbs, add_key_option, add_verb, key_from, text_from
 from wonderq.client.endpoint import DEFAULT_URL, InvalidKeyError
-from wonderq.config import ConfigError
 from wonderq.model.queue_names import DEFAULT_QUEUE
 
 if TYPE_CHECKING:  # commands that call no broker start without it
@@ -22,34 +19,28 @@ if TYPE_CHECKING:  # commands that call no broker start without it
 _TIMEOUT_S = 60
 
 
-def add_client_command(
-    subparsers: Subparsers,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    summary: str,
-    description: str,
-    *,
-    queue_default: str | None = DEFAULT_QUEUE,
-) -> argparse.ArgumentParser:
-    """Add a command for one queue of a broker, or for all of them."""
-    command = add_broker_command(subparsers, name, run, summary, description)
+def add_broker_options(command: Parser) -> None:
+    """Add the options of all commands that call a running broker."""
+    command.add_argument("--url", metavar="URL", help=f"address of the broker (or WONDERQ_URL; default {DEFAULT_URL})")
+    add_key_option(command)
+
+
+def add_message_options(command: Parser) -> None:
+    """Add the options of all commands for the messages of a queue."""
+    add_broker_options(command)
     command.add_argument(
         "--queue",
         metavar="NAME",
         type=queue_name,
-        default=queue_default,
-        help=f"name of the queue (default: {queue_default or 'all'})",
+        default=DEFAULT_QUEUE,
+        help=f"name of the queue (default: {DEFAULT_QUEUE})",
     )
-    return command
 
 
-def add_broker_command(
-    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
-) -> argparse.ArgumentParser:
-    """Add a command without the ``--queue`` option."""
-    command = add_command(subparsers, name, run, summary, description)
-    command.add_argument("--url", metavar="URL", help=f"address of the broker (or WONDERQ_URL; default {DEFAULT_URL})")
-    add_key_option(command)
+def add_broker_verb(verbs: Verbs, name: str, run: Run, summary: str, description: str) -> Parser:
+    """Add a verb that calls a running broker."""
+    command = add_verb(verbs, name, run, summary, description)
+    add_broker_options(command)
     return command
 
 
@@ -57,7 +48,7 @@ def client_from(options: argparse.Namespace) -> Client:
     """Return a client for the broker in ``--url`` or, without it, WONDERQ_URL.
 
     Raises:
-        ConfigError: the address or the key is invalid.
+        UsageError: the address or the key is invalid.
     """
     from wonderq.client.sync import Client  # noqa: PLC0415
 
@@ -67,9 +58,9 @@ def client_from(options: argparse.Namespace) -> Client:
     try:
         return Client(url, key=key_from(options), retries=0, timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
     except InvalidKeyError as error:
-        raise ConfigError(str(error)) from error
+        raise UsageError(str(error)) from error
     except ValueError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise UsageError(f"{source}: {error}") from error
 
 
 def name_from(rule: str) -> Callable[[str], str]:
@@ -89,6 +80,8 @@ queue_name = name_from("a queue's name is 1 to 80 characters of A-Z a-z 0-9 _ an
 
 def json_or_text(text: str) -> Any:
     """Parse a value as JSON or, if it is not JSON, take it as text."""
+    import msgspec  # noqa: PLC0415 - the parser of the command line starts without it
+
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
@@ -128,3 +121,22 @@ def pair_from(text: str) -> tuple[str, str]:
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def add_fields(command: Parser, what: str, page: str) -> None:
+    """Add the fields of what a verb sets."""
+    command.add_argument(
+        "fields",
+        metavar="FIELD=VALUE",
+        nargs="*",
+        type=pair_from,
+        help=f"{what}: JSON, or else text. {page} lists them",
+    )
+
+
+def fields_from(pairs: Sequence[tuple[str, str]], texts: Collection[str] = ()) -> dict[str, Any]:
+    """Return fields of an object of the API. Those in ``texts`` are text even if they could be JSON.
+
+    The broker checks names and types: a field may be newer than this command.
+    """
+    return {name: value if name in texts else json_or_text(value) for name, value in pairs}

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from wonderq.cli.arguments import (
-    OK,
-    REFUSED,
-    Subparsers,
-    add_command,
-)
+from wonderq.cli.arguments import Parser
 from wonderq.cli.client_options import count_from
+from wonderq.cli.exit_codes import OK, REFUSED
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    command = add_command(
-        subparsers,
-        "demo",
-        _demo,
-        "watch a broker work, be killed, and lose nothing",
+def demo(command: Parser) -> None:
+    """Describe `wonderq demo`."""
+    command.describe(
         "Start a broker and several consumer processes, which hash every source file of Python's standard library. "
         "Kill one of these consumers and then this broker, and compare the totals with a direct count. Exit code 0 "
         "means that they are equal. The demo installs nothing, ends no process that it did not start, and works in a "
         "temporary folder.",
+        _demo,
     )
     command.add_argument(
         "--files", metavar="N", type=count_from(100), help="number of files, at least 100 (default: all)"

@@ -1,4 +1,4 @@
-"""Commands for the folder of a stopped broker: inspect, verify, repair, export, import."""
+"""The noun `folder`: the folder of a log. This module has inspect, verify, repair, export and import."""
 
 from __future__ import annotations
 
@@ -8,29 +8,49 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, add_key_option, fail, key_from, text_from
+from wonderq.cli import clock, copies
+from wonderq.cli.arguments import (
+    Parser,
+    Run,
+    UsageError,
+    Verbs,
+    add_json_option,
+    add_key_option,
+    add_verb,
+    add_verbs,
+    fail,
+    key_from,
+    text_from,
+)
+from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.output import print_lines, write_json
-from wonderq.config import ConfigError
 from wonderq.terminal import Progress, counted, is_terminal
 
 # Commands import what they need when they run, so that the other commands start faster.
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the commands of this module."""
+def folder(noun: Parser) -> None:
+    """Describe `wonderq folder`."""
+    verbs = add_verbs(
+        noun,
+        "Check, repair, copy and shrink the folder of a log. The broker must be stopped, except for a backup. "
+        "docs/TOOLS.md shows the verbs in use.",
+    )
     for add in (_add_inspect, _add_verify, _add_repair, _add_export, _add_import):
-        add(subparsers)
+        add(verbs)
+    copies.add_to(verbs)
+    clock.add_to(verbs)
 
 
-def _folder_command(subparsers: Subparsers, *about: Any, metavar: str = "DIR") -> argparse.ArgumentParser:
-    command = add_command(subparsers, *about)
+def _add_verb(verbs: Verbs, name: str, run: Run, summary: str, description: str, *, metavar: str = "DIR") -> Parser:
+    command = add_verb(verbs, name, run, summary, description)
     command.add_argument("folder", metavar=metavar, type=Path, help="folder of the log")
     return command
 
 
-def _add_inspect(subparsers: Subparsers) -> None:
-    command = _folder_command(
-        subparsers,
+def _add_inspect(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "inspect",
         _inspect,
         "show the contents of a stopped broker's folder",
@@ -46,7 +66,7 @@ def _add_inspect(subparsers: Subparsers) -> None:
     )
     what.add_argument("--records", action="store_true", help="print every record as a line of JSON instead")
     command.add_argument("--bodies", action="store_true", help="with --records, print the messages' bodies too")
-    command.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json_option(command, "one JSON object, or with --message one per event")
 
 
 def _not_empty(text: str) -> str:
@@ -60,7 +80,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from wonderq.folder import inspect  # noqa: PLC0415
 
     if options.bodies and not options.records:
-        raise ConfigError("--bodies requires --records")
+        raise UsageError("--bodies requires --records")
     problems: list[Any] = []
     with Progress("records read", enabled=not (options.records and is_terminal(sys.stdout))) as progress:
         if options.records:
@@ -82,7 +102,7 @@ def _inspect(options: argparse.Namespace) -> int:
                 print_lines(overview_lines(found))
     if problems:
         skipped = "was skipped" if len(problems) == 1 else "were skipped"
-        hint = f"'wonderq verify {options.folder}' lists all damage"
+        hint = f"'wonderq folder verify {options.folder}' lists all damage"
         return fail(f"{_damage(len(problems), 'the log')} and {skipped}. {hint}", REFUSED)
     return OK
 
@@ -91,40 +111,43 @@ def _damage(count: int, of: Path | str) -> str:
     return f"1 place of {of} does not verify" if count == 1 else f"{count:,} places of {of} do not verify"
 
 
-def _add_verify(subparsers: Subparsers) -> None:
-    _folder_command(
-        subparsers,
+def _add_verify(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "verify",
         _verify,
         "check the folder of a stopped broker",
         "Read everything in DIR: the whole log, each message's checksum, and the checkpoints. Check that a start from "
         "a checkpoint yields the same state as the whole log. Print a summary and list all damage. Nothing is changed.",
     )
+    add_json_option(command)
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from wonderq.cli.reports import verify_lines  # noqa: PLC0415
+    from wonderq.cli.reports import verify_lines, verify_object  # noqa: PLC0415
     from wonderq.folder import verify  # noqa: PLC0415
 
     with Progress("records read") as progress:
         findings = verify.verify(options.folder, progress.add)
-    print_lines(verify_lines(findings))
+    if options.json:
+        write_json([verify_object(findings)])
+    else:
+        end = "damaged: the figures include only what verifies" if findings.problems else "ok"
+        print_lines([*verify_lines(findings), end])
     if not findings.problems:
-        print_lines(["ok"])
         return OK
-    print_lines(["damaged: the figures include only what verifies"])
     for problem in findings.problems:
         fail(str(problem), REFUSED)
     return fail(
         f"{_damage(len(findings.problems), options.folder)}. Nothing was changed. Restore the damaged files from a "
-        f"backup if you have one. 'wonderq repair {options.folder} NEW' salvages the rest into a new folder",
+        f"backup if you have one. 'wonderq folder repair {options.folder} NEW' salvages the rest into a new folder",
         REFUSED,
     )
 
 
-def _add_repair(subparsers: Subparsers) -> None:
-    command = _folder_command(
-        subparsers,
+def _add_repair(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "repair",
         _repair,
         "salvage a damaged folder into a new one",
@@ -133,22 +156,26 @@ def _add_repair(subparsers: Subparsers) -> None:
         metavar="SOURCE",
     )
     command.add_argument("target", metavar="NEW", type=Path, help="folder to create")
+    add_json_option(command)
 
 
 def _repair(options: argparse.Namespace) -> int:
-    from wonderq.cli.reports import repair_lines  # noqa: PLC0415
+    from wonderq.cli.reports import repair_lines, repair_object  # noqa: PLC0415
     from wonderq.folder import repair  # noqa: PLC0415
 
     with Progress("records read") as progress:
         done = repair.repair(options.folder, options.target, progress.add)
+    if options.json:
+        write_json([repair_object(done)])
+        return OK
     print_lines(repair_lines(done))
     print_lines([f"ok        start a broker on it: wonderq serve --data {options.target}"])
     return OK
 
 
-def _add_export(subparsers: Subparsers) -> None:
-    _folder_command(
-        subparsers,
+def _add_export(verbs: Verbs) -> None:
+    _add_verb(
+        verbs,
         "export",
         _export,
         "write the messages of a stopped broker's folder as JSON",
@@ -171,20 +198,21 @@ def _counted(lines: Iterable[Any], progress: Progress) -> Iterator[Any]:
         progress.add()
 
 
-def _add_import(subparsers: Subparsers) -> None:
-    command = add_command(
-        subparsers,
+def _add_import(verbs: Verbs) -> None:
+    command = add_verb(
+        verbs,
         "import",
         _import,
         "produce the messages that export wrote",
-        "Read the output of 'wonderq export' from standard input and produce its messages, in order and with the rest "
-        "of their delays. The target is the folder DIR of a stopped broker, which is created if missing, or a running "
-        "broker. Queues get the exported settings. Messages get new ids; claims are not imported.",
+        "Read the output of 'wonderq folder export' from standard input and produce its messages, in order and with "
+        "the rest of their delays. The target is the folder DIR of a stopped broker, which is created if missing, or a "
+        "running broker. Queues get the exported settings. Messages get new ids; claims are not imported.",
     )
     where = command.add_mutually_exclusive_group(required=True)
     where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="folder to import into")
     where.add_argument("--url", metavar="URL", help="address of the running broker to import into")
     add_key_option(command)
+    add_json_option(command)
 
 
 def _import(options: argparse.Namespace) -> int:
@@ -198,9 +226,12 @@ def _import(options: argparse.Namespace) -> int:
             importer = import_.Importer(into, progress.add)
             importer.run(_input_lines(import_.LONGEST_LINE_BYTES))
     except InvalidKeyError as error:
-        raise ConfigError(str(error)) from error
+        raise UsageError(str(error)) from error
     except ValueError as error:
-        raise ConfigError(f"--url: {error}") from error
+        raise UsageError(f"--url: {error}") from error
+    if options.json:
+        write_json([{"messages": importer.messages, "queues": importer.queues, "topics": importer.topics}])
+        return OK
     messages, queues = counted(importer.messages, "message"), counted(importer.queues, "queue")
     topics = f", and {counted(importer.topics, 'topic')}" if importer.topics else ""
     print_lines([f"{messages} and {queues} imported{topics}"])

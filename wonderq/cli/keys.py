@@ -1,41 +1,51 @@
-"""Commands for a broker's API keys. They edit the keys file, whether or not the broker runs."""
+"""The noun `key`: the API keys of a broker. Its verbs edit the keys file, whether or not the broker runs."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND, ROLES
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail, text_from, time_from
-from wonderq.cli.output import print_lines
-from wonderq.config import load
+from wonderq.cli.arguments import (
+    Parser,
+    Verbs,
+    add_json_option,
+    add_verb,
+    add_verbs,
+    add_yes_option,
+    fail,
+    note,
+    text_from,
+    time_from,
+)
+from wonderq.cli.confirmation import confirm
+from wonderq.cli.exit_codes import OK, REFUSED
+from wonderq.cli.output import print_lines, write_json
 from wonderq.terminal import table
+
+if TYPE_CHECKING:
+    from wonderq.auth.keys import Key
 
 # Commands import what they need when they run, so that the other commands start faster.
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the commands of this module."""
-    command = add_command(
-        subparsers,
-        "keys",
-        None,
-        "create, list and revoke API keys",
+def key(noun: Parser) -> None:
+    """Describe `wonderq key`."""
+    verbs = add_verbs(
+        noun,
         "Create, list and revoke the API keys of a broker. A running broker applies changes within about a second.",
     )
-    subcommands = command.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_create, _add_list, _add_revoke):
-        add(subcommands)
+        add(verbs)
 
 
-def _add_create(subparsers: Subparsers) -> None:
-    command = add_command(
-        subparsers,
+def _add_create(verbs: Verbs) -> None:
+    command = add_verb(
+        verbs,
         "create",
         _create,
         "create a key",
@@ -79,32 +89,35 @@ def _add_create(subparsers: Subparsers) -> None:
         help="also create an access key for SQS clients; the keys file contains its secret in plain text, because the "
         "broker needs it to check signatures",
     )
+    add_json_option(command)
     _add_place(command)
 
 
-def _add_list(subparsers: Subparsers) -> None:
-    command = add_command(
-        subparsers,
+def _add_list(verbs: Verbs) -> None:
+    command = add_verb(
+        verbs,
         "list",
         _list,
         "list the keys",
         "List the keys with their permissions. The keys themselves are not stored.",
     )
-    command.add_argument("--json", action="store_true", help="print one JSON object per key")
+    add_json_option(command, "one JSON object per key")
     _add_place(command)
 
 
-def _add_revoke(subparsers: Subparsers) -> None:
-    command = add_command(
-        subparsers,
+def _add_revoke(verbs: Verbs) -> None:
+    command = add_verb(
+        verbs,
         "revoke",
         _revoke,
         "revoke keys",
         "Remove all the given keys, or none if one does not exist. Requests in progress are completed.",
     )
     command.add_argument(
-        "ids", metavar="ID", type=text_from, nargs="+", help="id of a key, as 'wonderq keys list' shows it"
+        "ids", metavar="ID", type=text_from, nargs="+", help="id of a key, as 'wonderq key list' shows it"
     )
+    add_json_option(command, "one JSON object per key")
+    add_yes_option(command)
     _add_place(command)
 
 
@@ -127,6 +140,7 @@ def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
     Raises:
         FolderError: there is no such file, and with ``creating`` also no folder in which a broker would look for it.
     """
+    from wonderq.config import load  # noqa: PLC0415
     from wonderq.folder.lock import FolderError, NoLogError, segment_numbers  # noqa: PLC0415
 
     given = {name: value for name, value in vars(options).items() if name in ("data", "keys")}
@@ -174,10 +188,12 @@ def _create(options: argparse.Namespace) -> int:
         )
     except keys.KeysError as error:
         return fail(str(error), REFUSED)
-    print(text, flush=True)
-    if key.sqs_secret is not None:
-        print(f"AWS_ACCESS_KEY_ID={key.access_key_id}\nAWS_SECRET_ACCESS_KEY={key.sqs_secret}", flush=True)
-    print(f"wonderq: key {key.id} is in {path}. It is not shown again.", file=sys.stderr)
+    sqs = {} if key.sqs_secret is None else {"access_key_id": key.access_key_id, "secret_access_key": key.sqs_secret}
+    if options.json:
+        write_json([_object(key) | {"key": text, "sqs": sqs or None}])
+    else:
+        print_lines([text, *(f"AWS_{name.upper()}={value}" for name, value in sqs.items())])
+    note(f"key {key.id} is in {path}. It is not shown again")
     return OK
 
 
@@ -189,11 +205,7 @@ def _list(options: argparse.Namespace) -> int:
     except keys.KeysError as error:
         return fail(str(error), REFUSED)
     if options.json:
-        for each in found:
-            expires = None if each.expires_at is None else _time(each.expires_at)
-            shown = {"id": each.id, "name": each.name, "roles": each.roles, "queues": each.queues}
-            times = {"created_at": _time(each.created_at), "expires_at": expires}
-            print_lines([json.dumps({**shown, **times, "requests_per_second": each.requests_per_second})])
+        write_json(map(_object, found))
     else:
         rows = [("ID", "NAME", "ROLES", "QUEUES", "RATE", "CREATED", "EXPIRES")]
         for each in found:
@@ -207,6 +219,18 @@ def _list(options: argparse.Namespace) -> int:
     return OK
 
 
+def _object(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "roles": key.roles,
+        "queues": key.queues,
+        "created_at": _time(key.created_at),
+        "expires_at": None if key.expires_at is None else _time(key.expires_at),
+        "requests_per_second": key.requests_per_second,
+    }
+
+
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
@@ -215,13 +239,13 @@ def _revoke(options: argparse.Namespace) -> int:
     from wonderq.auth import keys  # noqa: PLC0415
 
     path = _path(options)
+    confirm(options, f"revoke {'the key' if len(options.ids) == 1 else 'the keys'} {', '.join(options.ids)}")
     try:
         left = keys.revoke(path, options.ids)
     except keys.KeysError as error:
         return fail(str(error), REFUSED)
+    if options.json:
+        write_json({"id": each, "revoked": True} for each in options.ids)
     if not left:
-        print(
-            f"wonderq: no key is left in {path}. A running broker refuses all requests; a restarted one accepts all.",
-            file=sys.stderr,
-        )
+        note(f"no key is left in {path}. A running broker refuses all requests; a restarted one accepts all")
     return OK

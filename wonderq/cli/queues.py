@@ -1,88 +1,153 @@
-"""Commands for queues of a running broker: queue, peek, kick, purge."""
+"""The noun `queue`: the queues of a running broker."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
-from wonderq.cli.arguments import OK, Subparsers, text_from
-from wonderq.cli.client_options import add_client_command, client_from, count_from, json_or_text, pair_from
-from wonderq.cli.output import print_lines, print_object
-from wonderq.model.status import STATUS_BY_NAME
+from wonderq.cli.arguments import Parser, Run, Verbs, add_json_option, add_verbs, add_yes_option, text_from
+from wonderq.cli.client_options import (
+    add_broker_verb,
+    add_fields,
+    client_from,
+    count_from,
+    fields_from,
+    queue_name,
+)
+from wonderq.cli.confirmation import confirm
+from wonderq.cli.exit_codes import OK
+from wonderq.cli.output import print_lines, print_result, write_json
+from wonderq.terminal import human_bytes, human_seconds, table
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.fields import QueueSettings
+    from wonderq.client.sync import Client
+
+_Object = dict[str, Any]
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the commands of this module."""
-    for add in (_add_queue, _add_peek, _add_kick, _add_purge):
-        add(subparsers)
-
-
-def _add_queue(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "queue",
-        _queue,
-        "show a queue, or change its settings",
-        "Print a queue as a JSON object. With settings, create the queue if it is missing, and change the given "
-        "settings: 'wonderq queue --queue mail max_receives=5 dead_letter_queue=mail-dead paused=true'. docs/API.md "
-        "lists them.",
+def queue(noun: Parser) -> None:
+    """Describe `wonderq queue`."""
+    verbs = add_verbs(noun, "List, set up, pause, purge and delete the queues of a running broker.")
+    _add_list(verbs)
+    _add_verb(verbs, "show", _show, "show a queue", "Print the settings and figures of a queue.")
+    _add_set(verbs)
+    _add_verb(
+        verbs,
+        "pause",
+        _pause,
+        "stop deliveries",
+        "Stop deliveries of a queue. Producers can go on, and claims stay valid. Print the queue.",
     )
-    command.add_argument("settings", metavar="SETTING=VALUE", nargs="*", type=pair_from)
-    command.add_argument("--delete", action="store_true", help="delete the queue and all its messages")
+    _add_verb(verbs, "resume", _resume, "deliver again", "End a pause, and print the queue.")
+    _add_kick(verbs)
+    purge = _add_verb(
+        verbs,
+        "purge",
+        _purge,
+        "delete all messages",
+        "Delete all messages of a queue, including claimed ones, and print their number. The queue stays.",
+    )
+    add_yes_option(purge)
+    delete = _add_verb(verbs, "delete", _delete, "delete a queue", "Delete a queue and all its messages.")
+    add_yes_option(delete)
 
 
-def _queue(options: argparse.Namespace) -> int:
-    from wonderq.client.administration import configure, info  # noqa: PLC0415
+def _add_verb(verbs: Verbs, name: str, run: Run, summary: str, description: str) -> Parser:
+    """Add a verb for one queue."""
+    command = add_broker_verb(verbs, name, run, summary, description)
+    command.add_argument("queue", metavar="NAME", type=queue_name, help="name of the queue")
+    add_json_option(command)
+    return command
 
+
+def _add_list(verbs: Verbs) -> None:
+    command = add_broker_verb(verbs, "list", _list, "list the queues", "Show how many messages each queue holds.")
+    command.add_argument(
+        "--prefix", metavar="TEXT", type=text_from, default="", help="only queues whose names begin with this"
+    )
+    add_json_option(command, "one JSON object per queue")
+
+
+def _list(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        name: str = options.queue
-        if options.delete:
-            client.queue(name).drop()
+        found = _queues(client, options.prefix)
+        if options.json:
+            write_json(found)
             return OK
-        # The broker checks names and types: a setting may be newer than this command.
-        settings = cast("QueueSettings", {name: json_or_text(value) for name, value in options.settings})
-        found = client.do((configure(name, settings) if settings else info(name)).as_json())
-    print_object(found)
+        rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST"), *map(_row, found)]
+    print_lines(table(rows))
     return OK
 
 
-def _add_peek(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
-        "peek",
-        _peek,
-        "print messages without claiming them",
-        "Print messages, oldest first, as ID<TAB>BODY. Use --json for bodies with line breaks.",
-    )
-    command.add_argument("--status", choices=list(STATUS_BY_NAME), help="only messages with this status")
-    command.add_argument(
-        "--contains", metavar="TEXT", type=text_from, help="only messages whose body contains this text"
-    )
-    command.add_argument(
-        "--attribute", metavar="NAME[=VALUE]", type=text_from, help="only messages with this attribute"
-    )
-    command.add_argument("--group", metavar="NAME", type=text_from, help="only messages of this group")
-    command.add_argument(
-        "--max", metavar="N", type=count_from(1), default=10, help="most messages to print (default 10)"
-    )
-    command.add_argument("--json", action="store_true", help="print one JSON object per message")
+def _queues(client: Client, prefix: str) -> Iterator[_Object]:
+    from wonderq.client import administration, calls  # noqa: PLC0415
+
+    after = ""
+    while True:
+        page = client.do(administration.queues(prefix, after).as_json())
+        yield from page
+        if len(page) < calls.PAGE:
+            return
+        after = page[-1]["queue"]
 
 
-def _peek(options: argparse.Namespace) -> int:
-    from wonderq.cli import streams  # noqa: PLC0415
+def _row(found: _Object) -> tuple[str, ...]:
+    counts, age = found["counts"], found["oldest_age"]
+    return (
+        found["queue"],
+        *(f"{counts[name]:,}" for name in ("unprocessed", "processing", "delayed", "buried")),
+        human_bytes(found["bytes"]),
+        "-" if age is None else human_seconds(age),
+    )
 
-    only = {name: getattr(options, name) for name in ("contains", "attribute", "group")}
+
+def _show(options: argparse.Namespace) -> int:
+    from wonderq.client.administration import info  # noqa: PLC0415
+
     with client_from(options) as client:
-        streams.peek(client, options.queue, limit=options.max, status=options.status, only=only, as_json=options.json)
+        found = client.do(info(options.queue).as_json())
+    print_result(found, as_json=options.json)
     return OK
 
 
-def _add_kick(subparsers: Subparsers) -> None:
-    command = add_client_command(
-        subparsers,
+def _add_set(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
+        "set",
+        _set,
+        "create a queue, or change its settings",
+        "Create a queue if it is missing, change the given settings, and print it: 'wonderq queue set mail "
+        "max_receives=5 dead_letter_queue=mail-dead'.",
+    )
+    add_fields(command, "settings", "docs/API.md")
+
+
+def _set(options: argparse.Namespace) -> int:
+    return _configure(options, fields_from(options.fields))
+
+
+def _pause(options: argparse.Namespace) -> int:
+    return _configure(options, {"paused": True})
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return _configure(options, {"paused": False})
+
+
+def _configure(options: argparse.Namespace, settings: _Object) -> int:
+    from wonderq.client.administration import configure  # noqa: PLC0415
+
+    with client_from(options) as client:
+        found = client.do(configure(options.queue, cast("QueueSettings", settings)).as_json())
+    print_result(found, as_json=options.json)
+    return OK
+
+
+def _add_kick(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "kick",
         _kick,
         "make buried messages available again",
@@ -95,21 +160,29 @@ def _add_kick(subparsers: Subparsers) -> None:
 
 def _kick(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.queue(options.queue).kick(options.max))])
-    return OK
-
-
-def _add_purge(subparsers: Subparsers) -> None:
-    add_client_command(
-        subparsers,
-        "purge",
-        _purge,
-        "delete all messages of a queue",
-        "Delete all messages of a queue, including claimed ones, and print their number.",
-    )
+        kicked = client.queue(options.queue).kick(options.max)
+    return _report_count(options, "kicked", kicked)
 
 
 def _purge(options: argparse.Namespace) -> int:
     with client_from(options) as client:
-        print_lines([str(client.queue(options.queue).purge())])
+        confirm(options, f"delete all messages of the queue {options.queue}")
+        purged = client.queue(options.queue).purge()
+    return _report_count(options, "purged", purged)
+
+
+def _report_count(options: argparse.Namespace, verb: str, count: int) -> int:
+    if options.json:
+        write_json([{"queue": options.queue, verb: count}])
+    else:
+        print_lines([str(count)])
+    return OK
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with client_from(options) as client:
+        confirm(options, f"delete the queue {options.queue} and all its messages")
+        client.queue(options.queue).drop()
+    if options.json:
+        write_json([{"queue": options.queue, "deleted": True}])
     return OK

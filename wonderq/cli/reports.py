@@ -1,15 +1,16 @@
-"""Results of the folder tools as lines for people."""
+"""Results of the folder tools as lines for people, and as objects for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from wonderq.folder.history import Event
-from wonderq.folder.inspect import LOG_BEGINS, Overview, event_object
+from wonderq.folder.inspect import LOG_BEGINS, Overview, event_object, path_text, problem_object
 from wonderq.folder.repair import Repair, unreadable_bytes
 from wonderq.folder.verify import Findings
-from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
+from wonderq.model.status import BURIED, CLAIMED, DELAYED, STATUS_BY_NAME, WAITING
 from wonderq.state.record import KIND_NAMES
 from wonderq.terminal import counted, human_bytes, table
 from wonderq_storage.recovery import wall_clock_ms
@@ -89,6 +90,27 @@ def verify_lines(findings: Findings) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in findings.warnings)
 
 
+def verify_object(findings: Findings) -> dict[str, Any]:
+    """Return the findings as a JSON object."""
+    queues = []
+    for name, queue in sorted(findings.state.queues.items()):
+        messages = queue.messages
+        messages.advance(max(findings.state.last_ms, wall_clock_ms()))
+        counts = {status: messages.counts[number] for status, number in STATUS_BY_NAME.items()}
+        queues.append({"queue": name, "counts": counts, "bytes": messages.bytes})
+    return {
+        "folder": path_text(findings.folder),
+        "ok": not findings.problems,
+        "segments": len(findings.files),
+        "bytes": findings.bytes,
+        "records": {kind: findings.records[kind] for kind in KIND_NAMES},
+        "queues": queues,
+        "torn_tail": problem_object(findings.torn) if findings.torn else None,
+        "warnings": findings.warnings,
+        "problems": [problem_object(each) for each in findings.problems],
+    }
+
+
 def repair_lines(done: Repair) -> Iterator[str]:
     """Yield the losses of a repair, their consequences, and a summary."""
     for problem in done.problems:
@@ -122,6 +144,25 @@ def repair_lines(done: Repair) -> Iterator[str]:
     messages = sum(len(queue.messages) for queue in done.state.queues.values())
     queues = counted(len(done.state.queues), "queue")
     yield f"messages  {messages:,} in {queues}, {done.losses.count():,} known to be lost"
+
+
+def repair_object(done: Repair) -> dict[str, Any]:
+    """Return a repair as a JSON object."""
+    return {
+        "source": path_text(done.source),
+        "folder": path_text(done.target),
+        "records": done.records,
+        "messages": sum(len(queue.messages) for queue in done.state.queues.values()),
+        "queues": len(done.state.queues),
+        "lost_messages": done.losses.count(),
+        "unreadable_bytes": unreadable_bytes(done.problems + done.rotten),
+        "new_identity": done.new_identity,
+        "renamed_queues": list(done.renamed.values()),
+        "renamed_topics": list(done.renamed_topics.values()),
+        "torn_tail": problem_object(done.torn) if done.torn else None,
+        "problems": [problem_object(each) for each in done.problems],
+        "left_out": [problem_object(each) for each in (*done.left_out, *done.rotten)],
+    }
 
 
 def _message_range(done: Repair, queue: int, first: int, end: int) -> str:

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from wonderq.cli.arguments import (
-    OK,
-    REFUSED,
-    Subparsers,
-    add_command,
-    fail,
-)
+from wonderq.cli.arguments import Parser, fail
+from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.config import Settings, as_text, load_with_sources
 from wonderq.runtime.signals import Signals, StopRequested
 
 
-def raise_file_limit() -> None:
-    """Raise the limit on open files: each segment and each connection needs a descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    command = add_command(
-        subparsers,
-        "serve",
-        run,
-        "run a broker",
+def serve(command: Parser) -> None:
+    """Describe `wonderq serve`."""
+    command.describe(
         "Run a broker until SIGTERM or Ctrl-C. SIGHUP lets it read its keys again. Each option is also a WONDERQ_* "
         "variable (--data: WONDERQ_DATA) and a key in the configuration file. An option overrides the variable, and "
         "the variable overrides the file.",
+        run,
     )
     for each in fields(Settings):
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
@@ -65,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace, signals: Signals) -> int:
     # Not at the top: loading the server's libraries takes longer than sending a message.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
-    from wonderq.serve import StartError, serve, validate  # noqa: PLC0415
+    from wonderq.serve import StartError, validate  # noqa: PLC0415
+    from wonderq.serve import serve as serve_broker  # noqa: PLC0415
 
     names = {each.name for each in fields(Settings)}
     flags = {
@@ -78,7 +63,7 @@ def _serve(options: argparse.Namespace, signals: Signals) -> int:
         with closing(set_up_logging(settings.log_level, settings.log_format)):
             validate(settings)
             if settings.log is None:
-                serve(settings, signals, sources)
+                serve_broker(settings, signals, sources)
             else:
                 from wonderq.serve_shared import serve_shared  # noqa: PLC0415 - loads the client of NATS
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from wonderq.cli.arguments import bytes_from
+from wonderq.cli.arguments import bytes_from, note
 from wonderq.cli.line_batches import Batch, InputError, read_batches, split_batches
 from wonderq.cli.output import write_lines
 from wonderq.client import administration, calls, claims
@@ -24,7 +24,7 @@ from wonderq.client.errors import Refused, Unreachable, WonderQError
 from wonderq.client.fields import MessageOptions
 from wonderq.client.messages import ReceivedContents
 from wonderq.model.limits import MAX_MESSAGE_BYTES
-from wonderq.terminal import Progress, human_bytes, human_seconds, is_terminal, table
+from wonderq.terminal import Progress, is_terminal
 
 if TYPE_CHECKING:
     from wonderq.client.sync import Client
@@ -167,7 +167,7 @@ def receive(
 
 
 def _report_waiting(queue: str) -> bool:
-    print(f"wonderq: there is no queue {queue} yet. Waiting for it; Ctrl-C ends.", file=sys.stderr)
+    note(f"there is no queue {queue} yet. Waiting for it; Ctrl-C ends")
     return True
 
 
@@ -185,10 +185,11 @@ def _release(queue: Queue, receipts: Sequence[str]) -> None:
         queue.release(receipts)
 
 
-def delete(queue: Queue, names: Sequence[str]) -> int:
+def delete(queue: Queue, names: Sequence[str], *, as_json: bool) -> int:
     """Delete messages by id or receipt, read from standard input if ``names`` is empty.
 
-    Returns the number of messages that could not be deleted.
+    With ``as_json``, print an object for each: ``name``, ``deleted`` and ``error``, which is null or has a code and a
+    message. Returns the number of messages that could not be deleted.
     """
     batches = (
         split_batches([name.encode(errors="replace") for name in names])
@@ -202,49 +203,28 @@ def delete(queue: Queue, names: Sequence[str]) -> int:
             wanted = [line.split(b"\t")[0].strip().decode(errors="replace") for line in batch.lines]
             receipts = [name for name in wanted if name and "-" not in name]
             ids = [name for name in wanted if "-" in name]
-            if receipts:
-                failed += _report_failures(receipts, queue.delete(receipts))
-            if ids:
-                failed += _report_failures(ids, queue.delete(ids=ids))
+            for group, errors in (
+                (receipts, queue.delete(receipts) if receipts else []),
+                (ids, queue.delete(ids=ids) if ids else []),
+            ):
+                if as_json:
+                    write_lines(map(_encode, map(_outcome, group, errors)))
+                failed += _report_failures(group, errors)
             progress.add(len(batch.lines))
     return failed
+
+
+def _outcome(name: str, error: Refused | None) -> dict[str, Any]:
+    problem = None if error is None else {"code": error.code, "message": str(error)}
+    return {"name": name, "deleted": error is None, "error": problem}
 
 
 def _report_failures(names: Sequence[str], errors: Sequence[Refused | None]) -> int:
     """List the messages that were not deleted on stderr, and return their number."""
     failed = [(name, error) for name, error in zip(names, errors, strict=True) if error is not None]
     for name, error in failed:
-        print(f"wonderq: not deleted: {name}: {error}", file=sys.stderr)
+        note(f"not deleted: {name}: {error}")
     return len(failed)
-
-
-def stats(client: Client, *, only: str | None, prefix: str, as_json: bool) -> None:
-    """Print the message counts of all queues whose names begin with ``prefix``, or of one queue."""
-    queues = _list_queues(client, prefix) if only is None else [client.do(administration.info(only).as_json())]
-    if as_json:
-        write_lines(map(_encode, queues))
-        return
-    rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST")]
-    for queue in queues:
-        counts, age = queue["counts"], queue["oldest_age"]
-        rows.append(
-            (
-                queue["queue"],
-                *(f"{counts[name]:,}" for name in ("unprocessed", "processing", "delayed", "buried")),
-                human_bytes(queue["bytes"]),
-                "-" if age is None else human_seconds(age),
-            )
-        )
-    write_lines(line.encode() for line in table(rows))
-
-
-def _list_queues(client: Client, prefix: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        page = client.do(administration.queues(prefix, found[-1]["queue"] if found else "").as_json())
-        found += page
-        if len(page) < calls.PAGE:
-            return found
 
 
 def tail(

@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from wonderq.cli.arguments import OK, Subparsers, text_from
-from wonderq.cli.client_options import add_broker_command, client_from, seconds_from
-from wonderq.cli.output import print_lines
-from wonderq.rest.schemas import QUEUE_ORDERS
+from wonderq.cli.arguments import Parser, add_json_option, text_from
+from wonderq.cli.client_options import add_broker_options, client_from, seconds_from
+from wonderq.cli.exit_codes import OK
+from wonderq.cli.output import print_lines, write_json
+from wonderq.model.queue_orders import QUEUE_ORDERS
 from wonderq.terminal import counted, human_seconds, is_terminal, table
 
 if TYPE_CHECKING:
     from wonderq.client.sync import Client
+
+_Object = dict[str, Any]
 
 #: Moves the cursor to the upper left corner and clears the screen (ECMA-48).
 _CLEAR = "\x1b[H\x1b[2J"
@@ -30,29 +33,34 @@ _MOST_PROBLEMS = 5
 _QUEUES = 20
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command."""
-    command = add_broker_command(
-        subparsers,
-        "top",
-        _top,
-        "watch the queues and the problems of a broker",
+def top(command: Parser) -> None:
+    """Describe `wonderq top`."""
+    command.describe(
         "Show what needs somebody, the sums and rates of all queues, and the queues with the largest figures, until "
         "Ctrl-C. Without a terminal, print this once.",
+        _top,
     )
+    add_broker_options(command)
     command.add_argument(
         "--sort", choices=QUEUE_ORDERS, default="unprocessed", help="figure that decides (default unprocessed)"
     )
-    command.add_argument("--prefix", type=text_from, default="", help="only queues whose names begin with this")
+    command.add_argument(
+        "--prefix", metavar="TEXT", type=text_from, default="", help="only queues whose names begin with this"
+    )
     command.add_argument(
         "--every", metavar="S", type=seconds_from(0.1), default=2.0, help="seconds between two pictures (default 2)"
     )
     command.add_argument("--once", action="store_true", help="print one picture and end")
+    add_json_option(command, "one picture as a JSON object, and end")
 
 
 def _top(options: argparse.Namespace) -> int:
     repeats = is_terminal(sys.stdout) and not options.once
     with client_from(options) as client:
+        if options.json:
+            overview, queues = _figures(client, options.sort, options.prefix, _QUEUES)
+            write_json([{"overview": overview, "queues": queues}])
+            return OK
         while True:
             rows = shutil.get_terminal_size().lines - _OTHER_LINES if repeats else _QUEUES
             lines = list(_picture(client, options.sort, options.prefix, max(rows, 5)))
@@ -64,14 +72,20 @@ def _top(options: argparse.Namespace) -> int:
             time.sleep(options.every)
 
 
-def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]:
-    """Yield the lines of one picture, whose queues and problems have at most ``rows`` lines."""
+def _figures(client: Client, sort: str, prefix: str, rows: int) -> tuple[_Object, list[_Object]]:
+    """Return the overview, and as many queues as leave room for its problems in ``rows`` lines."""
     from wonderq.client import administration  # noqa: PLC0415 - the client is not loaded for other commands
 
     overview = client.do(administration.overview())
+    shown = min(len(overview["problems"]), _MOST_PROBLEMS)
+    return overview, client.do(administration.largest_queues(sort, prefix, max(rows - shown, 1)))
+
+
+def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]:
+    """Yield the lines of one picture, whose queues and problems have at most ``rows`` lines."""
+    overview, queues = _figures(client, sort, prefix, rows)
     problems = overview["problems"]
     shown = problems[:_MOST_PROBLEMS]
-    queues = client.do(administration.largest_queues(sort, prefix, max(rows - len(shown), 1)))
     counts, rates = overview["counts"], overview["per_second"]["10s"]
     yield (
         f"{counts['unprocessed']:,} waiting, {counts['processing']:,} in flight, {counts['delayed']:,} delayed, "
@@ -94,7 +108,7 @@ def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]
 _HEADING = ("QUEUE", "WAITING", "IN FLIGHT", "DELAYED", "BURIED", "OLDEST", "IN/S", "DONE/S")
 
 
-def _row(queue: dict[str, Any]) -> tuple[str, ...]:
+def _row(queue: _Object) -> tuple[str, ...]:
     counts, figures = queue["counts"], queue["figures"]
     age, rates = figures["oldest_waiting_age"], figures["per_second"]
     return (

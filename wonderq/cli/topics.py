@@ -1,15 +1,23 @@
-"""Commands for topics of a running broker: `wonderq topic ...`."""
+"""The noun `topic`: the topics of a running broker."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
-from wonderq.cli.arguments import OK, Subparsers, add_command, text_from
-from wonderq.cli.client_options import add_broker_command, client_from, json_or_text, name_from, pair_from
-from wonderq.cli.output import print_lines, print_object, write_json
+from wonderq.cli.arguments import Parser, Run, Verbs, add_json_option, add_verbs, add_yes_option, text_from
+from wonderq.cli.client_options import (
+    add_broker_verb,
+    add_fields,
+    client_from,
+    fields_from,
+    json_or_text,
+    name_from,
+    pair_from,
+)
+from wonderq.cli.confirmation import confirm
+from wonderq.cli.exit_codes import OK
+from wonderq.cli.output import print_lines, print_result, write_json
 from wonderq.terminal import table
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
@@ -21,141 +29,138 @@ _topic_name = name_from("the name of a topic is 1 to 256 characters of A-Z a-z 0
 _subscription_name = name_from("the name of a subscription is 1 to 80 characters of A-Z a-z 0-9 _ and -")
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the commands of this module."""
-    command = add_command(
-        subparsers,
-        "topic",
-        None,
-        "create topics, subscribe queues, publish",
+def topic(noun: Parser) -> None:
+    """Describe `wonderq topic`."""
+    verbs = add_verbs(
+        noun,
         "Create topics, subscribe queues to them, and publish messages. Each queue that has subscribed to a topic, and "
         "whose filter matches, gets what is published to it.",
     )
-    subcommands = command.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for add in (
-        _add_list,
-        _add_show,
-        _add_set,
-        _add_delete,
-        _add_subscribe,
-        _add_unsubscribe,
-        _add_publish,
-        _add_match,
-    ):
-        add(subcommands)
+    command = add_broker_verb(verbs, "list", _list, "list the topics", "List the topics that the key opens.")
+    add_json_option(command, "one JSON object per topic")
+    _add_verb(verbs, "show", _show, "show a topic", "Print a topic and its subscriptions.")
+    for add in (_add_set, _add_delete, _add_subscribe, _add_unsubscribe, _add_publish, _add_match):
+        add(verbs)
 
 
-def _add_topic(command: argparse.ArgumentParser) -> None:
+def _add_verb(
+    verbs: Verbs, name: str, run: Run, summary: str, description: str, *, prints: str = "one JSON object"
+) -> Parser:
+    command = add_broker_verb(verbs, name, run, summary, description)
     command.add_argument("topic", metavar="TOPIC", type=_topic_name, help="name of the topic")
-
-
-def _add_list(subparsers: Subparsers) -> None:
-    command = add_broker_command(subparsers, "list", _list, "list the topics", "List the topics that the key opens.")
-    command.add_argument("--json", action="store_true", help="print one JSON object per topic")
+    add_json_option(command, prints)
+    return command
 
 
 def _list(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         found = client.topics()
     if options.json:
-        write_json(msgspec.to_builtins(each) for each in found)
+        write_json(map(_plain, found))
         return OK
     rows = [(each.name, str(each.subscriptions), str(each.published)) for each in found]
-    print_lines(table([("topic", "subscriptions", "published"), *rows]))
+    print_lines(table([("TOPIC", "SUBSCRIPTIONS", "PUBLISHED"), *rows]))
     return OK
 
 
-def _add_show(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers, "show", _show, "show a topic", "Print a topic and its subscriptions as a JSON object."
-    )
-    _add_topic(command)
+def _plain(value: Any) -> Any:
+    """Return an answer as objects of the API."""
+    import msgspec  # noqa: PLC0415 - the parser of the command line starts without it
+
+    return msgspec.to_builtins(value)
 
 
 def _show(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         topic = client.topic(options.topic)
-        found = msgspec.to_builtins(topic.info()) | {"subscriptions": msgspec.to_builtins(topic.subscriptions())}
-    print_object(found)
+        found = _plain(topic.info()) | {"subscriptions": _plain(topic.subscriptions())}
+    print_result(found, as_json=options.json)
     return OK
 
 
-def _add_set(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_set(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "set",
         _set,
         "create a topic, or change its settings",
-        "Create a topic if it is missing, change the given settings, and print it as a JSON object: 'wonderq topic set "
-        "orders deduplication_window=60'. docs/TOPICS.md lists the settings.",
+        "Create a topic if it is missing, change the given settings, and print it: 'wonderq topic set orders "
+        "deduplication_window=60'.",
     )
-    _add_topic(command)
-    command.add_argument("settings", metavar="SETTING=VALUE", nargs="*", type=pair_from)
+    add_fields(command, "settings", "docs/TOPICS.md")
 
 
 def _set(options: argparse.Namespace) -> int:
-    # The broker checks names and types: a setting may be newer than this command.
-    settings = cast("TopicSettings", {name: json_or_text(value) for name, value in options.settings})
+    settings = cast("TopicSettings", fields_from(options.fields))
     with client_from(options) as client:
-        print_object(msgspec.to_builtins(client.topic(options.topic).configure(**settings)))
+        found = _plain(client.topic(options.topic).configure(**settings))
+    print_result(found, as_json=options.json)
     return OK
 
 
-def _add_delete(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_delete(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "delete",
         _delete,
         "delete a topic",
         "Delete a topic and its subscriptions. Messages that were published to it stay in the queues.",
     )
-    _add_topic(command)
+    add_yes_option(command)
 
 
 def _delete(options: argparse.Namespace) -> int:
     with client_from(options) as client:
+        confirm(options, f"delete the topic {options.topic} and its subscriptions")
         client.topic(options.topic).drop()
+    if options.json:
+        write_json([{"topic": options.topic, "deleted": True}])
     return OK
 
 
-def _add_subscribe(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_subscription(command: Parser) -> None:
+    command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
+
+
+def _add_subscribe(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "subscribe",
         _subscribe,
         "subscribe a queue to a topic, or change a subscription",
-        "Subscribe a queue to a topic, or change the given fields of a subscription, and print it as a JSON object: "
-        '\'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'. '
-        "docs/TOPICS.md lists the fields.",
+        "Subscribe a queue to a topic, or change the given fields of a subscription, and print it: "
+        '\'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'.',
     )
-    _add_topic(command)
-    command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
-    command.add_argument("fields", metavar="FIELD=VALUE", nargs="*", type=pair_from)
+    _add_subscription(command)
+    add_fields(command, "fields", "docs/TOPICS.md")
 
 
 def _subscribe(options: argparse.Namespace) -> int:
-    fields = cast("SubscriptionFields", {name: json_or_text(value) for name, value in options.fields})
+    fields = cast("SubscriptionFields", fields_from(options.fields))
     with client_from(options) as client:
-        made = client.topic(options.topic).subscribe(options.subscription, **fields)
-    print_object(msgspec.to_builtins(made))
+        made = _plain(client.topic(options.topic).subscribe(options.subscription, **fields))
+    print_result(made, as_json=options.json)
     return OK
 
 
-def _add_unsubscribe(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_unsubscribe(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "unsubscribe",
         _unsubscribe,
         "delete a subscription",
         "Delete a subscription. Messages that its queue has got stay there.",
     )
-    _add_topic(command)
-    command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
+    _add_subscription(command)
+    add_yes_option(command)
 
 
 def _unsubscribe(options: argparse.Namespace) -> int:
     with client_from(options) as client:
+        confirm(options, f"delete the subscription {options.subscription} of the topic {options.topic}")
         client.topic(options.topic).unsubscribe(options.subscription)
+    if options.json:
+        write_json([{"topic": options.topic, "subscription": options.subscription, "deleted": True}])
     return OK
 
 
@@ -184,16 +189,16 @@ def _number(text: str) -> str | float:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else text
 
 
-def _add_publish(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_publish(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "publish",
         _publish,
         "publish messages",
         "Publish messages to all queues that have subscribed and whose filter matches, all in one step, and print the "
         "id of each and the number of queues that have it.",
+        prints="one JSON object per message",
     )
-    _add_topic(command)
     command.add_argument(
         "messages", metavar="MESSAGE", nargs="+", type=text_from, help="a message; put -- before one that begins with -"
     )
@@ -212,19 +217,22 @@ def _publish(options: argparse.Namespace) -> int:
         done = client.topic(options.topic).publish_together(
             [(text, message_options) for text in options.messages], key=options.idempotency_key
         )
-    print_lines([f"{each.id}\t{each.queues}" for each in done])
+    if options.json:
+        write_json(map(_plain, done))
+    else:
+        print_lines(f"{each.id}\t{each.queues}" for each in done)
     return OK
 
 
-def _add_match(subparsers: Subparsers) -> None:
-    command = add_broker_command(
-        subparsers,
+def _add_match(verbs: Verbs) -> None:
+    command = _add_verb(
+        verbs,
         "match",
         _match,
         "try which subscriptions match a message",
         "Print for each subscription whether its queue would get a message, or why not. Nothing is published.",
+        prints="one JSON object per subscription",
     )
-    _add_topic(command)
     command.add_argument("message", metavar="MESSAGE", type=text_from, help="text of the message")
     _add_message_options(command)
 
@@ -232,6 +240,9 @@ def _add_match(subparsers: Subparsers) -> None:
 def _match(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         found = client.topic(options.topic).match(options.message, **_message_options(options))
+    if options.json:
+        write_json(map(_plain, found))
+        return OK
     rows = [(each.subscription, each.queue, each.reason or "gets the message") for each in found]
-    print_lines(table([("subscription", "queue", "outcome"), *rows], texts=3))
+    print_lines(table([("SUBSCRIPTION", "QUEUE", "OUTCOME"), *rows], texts=3))
     return OK

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wonderq.cli.arguments import OK, Subparsers, add_command, text_from
+from wonderq.cli.arguments import Parser, UsageError, text_from
 from wonderq.cli.client_options import count_from, queue_name, seconds_from
-from wonderq.config import ConfigError
+from wonderq.cli.exit_codes import OK
 
 if TYPE_CHECKING:
     from wonderq.tasks.app import App
@@ -24,16 +24,13 @@ if TYPE_CHECKING:
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def add_to(subparsers: Subparsers) -> None:
-    """Add the command of this module."""
-    command = add_command(
-        subparsers,
-        "worker",
-        run,
-        "run the tasks of an app",
+def worker(command: Parser) -> None:
+    """Describe `wonderq worker`."""
+    command.describe(
         "Receive messages and run the tasks of APP for them, until SIGTERM or Ctrl-C. Running tasks then have a grace "
         "to finish; the messages of the others are given back, and the try does not count. A second signal gives all "
         "of them back at once. The broker is that of the app, or WONDERQ_URL and WONDERQ_KEY.",
+        run,
     )
     command.add_argument("app", metavar="MODULE:APP", type=text_from, help="the app, such as tasks:app")
     command.add_argument(
@@ -85,7 +82,7 @@ def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int]
 
     app = load_app(options.app)
     if not app.tasks:
-        raise ConfigError(
+        raise UsageError(
             f"{options.app!r} has no task, so every message would fail. Import the modules that define its tasks in "
             f"the module {options.app.partition(':')[0]!r}"
         )
@@ -99,13 +96,13 @@ def _work(options: argparse.Namespace, queues: Sequence[str] | Mapping[str, int]
         try:
             worker = app.worker(queues=queues, concurrency=options.concurrency, grace=options.grace, metrics=metrics)
         except ValueError as error:  # of the broker's address or key
-            raise ConfigError(str(error)) from error
+            raise UsageError(str(error)) from error
         if options.supervised:
             obey_parent(worker.stop)
         try:
             worker.run(second_hurries=not options.supervised)
         except Invalid as error:
-            raise ConfigError(" ".join((str(error), *getattr(error, "__notes__", ())))) from error
+            raise UsageError(" ".join((str(error), *getattr(error, "__notes__", ())))) from error
         finally:
             app.close()
     return OK
@@ -142,32 +139,32 @@ def _explain_address() -> Iterator[None]:
     try:
         yield
     except AddressError as error:
-        raise ConfigError(f"{error}. Choose another address with --metrics; port 0 takes a free one") from error
+        raise UsageError(f"{error}. Choose another address with --metrics; port 0 takes a free one") from error
 
 
 def load_app(target: str) -> App:
     """Import the app that ``MODULE:APP`` names; without ``:APP``, the only app of the module.
 
     Raises:
-        ConfigError: there is no such module or app, or the module raises an error when it is imported.
+        UsageError: there is no such module or app, or the module raises an error when it is imported.
     """
     from wonderq.tasks.app import App  # noqa: PLC0415 - the client is not loaded for other commands
 
     module_name, _, name = target.partition(":")
     if not module_name or module_name.endswith(".py") or "/" in module_name:
-        raise ConfigError(f"{target!r} is not MODULE:APP, such as tasks:app for the app in tasks.py")
+        raise UsageError(f"{target!r} is not MODULE:APP, such as tasks:app for the app in tasks.py")
     if (folder := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, folder)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
-            raise ConfigError(
+            raise UsageError(
                 f"there is no module {error.name!r} in {Path.cwd()} or on Python's path. Run the worker in the folder "
                 "that contains it"
             ) from error
         traceback.print_exc()
-        raise ConfigError(f"the module {module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(f"the module {module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
     apps = [each for each, value in vars(module).items() if isinstance(value, App)]
     if not name and len(apps) == 1:
         [name] = apps
@@ -176,28 +173,28 @@ def load_app(target: str) -> App:
         return app
     hint = f"It has {', '.join(f'{module_name}:{each}' for each in apps)}" if apps else "Make one: app = wonderq.App()"
     what = f"{name!r} of module {module_name!r} is not a wonderq.App" if name else f"{target!r} does not name one app"
-    raise ConfigError(f"{what}. {hint}")
+    raise UsageError(f"{what}. {hint}")
 
 
 def _queues(texts: Sequence[str] | None) -> Sequence[str] | Mapping[str, int] | None:
     """Parse the queues of a poll.
 
     Raises:
-        ConfigError: some have a weight and others none, or a weight is no number.
+        UsageError: some have a weight and others none, or a weight is no number.
     """
     if texts is None:
         return None
     pairs = [text.partition("=") for text in texts]
     weighted = [bool(separator) for _, separator, _ in pairs]
     if any(weighted) != all(weighted):
-        raise ConfigError("--queue: give each queue a weight (urgent=3), or none of them")
+        raise UsageError("--queue: give each queue a weight (urgent=3), or none of them")
     try:
         names = [queue_name(name) for name, _, _ in pairs]
         if not any(weighted):
             return names
         return {name: count_from(1)(weight) for name, (_, _, weight) in zip(names, pairs, strict=True)}
     except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"--queue: {error}") from error
+        raise UsageError(f"--queue: {error}") from error
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -55,7 +55,7 @@ class Endpoint:
         if key is not None and not _KEY.fullmatch(key):
             raise InvalidKeyError(
                 "the API key is invalid: it is empty, or contains characters that no key has. "
-                "Pass it as 'wonderq keys create' printed it"
+                "Pass it as 'wonderq key create' printed it"
             )
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         is_tls = parts.scheme == "https"

@@ -239,7 +239,7 @@ class Demo:
             self._show_log()
         if self._keep:
             self._screen.write(f"The folder was kept: {self._folder}")
-            self._screen.write(f"Check it with 'wonderq verify {self._folder}/data', run a broker on it with")
+            self._screen.write(f"Check it with 'wonderq folder verify {self._folder}/data', run a broker on it with")
             self._screen.write(f"'wonderq serve --data {self._folder}/data', or remove it.")
         else:
             shutil.rmtree(self._folder, ignore_errors=True)

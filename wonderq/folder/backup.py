@@ -1,4 +1,4 @@
-"""`wonderq backup`: copy the log of a running or stopped broker into another folder, segment by segment.
+"""`wonderq folder backup`: copy the log of a running or stopped broker into another folder, segment by segment.
 
 The source is neither locked nor changed. Segments are read oldest first. Compaction may drop a segment meanwhile, but
 it has copied the live messages to a later segment, which is still to be read. The last segment is the one in use; it is
@@ -92,8 +92,8 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         if not continues and not prune:
             raise BackupError(
                 f"{source} now begins with {segment.file_name(parts[0].number)}, and the backup in {destination} ends "
-                "before that. Choose another folder and keep this one for 'wonderq restore --until', or replace its "
-                "contents with --prune."
+                "before that. Choose another folder and keep this one for 'wonderq folder restore --until', or replace "
+                "its contents with --prune."
             )
         _publish(disk, destination, parts)
         removed = [] if continues else _remove_below(disk, destination, parts[0].number)

@@ -1,4 +1,4 @@
-"""`wonderq compact`: shrink a stopped broker's folder to its live messages.
+"""`wonderq folder compact`: shrink a stopped broker's folder to its live messages.
 
 The log continues in a new segment, and each older segment is compacted into it with the code of the running broker
 (`wonderq.broker.compaction`). So a crash at any moment is as harmless as there.
@@ -170,7 +170,8 @@ def _describe_changes(folder: Path, segments: int) -> str:
     removed = f"{segments:,} before it were compacted" if segments else "none was removed"
     return (
         f"The compaction lost no message: the segment is still there, {removed}, and new segments contain copies. "
-        f"'wonderq verify {folder}' lists all damage; 'wonderq repair {folder} NEW' salvages the rest into a new folder"
+        f"'wonderq folder verify {folder}' lists all damage; 'wonderq folder repair {folder} NEW' salvages the rest "
+        "into a new folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""`wonderq export`: queues, messages and topics of a stopped broker's folder as JSON objects, one per line of output.
+"""`wonderq folder export`: queues, messages and topics of a stopped broker's folder as JSON objects, one a line.
 
 `wonderq.folder.import_` documents the format.
 """

@@ -1,4 +1,4 @@
-"""`wonderq import`: produce the messages that `wonderq export` wrote, in a folder or in a running broker.
+"""`wonderq folder import`: produce the messages that `wonderq folder export` wrote, in a folder or in a running broker.
 
 The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first, and then
 each topic with its settings, followed by its subscriptions. An import

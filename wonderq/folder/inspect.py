@@ -1,4 +1,4 @@
-"""`wonderq inspect`: the contents of a stopped broker's folder. Nothing is changed.
+"""`wonderq folder inspect`: the contents of a stopped broker's folder. Nothing is changed.
 
 Memory use depends on the number of messages, not on the size of the log.
 """
@@ -114,7 +114,7 @@ def _checkpoints(folder: Path) -> Iterator[_Object]:
 def overview_object(found: Overview) -> _Object:
     """Return an overview as a JSON object."""
     return {
-        "folder": _text(found.folder),
+        "folder": path_text(found.folder),
         "segments": [
             {
                 "number": each.number,
@@ -153,19 +153,20 @@ def overview_object(found: Overview) -> _Object:
         ],
         "checkpoints": found.checkpoints,
         "torn_files": found.torn_files,
-        "torn_tail": _problem_object(found.torn) if found.torn else None,
-        "problems": [_problem_object(each) for each in found.problems],
+        "torn_tail": problem_object(found.torn) if found.torn else None,
+        "problems": [problem_object(each) for each in found.problems],
     }
 
 
-def _text(path: str | Path) -> str:
+def path_text(path: str | Path) -> str:
     """Return a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _problem_object(problem: Problem) -> _Object:
+def problem_object(problem: Problem) -> _Object:
+    """Return damage as a JSON object."""
     return {
-        "file": _text(problem.file),
+        "file": path_text(problem.file),
         "offset": problem.offset,
         "reason": problem.reason,
         "unreadable": [{"offset": span.offset, "bytes": span.length} for span in problem.lost],

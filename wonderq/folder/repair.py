@@ -1,4 +1,4 @@
-"""`wonderq repair`: copy all valid records of a damaged log into a new folder, and report what is lost."""
+"""`wonderq folder repair`: copy all valid records of a damaged log into a new folder, and report what is lost."""
 
 from __future__ import annotations
 

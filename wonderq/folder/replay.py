@@ -17,13 +17,13 @@ class UnusableLogError(FolderError):
 
 @contextmanager
 def explain_unreadable(folder: Path) -> Iterator[None]:
-    """Add the way out, ``wonderq repair``, to errors about a log that cannot be replayed.
+    """Add the way out, ``wonderq folder repair``, to errors about a log that cannot be replayed.
 
     Raises:
         CorruptLogError: the original error, with a note.
         UnusableLogError: replaces an `UnreadableRecordError`.
     """
-    advice = f"Nothing was changed. 'wonderq repair {folder} NEW' salvages the intact records into a new folder"
+    advice = f"Nothing was changed. 'wonderq folder repair {folder} NEW' salvages the intact records into a new folder"
     try:
         yield
     except CorruptLogError as error:

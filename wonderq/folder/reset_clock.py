@@ -1,4 +1,4 @@
-"""`wonderq reset-clock`: take times of the future out of a stopped broker's log.
+"""`wonderq folder reset-clock`: take times of the future out of a stopped broker's log.
 
 A broker's clock never starts below the newest time in its log. So a log that was written while the system's clock was
 ahead keeps the broker ahead. This tool rewrites the log with the code of compaction (`wonderq.broker.compaction`), and

@@ -1,4 +1,4 @@
-"""`wonderq restore`: create a folder from a backup, up to a point in time. The backup is only read."""
+"""`wonderq folder restore`: create a folder from a backup, up to a point in time. The backup is only read."""
 
 from __future__ import annotations
 

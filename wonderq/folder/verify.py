@@ -1,4 +1,4 @@
-"""`wonderq verify`: read all of a stopped broker's folder and report all damage. Nothing is changed."""
+"""`wonderq folder verify`: read all of a stopped broker's folder and report all damage. Nothing is changed."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def document() -> _Object:
                     "type": "http",
                     "scheme": "bearer",
                     "description": (
-                        "API key, from `wonderq keys create NAME --role ROLE`. A broker without keys needs none."
+                        "API key, from `wonderq key create NAME --role ROLE`. A broker without keys needs none."
                     ),
                 }
             },

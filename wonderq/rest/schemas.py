@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
@@ -13,6 +13,7 @@ from msgspec.structs import fields
 from wonderq.model.failures import MAX_ERROR_BYTES
 from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
+from wonderq.model.queue_orders import QueueOrder
 from wonderq.model.settings import RANGES
 from wonderq.rest.field_types import (
     After,
@@ -509,11 +510,6 @@ class Search(SearchAll):
 
     order: Order = "oldest"
 
-
-QueueOrder = Literal[
-    "name", "unprocessed", "processing", "delayed", "buried", "bytes", "oldest_waiting", "produced", "deleted"
-]
-QUEUE_ORDERS: tuple[QueueOrder, ...] = get_args(QueueOrder)
 
 WithFigures = Annotated[
     bool,

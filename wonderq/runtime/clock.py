@@ -131,8 +131,8 @@ class CautiousClock(Clock):
         if ahead_ms > self._max_jump_ms:
             return (
                 f"The broker's clock is {difference} ahead of the system's clock, which was changed, or was wrong at "
-                "an earlier start. If the system's clock is right, stop the broker and run 'wonderq reset-clock' on "
-                "its folder."
+                "an earlier start. If the system's clock is right, stop the broker and run "
+                "'wonderq folder reset-clock' on its folder."
             )
         if -ahead_ms > self._max_jump_ms:
             return (

@@ -11,7 +11,7 @@ from wonderq.httpd.errors import ErrorResponse, RequestError
 from wonderq.sqs import wire
 from wonderq.sqs.errors import SqsError
 
-NOT_SIGNED = "The request must be signed with a key of this broker. Create one with: wonderq keys create NAME --sqs"
+NOT_SIGNED = "The request must be signed with a key of this broker. Create one with: wonderq key create NAME --sqs"
 
 UNKNOWN_KEY = "The security token included in the request is invalid."
 

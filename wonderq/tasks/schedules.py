@@ -46,7 +46,7 @@ def keep_schedules(client: Client, app: str, schedules: Sequence[Schedule]) -> N
     """Create or change the schedules of an app, and remove those that its code no longer has.
 
     A schedule belongs to the app that its attribute ``app`` names. Others are not touched, whatever their names. A
-    pause by ``wonderq schedule set --pause`` stays.
+    pause by ``wonderq schedule pause`` stays.
 
     Raises:
         WonderQError: the broker refuses a schedule, for example for its cron expression, or gives no answer.

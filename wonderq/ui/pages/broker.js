@@ -67,7 +67,7 @@ function Keys({ keys, isOpen }) {
   if (!keys) return html`<section><h2>Keys</h2><p class="faint">Keys need the role <code>admin</code>.</p></section>`;
   const now = Date.now();
   return html`<section aria-labelledby="keys"><h2 id="keys">Keys <small>${number(keys.length)}</small></h2>
-    <p class="faint">Where the broker runs, <code>wonderq keys create</code> makes one and <code>wonderq keys revoke</code> ends one.</p>
+    <p class="faint">Where the broker runs, <code>wonderq key create</code> makes one and <code>wonderq key revoke</code> ends one.</p>
     ${!keys.length && html`<${Empty}>${isOpen ? "No keys: everybody who reaches this port may do everything." : "No key is left, so every request is refused."}</${Empty}>`}
     ${keys.length > 0 && html`<table><thead><tr><th scope="col">Name</th><th scope="col">Roles</th><th scope="col">Queues</th><th scope="col" class="wide">Id</th><th scope="col" class="wide">Created</th><th scope="col">Expires</th><th scope="col" class="wide n">Requests /s</th></tr></thead>
       <tbody>${keys.map((key) => html`<tr key=${key.id}><th scope="row">${key.name} ${key.sqs && html`<${Badge} title="SQS clients can sign with it">SQS</${Badge}>`}

@@ -123,7 +123,7 @@ function Details({ message }) {
     <section><h3>Details</h3><dl>${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></section>
     ${attributes.length > 0 && html`<section><h3>Attributes</h3><dl>${attributes.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${typeof value === "string" ? visible(value) : visible(JSON.stringify(value))}</dd></div>`)}</dl></section>`}
     <section><h3>History</h3><p class="faint">The log has every step of the message. Where the broker's folder is, and while the broker is stopped:</p>
-      <div class="snippet"><pre tabindex="0">wonderq inspect FOLDER --message ${message.id}</pre><${Copy} text=${`wonderq inspect FOLDER --message ${message.id}`} label="Copy the command" /></div></section>`;
+      <div class="snippet"><pre tabindex="0">wonderq folder inspect FOLDER --message ${message.id}</pre><${Copy} text=${`wonderq folder inspect FOLDER --message ${message.id}`} label="Copy the command" /></div></section>`;
 }
 
 /** @param {string} at */

@@ -24,6 +24,6 @@ export function Login() {
       ${error && html`<p class="failure" role="alert">${error}</p>`}
       <p class="buttons"><button type="submit" class="primary">Log in</button></p>
     </form>
-    <p class="faint">Make one where the broker runs: <code>wonderq keys create you --role inspect</code>.
+    <p class="faint">Make one where the broker runs: <code>wonderq key create you --role inspect</code>.
       The role <code>look</code> sees figures, <code>inspect</code> also messages, <code>admin</code> may act.</p></main>`;
 }

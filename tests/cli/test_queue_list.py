@@ -26,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_table(url: str) -> None:
-    done = run("stats", "--url", url)
+    done = run("queue", "list", "--url", url)
     assert (done.code, done.error) == (0, "")
     heading, first, second = done.lines
     assert heading.split() == ["QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST"]
@@ -41,15 +41,15 @@ def test_table(url: str) -> None:
 
 
 def test_json_is_one_object_a_line(url: str) -> None:
-    queues = [json.loads(line) for line in run("stats", "--url", url, "--json").lines]
+    queues = [json.loads(line) for line in run("queue", "list", "--url", url, "--json").lines]
     assert [queue["queue"] for queue in queues] == ["a-long-name", "default"]
     assert queues[0]["counts"] == {"unprocessed": 1498, "processing": 2, "delayed": 1, "buried": 0}
 
 
 def test_queues_with_a_prefix(url: str) -> None:
-    done = run("stats", "--prefix", "a-", "--url", url)
+    done = run("queue", "list", "--prefix", "a-", "--url", url)
     assert [line.split()[0] for line in done.lines] == ["QUEUE", "a-long-name"]
-    assert run("stats", "--prefix", "b", "--json", "--url", url).lines == []
+    assert run("queue", "list", "--prefix", "b", "--json", "--url", url).lines == []
 
 
 def test_all_pages_of_queues(url: str) -> None:
@@ -59,9 +59,9 @@ def test_all_pages_of_queues(url: str) -> None:
 
 
 def test_one_queue(url: str) -> None:
-    done = run("stats", "--queue", "default", environment={"WONDERQ_URL": url})
-    assert [line.split()[0] for line in done.lines] == ["QUEUE", "default"]
-    assert run("stats", "--queue", "nope", "--url", url).code == 1
+    done = run("queue", "show", "default", "--json", environment={"WONDERQ_URL": url})
+    assert json.loads(done.out)["queue"] == "default"
+    assert run("queue", "show", "nope", "--url", url).code == 1
 
 
 @pytest.mark.parametrize(
