@@ -75,6 +75,13 @@ def test_the_command_and_its_exit_code_are_those_of_the_program() -> None:
     assert int(settings()["LimitNOFILE"][0]) > load({}, {}).connections
 
 
+def test_a_start_may_take_as_long_as_its_log_does() -> None:
+    """tests/cli/test_service_manager.py has the notifications. Without them, systemd would end the start after its time-out."""
+    assert settings()["Type"] == ["notify"]
+    assert settings()["TimeoutStartSec"] == ["infinity"]
+    assert "AF_UNIX" in settings()["RestrictAddressFamilies"][0].split()
+
+
 def test_only_the_broker_reads_its_folder() -> None:
     assert settings()["StateDirectoryMode"] == ["0700"]
     assert settings()["UMask"] == ["0077"]
