@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_deletes_and_renewals_in_the_readme_use_receipts() -> None:
     assert len(commands) >= 2
     assert all("receipt=" in each for each in commands)
     assert "wonderq delete RECEIPT" in read("README.md")
+
+
+def test_each_extra_that_a_text_names_exists_and_each_one_has_a_row_in_the_table() -> None:
+    extras = set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
+    named = {
+        name
+        for folder, pattern in ((ROOT, "*.md"), (ROOT / "docs", "**/*.md"), (ROOT / "wonderq", "**/*.py"))
+        for path in folder.glob(pattern)
+        for words in re.findall(r"wonderq\[([\w,-]+)\]", path.read_text(encoding="utf-8"))
+        for name in words.split(",")
+    }
+    assert named <= extras
+    assert {*re.findall(r"^\| `(\w+)` \|", read("docs/INSTALL.md"), re.MULTILINE)} == extras
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.id)
