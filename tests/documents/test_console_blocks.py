@@ -216,19 +216,18 @@ def test_output_is_compared(shown: str, printed: str, figures_vary: bool, agrees
 
 def test_the_files_for_container_platforms_agree_with_the_program() -> None:
     text = (ROOT / "docs/how-to/deploy.md").read_text()
-    compose, kubernetes = (
-        list(yaml.safe_load_all(each)) for each in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    )
+    [block] = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    compose = yaml.safe_load((ROOT / "tools/deploy/compose.yaml").read_text())
     dockerfile = (ROOT / "tools/deploy/Dockerfile").read_text()
     settings = {f"WONDERQ_{each.name.upper()}" for each in fields(Settings)}
 
-    [service] = compose[0]["services"].values()
+    [service] = compose["services"].values()
     assert service["environment"].keys() <= settings
     assert service["volumes"] == ["wonderq:/data"]
     assert "VOLUME /data\n" in dockerfile
     assert service["ports"][0].endswith(":7979")
 
-    [front, stateful_set] = kubernetes
+    front, stateful_set = yaml.safe_load_all(block)
     assert front["spec"]["ports"][0]["port"] == 7979
     pod = stateful_set["spec"]["template"]["spec"]
     [container] = pod["containers"]

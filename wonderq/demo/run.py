@@ -59,12 +59,40 @@ def run(*, files: int | None = None, consumers: int = 3, keep: bool = False, sta
             equal = demo.run()
             if stay:
                 demo.stay()
+            elif equal:
+                suggest_next_steps(screen)
             return equal
     except DemoError as error:
         screen.say(f"FAILED: {error}", loud=True)
         return False
     finally:
         screen.clear()
+
+
+def suggest_next_steps(screen: Screen) -> None:
+    """Write three things to try next, with the command as this user can type it."""
+    command = command_name(sys.argv[0])
+    steps = {
+        f"{command} demo --stay": "a dashboard with the queues of a small shop",
+        f"{command} serve": "a broker of your own; then open http://127.0.0.1:7979/ui",
+        f"{command} send hello": "in another terminal: a message for it",
+    }
+    width = max(map(len, steps))
+    screen.write()
+    screen.write("Try next:")
+    for step, purpose in steps.items():
+        screen.write(f"  {step:<{width}}  {purpose}")
+
+
+def command_name(program: str) -> str:
+    """Return the words that start ``program``, which is ``sys.argv[0]``, in a shell in the current folder."""
+    if Path(program).name == "__main__.py":
+        return f"{sys.executable} -m wonderq"
+    on_path = shutil.which(Path(program).name)
+    if on_path and Path(on_path).samefile(program):
+        return Path(program).name
+    path = Path(os.path.abspath(program))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def find_sources(count: int | None) -> list[str]:

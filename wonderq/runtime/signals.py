@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from typing import Any, Self
 
+from wonderq.runtime.service_manager import notify
+
 logger = logging.getLogger("wonderq")
 
 
@@ -53,6 +55,7 @@ class Signals:
             return  # it is stopping already, and cannot do so faster
         self._stopping = True
         logger.info("%s: stopping", signal.Signals(number).name)
+        notify("STOPPING=1")
         if self._stop is None:
             raise StopRequested
         self._stop()
