@@ -148,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", choices=[mutant.name for mutant in MUTANTS])
     parser.add_argument("--sample", type=int, metavar="N", help="run only N bugs, chosen at random")
-    parser.add_argument("--part", type=part, default=(1, 1), metavar="N/PARTS", help="run every PARTSth bug from the Nth")
+    parser.add_argument(
+        "--part", type=part, default=(1, 1), metavar="N/PARTS", help="run every PARTSth bug from the Nth"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--all-tests", action="store_true", help=f"run all of {' and '.join(ALL_TESTS)} for each")
     arguments = parser.parse_args(argv)
