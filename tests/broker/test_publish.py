@@ -13,7 +13,7 @@ import pytest
 from tests.broker.conftest import Lasting
 from tests.support.memory_log import MemoryLog
 from tests.support.states import contents_of
-from wonderq.broker import publish, shared_compaction
+from wonderq.broker import publish_batch, publish_plan, shared_compaction
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest, needed_bytes
 from wonderq.model.attributes import Attribute
@@ -326,7 +326,7 @@ def test_a_subscription_that_changes_meanwhile_is_judged_as_it_is_now(
     """Filters are evaluated before the lock is taken."""
     subscribe(broker, "kept", "changed", "ended", "new")
     broker.topics.unsubscribe("orders", "new")
-    real = publish._place
+    real = publish_plan.place
 
     def interfere(*given: Any) -> Any:
         topic = given[0]
@@ -336,7 +336,7 @@ def test_a_subscription_that_changes_meanwhile_is_judged_as_it_is_now(
         topic.subscribe("new", {**value, "queue": broker.core.state.queues["new"].number}, 0)
         return real(*given)
 
-    monkeypatch.setattr(publish, "_place", interfere)
+    monkeypatch.setattr(publish_plan, "place", interfere)
     assert send(broker, "x")[0].queues == 2
     assert [bodies(broker, queue) for queue in ("kept", "changed", "ended", "new")] == [["x"], [], [], ["x"]]
 
@@ -488,7 +488,7 @@ def test_many_subscriptions_are_evaluated_in_turns(broker: Broker, monkeypatch: 
     subscribe(broker, "a")
     subscribe(broker, *(f"q{n}" for n in range(50)), filter={"kind": ["no such"]})
     steps: list[int] = []
-    monkeypatch.setattr(publish, "took", steps.append)
+    monkeypatch.setattr(publish_batch, "took", steps.append)
     send(broker, "x")
     assert sum(steps) >= 51
     assert bodies(broker, "a") == ["x"]
@@ -539,7 +539,7 @@ def test_a_snapshot_during_a_publish_has_it_in_no_queue(broker: Broker) -> None:
 
 
 def test_one_publish_adds_a_bounded_number_of_messages(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "MAX_DELIVERIES", 6)
+    monkeypatch.setattr(publish_batch, "MAX_DELIVERIES", 6)
     subscribe(broker, "a", "b")
     subscribe(broker, "big", filter={"kind": ["big"]})
     assert [each.queues for each in send(broker, "x", "y", "z")] == [2, 2, 2]
@@ -554,7 +554,7 @@ def test_only_what_changed_is_evaluated_under_the_lock(broker: Broker, monkeypat
     subscribe(broker, "a", "b", "c", filter={"kind": ["big"]})
     subscribe(broker, "all")
     evaluated: list[str] = []
-    real, place = publish._Batch._choose, publish._place
+    real, place = publish_batch.Batch._choose, publish_plan.place
 
     def choose(self: Any, subscription: Any, subjects: Any) -> None:
         evaluated.append(subscription.name)
@@ -565,7 +565,7 @@ def test_only_what_changed_is_evaluated_under_the_lock(broker: Broker, monkeypat
         topic.subscribe("b", {**topic.subscriptions["b"].to_record(), "filter": ""}, 0)
         return place(*given)
 
-    monkeypatch.setattr(publish._Batch, "_choose", choose)
-    monkeypatch.setattr(publish, "_place", interfere)
+    monkeypatch.setattr(publish_batch.Batch, "_choose", choose)
+    monkeypatch.setattr(publish_plan, "place", interfere)
     assert send(broker, "x")[0].queues == 2
     assert evaluated == ["a", "b", "c", "all", "b"]

@@ -41,9 +41,9 @@ def shared_places(start: int, heads: Sequence[int], lengths: Sequence[int]) -> S
     return SharedPlaces(without_head, with_head, list(map(add, begins, whole)))
 
 
-def chosen(column: Sequence[Any], indexes: Sequence[int] | None) -> Sequence[Any]:
-    """Return the elements with these indexes; all of them if ``indexes`` is None, or if the column is empty."""
-    return column if indexes is None or not column else [column[index] for index in indexes]
+def chosen(column: Sequence[Any], indexes: Sequence[int]) -> Sequence[Any]:
+    """Return the elements with these indexes; none if the column is empty."""
+    return [column[index] for index in indexes] if column else column
 
 
 def due_times_ms(own_ms: Sequence[int], default_ms: int, count: int) -> Sequence[int]:

@@ -10,7 +10,9 @@ import sys
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from functools import cached_property
 from itertools import chain, islice
+from operator import mul
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -18,11 +20,12 @@ import msgpack
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.model.topics import TopicSettings
 from wonderq.state import record
+from wonderq.state.arrivals import Arrivals, ArrivingTargets, PublishedMessages
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupEntry, DedupTable
 from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
-from wonderq.state.places import chosen, due_times_ms, lanes_in, shared_places
+from wonderq.state.places import chosen, shared_places
 from wonderq.state.shared_entries import Block, SharedEntries, dump
 from wonderq.state.topics import Topic, load, snapshot_rows
 
@@ -59,6 +62,28 @@ class Queue:
         self.configure(QueueSettings())
         self.record_position = 0
         """Position after the newest QUEUE record of this queue."""
+        self._expected: tuple[Arrivals, Columns] | None = None  # while `messages` is not set
+
+    @cached_property
+    def messages(self) -> Columns:
+        """Messages. It is an attribute as any other, except while the queue expects some (`expect`)."""
+        assert self._expected is not None
+        arrivals, messages = self._expected
+        self._expected = None
+        self.messages = messages
+        arrivals.settle(self.number, messages)
+        return messages
+
+    def expect(self, arrivals: Arrivals) -> None:
+        """Call `Arrivals.settle` before anybody next uses the messages."""
+        if self._expected is None or self._expected[0] is not arrivals:
+            self._expected = arrivals, self.messages
+            del self.messages
+
+    def settle(self) -> None:
+        """Add the messages that the queue expects now."""
+        if self._expected is not None:
+            _ = self.messages
 
     @property
     def is_fifo(self) -> bool:
@@ -345,6 +370,17 @@ class State:
         snapshot = Snapshot(header, metadata, self._unfrozen, self.shared.freeze(), unreleased)
         self._snapshot = weakref.ref(snapshot)
         return snapshot
+
+    @property
+    def is_freezing(self) -> bool:
+        """Whether a snapshot has yet to freeze queues or topics."""
+        return bool(self._unfrozen) and self._snapshot() is not None
+
+    def freeze_more(self) -> None:
+        """Do a bounded part of the work of a snapshot that is being made, if there is one."""
+        snapshot = self._snapshot()
+        if self._unfrozen and snapshot is not None:
+            snapshot.freeze_more()
 
     def freeze(self) -> Snapshot:
         """Return a complete snapshot of this moment, for a caller that nobody waits for."""
@@ -694,28 +730,32 @@ class State:
         if not targets:
             return
         places = shared_places(end - len(entries), heads, lengths)
-        copies, of_all = [0] * len(lengths), 0
-        for queue, first, flags, default_due_ms, runs in targets:
-            self._freeze_before(queue)
-            messages = self._queue_to_extend(queue, first).messages
-            positions, sizes = places.of(flags & record.WITH_HEAD)
-            own_ms, own_lanes = due_ms, lanes
-            if runs:
-                indexes = list(record.from_runs(runs))
-                positions, sizes, own_ms, own_lanes = (
-                    chosen(column, indexes) for column in (positions, sizes, due_ms, lanes)
-                )
+        published = PublishedMessages(at_ms, places, due_ms, lanes)
+        if isinstance(targets, ArrivingTargets):
+            assert not self.is_freezing
+            copies = targets.copies
+            self.messages += sum(copies)
+            self.bytes += sum(map(mul, copies, lengths)) + sum(map(mul, targets.headed, heads))
+            targets.arrivals.begin(published)
+        else:
+            copies = self._add_to_all(targets, published, len(lengths))
+        self.shared.add(places.ends, lengths, copies)
+
+    def _add_to_all(self, targets: Sequence[Sequence[Any]], published: PublishedMessages, count: int) -> Sequence[int]:
+        """Add messages to all targets at once; return how many queues got each of the ``count`` messages."""
+        copies, of_all = [0] * count, 0
+        for target in targets:
+            self._freeze_before(target[0])
+            messages = self._queue_for(target[0]).messages
+            before = len(messages), messages.bytes
+            indexes = published.add_to(messages, target)
+            self._count(messages, *before)
+            if indexes is None:
+                of_all += 1
+            else:
                 for index in indexes:
                     copies[index] += 1
-            else:
-                of_all += 1
-            count = len(sizes)
-            due = due_times_ms(own_ms, default_due_ms, count)
-            bytes_before = messages.bytes
-            messages.add(first, at_ms, positions, sizes, due, lanes_in(own_lanes, flags, count))
-            self.messages += count
-            self.bytes += messages.bytes - bytes_before
-        self.shared.add(places.ends, lengths, [count + of_all for count in copies])
+        return [each + of_all for each in copies]
 
     def _restate(
         self,

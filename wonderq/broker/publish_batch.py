@@ -1,0 +1,146 @@
+"""A batch of messages that is published: checked and encoded, with what the filters of a topic have decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from wonderq.broker.produce import dedup_key, digest_of
+from wonderq.model.errors import BatchTooLargeError
+from wonderq.model.filters import Subject
+from wonderq.model.topics import Publication, Subscription
+from wonderq.runtime.fibers import took
+from wonderq.state.topics import Topic
+
+#: Steps of `took` that a filter takes besides those that it counts.
+STEPS_PER_FILTER = 1
+
+MAX_DELIVERIES = 20_000
+"""Most messages that one publish adds to all queues together. One message always fits."""
+
+Indexes = Sequence[int] | None
+"""Messages of a batch, by index; None for all."""
+
+Chosen = Mapping[str, tuple[Subscription, Indexes]]
+"""Subscriptions that match any message, by name, with these messages."""
+
+
+class Batch:
+    """Messages that were checked and encoded, and what the filters have said of them so far."""
+
+    def __init__(
+        self, topic: Topic, publications: Sequence[Publication], entries: Sequence[bytes], digests: Sequence[str]
+    ) -> None:
+        self.topic = topic
+        """The topic, as it was when the messages were checked."""
+        self.publications = publications
+        self.entries = entries
+        self.digests = digests
+        """Digest of each body, if the topic had `content_deduplication`; otherwise empty."""
+        self.sizes = list(map(len, entries))
+        self.deliveries = 0
+        """Number of messages that all subscriptions together match."""
+        self._evaluated: dict[str, Subscription] = {}
+        self._chosen: dict[str, tuple[Subscription, Indexes]] = {}  # those of them that match a message
+        self._known = topic, -1  # the topic, and its changes before all its filters were evaluated
+
+    def evaluate(self, topic: Topic, subscriptions: Sequence[Subscription], changes: int) -> None:
+        """Evaluate the filters of all subscriptions of a topic, as they were after ``changes`` changes, in turns."""
+        subjects = self.subjects(took)
+        for each in subscriptions:
+            self._choose(each, subjects)
+            took(STEPS_PER_FILTER)
+        self._known = topic, changes
+
+    def subjects(self, pause: Callable[[int], None]) -> list[Subject]:
+        """Return the messages as filters see them; ``pause`` is called with each portion of the work."""
+        return [Subject(message.attributes or {}, message.body, pause) for message, _ in self.publications]
+
+    @property
+    def matching(self) -> int:
+        """Number of subscriptions that match any message."""
+        return len(self._chosen)
+
+    def chosen(self, topic: Topic) -> Chosen:
+        """Return the subscriptions of a topic that match any message, under the lock; the same mapping if none changed.
+
+        A subscription that has changed since `evaluate` is evaluated now.
+
+        Raises:
+            BatchTooLargeError: see `_choose`.
+        """
+        if self._known != (topic, topic.changes):
+            subjects = self.subjects(lambda _: None)
+            chosen, self._chosen, self.deliveries = self._chosen, {}, 0
+            for name, each in topic.subscriptions.items():
+                if self._evaluated.get(name) is not each:
+                    self._choose(each, subjects)
+                elif name in chosen:
+                    self._add(*chosen[name])
+            self._known = topic, topic.changes
+        return self._chosen
+
+    def _choose(self, subscription: Subscription, subjects: Sequence[Subject]) -> None:
+        """Evaluate a subscription, and add it with the messages that match it, if any do.
+
+        Raises:
+            BatchTooLargeError: more messages would be added to queues than one publish may add.
+        """
+        self._evaluated[subscription.name] = subscription
+        if subscription.paused:
+            return
+        found = subscription.compiled_filter
+        if found is None:
+            self._add(subscription, None)
+            return
+        indexes = [index for index, subject in enumerate(subjects) if found.accepts(subject)]
+        if indexes:
+            self._add(subscription, None if len(indexes) == len(subjects) else indexes)
+
+    def _add(self, subscription: Subscription, indexes: Indexes) -> None:
+        self._chosen[subscription.name] = subscription, indexes
+        self.deliveries += len(self.entries) if indexes is None else len(indexes)
+        if self.deliveries > MAX_DELIVERIES:
+            raise BatchTooLargeError(
+                f"A publish may add {MAX_DELIVERIES} messages to all queues together, and this would add more. Publish "
+                "fewer messages at once."
+            )
+
+
+class Placed(NamedTuple):
+    """The messages of a batch in their topic."""
+
+    sequences: list[int]
+    """Number of each publication. A duplicate has that of the earlier one."""
+    fresh: list[int]
+    """Indexes of the messages that are no duplicates."""
+    keys: dict[str, int]
+    """Dedup keys of the fresh messages, with the numbers of their publications."""
+    next_sequence: int
+
+
+def place(topic: Topic, batch: Batch, now_ms: int) -> Placed:
+    """Give each message the number of its publication: a new one, or that of the earlier message with the same key."""
+    sequences: list[int] = []
+    fresh: list[int] = []
+    keys: dict[str, int] = {}
+    next_sequence = topic.next_sequence
+    by_content = topic.settings.content_deduplication
+    for index, (message, _) in enumerate(batch.publications):
+        given = message.key
+        if not given and by_content:
+            given = batch.digests[index] if batch.digests else digest_of(message.body)
+        key = dedup_key(message, given) if given else ""
+        known: int | None = None
+        if key:
+            known = keys.get(key)
+            if known is None:
+                known = topic.dedup.get(key, now_ms)
+        if known is None:
+            known = next_sequence
+            next_sequence += 1
+            fresh.append(index)
+            if key:
+                keys[key] = known
+        sequences.append(known)
+    return Placed(sequences, fresh, keys, next_sequence)

@@ -1,0 +1,80 @@
+"""Messages of one publish on their way into many queues: each queue gets its own when it is next used.
+
+To add messages to 10,000 queues takes longer than anybody may hold the broker's lock. So the publisher prepares its
+targets in turns, appends one PUBLISH record, and has the queues settled in turns after that. A queue that somebody uses
+before its turn settles first (`wonderq.state.state.Queue.messages`), so the messages are in all queues from the record
+on, for whoever looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from wonderq.state import record
+from wonderq.state.columns import Columns
+from wonderq.state.places import SharedPlaces, chosen, due_times_ms, lanes_in
+
+
+class PublishedMessages:
+    """Messages of a PUBLISH record, and their places in the log."""
+
+    def __init__(self, at_ms: int, places: SharedPlaces, due_ms: Sequence[int], lanes: Sequence[record.Lane]) -> None:
+        self._at_ms = at_ms
+        self._places = places
+        self._due_ms = due_ms
+        self._lanes = lanes
+
+    def add_to(self, messages: Columns, target: Sequence[Any]) -> list[int] | None:
+        """Add the messages that a `record.Target` names to a queue; return their indexes, or None for all of them.
+
+        Raises:
+            ValueError: the queue has messages with these numbers.
+        """
+        queue, first, flags, default_due_ms, runs = target
+        if first < messages.next_sequence:
+            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        positions, sizes = self._places.of(flags & record.WITH_HEAD)
+        due_ms, lanes, indexes = self._due_ms, self._lanes, None
+        if runs:
+            indexes = list(record.from_runs(runs))
+            positions, sizes, due_ms, lanes = (chosen(each, indexes) for each in (positions, sizes, due_ms, lanes))
+        count = len(sizes)
+        due = due_times_ms(due_ms, default_due_ms, count)
+        messages.add(first, self._at_ms, positions, sizes, due, lanes_in(lanes, flags, count))
+        return indexes
+
+
+class Arrivals:
+    """Targets of one PUBLISH record, by the number of their queue. Use it under the lock that guards the state."""
+
+    def __init__(self) -> None:
+        self.targets: dict[int, tuple[record.Target, ...]] = {}
+        """Targets of each queue that has yet to settle, in ascending order of their messages."""
+        self.used: list[int] = []
+        """Queues that somebody used before the record was appended, so that their targets may be wrong."""
+        self._published: PublishedMessages | None = None
+
+    def begin(self, published: PublishedMessages) -> None:
+        """Let the queues get their messages from now on: the record was appended."""
+        self._published = published
+
+    def settle(self, queue: int, messages: Columns) -> None:
+        """Add the messages of a queue that is about to be used, or note that it was used before there are any."""
+        if self._published is None:
+            self.used.append(queue)
+            return
+        for target in self.targets.pop(queue, ()):
+            self._published.add_to(messages, target)
+
+
+class ArrivingTargets(list[record.Target]):
+    """Targets of a PUBLISH record whose queues all expect the same `Arrivals` (`wonderq.state.state.Queue.expect`)."""
+
+    def __init__(self, arrivals: Arrivals, copies: Sequence[int], headed: Sequence[int]) -> None:
+        """``copies`` is the number of queues that get each message, ``headed`` of those that get its head too."""
+        super().__init__(chain.from_iterable(arrivals.targets.values()))
+        self.arrivals = arrivals
+        self.copies = copies
+        self.headed = headed
