@@ -92,7 +92,7 @@ class _Batch:
             BatchTooLargeError: more messages would be added to queues than one publish may add.
         """
         self._evaluated[subscription.name] = subscription
-        if subscription.paused:
+        if subscription.paused or subscription.is_pending:
             return
         found = subscription.compiled_filter
         if found is None:
@@ -389,6 +389,8 @@ def _match(subscription: Subscription, queue: Queue, batch: _Batch, refusal: Bro
     found = subscription.compiled_filter
     if subscription.paused:
         reason = "The subscription is paused."
+    elif subscription.is_pending:
+        reason = "The endpoint has not confirmed the subscription."
     elif found is not None and not found.matches(message.attributes or {}, message.body):
         reason = found.explain(message.attributes or {}, message.body)
     elif refusal is not None:

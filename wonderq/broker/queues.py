@@ -9,7 +9,7 @@ from typing import Any
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.broker.redrive import Redrives
-from wonderq.broker.topics import ends_of
+from wonderq.broker.topics import drop_queue
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -128,10 +128,7 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            ends = ends_of(self._core.state, found, now_ms)
-            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number), ends)
-            self._core.counters.forget(name)
-            self._core.consumers.dissolve(found)
+            drop_queue(self._core, self._redrives, found, now_ms)
         self._core.confirm()
 
     def purge(self, name: str, *, void_keys: bool = False) -> int:

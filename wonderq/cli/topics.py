@@ -123,18 +123,24 @@ def _add_subscribe(subparsers: Subparsers) -> None:
         subparsers,
         "subscribe",
         _subscribe,
-        "subscribe a queue to a topic, or change a subscription",
-        "Subscribe a queue to a topic, or change the given fields of a subscription, and print it as a JSON object: "
-        '\'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'. '
-        "docs/TOPICS.md lists the fields.",
+        "subscribe a queue or an HTTP endpoint to a topic, or change a subscription",
+        "Subscribe a queue or an HTTP endpoint to a topic, or change the given fields of a subscription, and print it "
+        'as a JSON object: \'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'. '
+        "With --endpoint, the object has the secret that signs the requests, once. docs/TOPICS.md lists the fields.",
     )
     _add_topic(command)
     command.add_argument("subscription", metavar="NAME", type=_subscription_name, help="name of the subscription")
     command.add_argument("fields", metavar="FIELD=VALUE", nargs="*", type=pair_from)
+    command.add_argument(
+        "--endpoint", metavar="URL", type=text_from, help="URL to which the broker delivers the messages"
+    )
 
 
 def _subscribe(options: argparse.Namespace) -> int:
-    fields = cast("SubscriptionFields", {name: json_or_text(value) for name, value in options.fields})
+    given = {name: json_or_text(value) for name, value in options.fields}
+    if options.endpoint is not None:
+        given["endpoint"] = options.endpoint
+    fields = cast("SubscriptionFields", given)
     with client_from(options) as client:
         made = client.topic(options.topic).subscribe(options.subscription, **fields)
     print_object(msgspec.to_builtins(made))
