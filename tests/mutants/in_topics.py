@@ -67,7 +67,7 @@ MUTANTS = [
         "paused_subscription_delivers",
         "The queue of a paused subscription gets messages.",
         _PUBLISH,
-        "        if subscription.paused:\n            return\n",
+        "        if subscription.paused or subscription.is_pending:\n            return\n",
         "",
         (f"{_OF_PUBLISH}::test_only_matching_queues_get_a_message",),
     ),

@@ -55,7 +55,7 @@ def changed_endpoint(before: Push | None, given: Mapping[str, Any], hosts: PushH
             if name in given:
                 raise InvalidValueError(name, f"{name} is for subscriptions with an endpoint, and this one has none.")
         return None, ""
-    if push != before:
+    if before is None or push.url != before.url:
         _check_host(push.url, hosts)
     if "delivery" in given:
         DeliveryPolicy.of(given["delivery"])

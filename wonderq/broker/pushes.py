@@ -7,7 +7,7 @@ number of its attempts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claim, ClaimOptions, Claims
@@ -48,14 +48,13 @@ class PushedMessage(NamedTuple):
 
     id: str
     receipt: str
-    body: str
-    """Text as it was published, without an envelope."""
-    headers: dict[str, Any]
+    text: str
+    """Text as consumers of the queue would get it: in its envelope, if it has one."""
+    produced_ms: int
     attempts: int
     """Number of attempts, with this one."""
     length: int
     """Bytes of its entry."""
-    queue: str
     published: Published | None
     """Where it was published, for a subscription that wants an envelope."""
     is_confirmation: bool
@@ -188,11 +187,10 @@ class Pushes:
                 PushedMessage(
                     ids[index].decode(),
                     receipts[index].decode(),
-                    body,
-                    of_message,
+                    self._reader.enveloped(queue, body, of_message)[0],
+                    state.produced_ms[index],
                     state.receives[index],
                     state.length[index],
-                    queue.name,
                     None if head is None else Published(*head),
                     CONFIRMATION_HEADER in of_message,
                 )
@@ -218,15 +216,6 @@ class Pushes:
             found = self._find(key)
             if found is not None:
                 self._core.consumers.withdraw(waiter, found[2])
-
-    def envelope(self, message: PushedMessage) -> str:
-        """Return the text of a message in its envelope, if it has one."""
-        return self._reader.enveloped_as(message.queue, message.body, message.headers)[0]
-
-    @property
-    def now_ms(self) -> int:
-        """The broker's time."""
-        return self._core.clock.now_ms()
 
 
 #: Longest wait for a deadline: a clock that moves on wakes nobody.

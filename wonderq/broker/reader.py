@@ -138,12 +138,8 @@ class Reader:
 
     def enveloped(self, queue: Queue, body: str, headers: Headers) -> tuple[str, Headers]:
         """Return the body and the headers of a message as consumers get it; see `as_delivered`."""
-        return self.enveloped_as(queue.name, body, headers)
-
-    def enveloped_as(self, queue: str, body: str, headers: Headers) -> tuple[str, Headers]:
-        """Do what `enveloped` does, given the name of the queue."""
         took(_STEPS_PER_ENVELOPE)
-        return as_delivered(body, headers, queue, self.write_envelope)
+        return as_delivered(body, headers, queue.name, self.write_envelope)
 
     def load(self, queue: Queue, views: Sequence[MessageView]) -> list[LoadedMessage]:
         """Return the contents of messages, once they are durable, without those that were deleted meanwhile."""

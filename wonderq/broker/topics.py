@@ -310,6 +310,17 @@ class Topics:
         self._core.confirm()
         return infos
 
+    def pending(self, topic: str) -> int:
+        """Return the number of subscriptions of a topic that their endpoints have not confirmed.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction:
+            pending = sum(each.is_pending for each in self._core.find_topic(topic).subscriptions.values())
+        self._core.confirm()
+        return pending
+
     def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
         """Delete a subscription. Messages that were published before stay in its queue.
 

@@ -209,8 +209,10 @@ class Push:
     """Whether the queue was made for the subscription, and ends with it."""
     delivery: Mapping[str, Any] = field(default_factory=dict)
     """The given fields of the `DeliveryPolicy`."""
+    confirmed: bool = True
+    """Whether the endpoint has confirmed the subscription. Until then, it gets no messages."""
     token: str = field(default="", repr=False)
-    """Token that confirms the subscription; empty once it is confirmed. Until then, it gets no messages."""
+    """Token that confirms the subscription; empty if it needs none."""
     token_until_ms: int = 0
     """Time until which the token is valid."""
 

@@ -123,7 +123,7 @@ class Subscription:
     @property
     def is_pending(self) -> bool:
         """Whether the endpoint has not confirmed the subscription, which gets nothing until then."""
-        return self.push is not None and bool(self.push.token)
+        return self.push is not None and not self.push.confirmed
 
     @cached_property
     def compiled_filter(self) -> Filter | None:

@@ -82,7 +82,7 @@ class Pusher:
         self._pool = ThreadPoolExecutor(_BROKER_THREADS, "wonderq-push-broker")
         self._resolver = Resolver(self._pushes.hosts, lookup)
         self._stopped = asyncio.Event()
-        self._pushes.composers.setdefault("webhook", Webhooks(self._pushes.envelope))
+        self._pushes.composers.setdefault("webhook", Webhooks())
 
     def start(self) -> None:
         """Start the thread."""
@@ -276,7 +276,7 @@ class Pusher:
             self._serve_waiting()
 
     async def _attempt(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> Outcome:
-        if message.is_confirmation and not pushed.push.token:
+        if message.is_confirmation and pushed.push.confirmed:
             return Outcome()  # it was confirmed meanwhile
         try:
             request = self._pushes.composers[pushed.push.style].compose(pushed, policy, message)

@@ -14,9 +14,8 @@ from wonderq.model.push import DeliveryPolicy, key_of
 class Webhooks:
     """Composes requests of the style ``webhook``: a `Composer`."""
 
-    def __init__(self, envelope: Callable[[PushedMessage], str], now_s: Callable[[], float] = time.time) -> None:
-        """Use ``envelope`` for the text of messages that have one, and ``now_s`` for the timestamps."""
-        self._envelope = envelope
+    def __init__(self, now_s: Callable[[], float] = time.time) -> None:
+        """Use the time of ``now_s`` for the timestamps."""
         self._now_s = now_s
 
     def policy(self, pushed: Pushed) -> DeliveryPolicy:
@@ -26,7 +25,7 @@ class Webhooks:
     def compose(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> PushRequest:
         """Return the request that delivers a message. Its id is the same in each attempt."""
         has_envelope = message.published is not None
-        body = (self._envelope(message) if has_envelope else message.body).encode()
+        body = message.text.encode()
         message_id = message.id if message.published is None else message.published.id
         timestamp = str(int(self._now_s()))
         kind = policy.content_type or ("application/json" if has_envelope else "text/plain; charset=utf-8")

@@ -75,7 +75,7 @@ def endpoint_fields(push: Push) -> dict[str, Any]:
     return {
         "endpoint": push.url,
         "style": push.style,
-        "confirmed": not push.token,
+        "confirmed": push.confirmed,
         "delivery": asdict(DeliveryPolicy.of(push.delivery)),
     }
 
