@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,9 +48,13 @@ def raw(data: bytes) -> Behavior:
     return behave
 
 
-def hang(_connection: socket.socket, _received: Received, closed: threading.Event) -> None:
-    """Never answer."""
-    closed.wait(PATIENCE_S)
+def hang(connection: socket.socket, _received: Received, closed: threading.Event) -> None:
+    """Never answer, until the client leaves."""
+    connection.settimeout(0.02)
+    while not closed.is_set():
+        with suppress(TimeoutError):
+            if not connection.recv(1):
+                return
 
 
 def endless(begin: bytes) -> Behavior:
@@ -67,7 +72,8 @@ def endless(begin: bytes) -> Behavior:
 class HookServer:
     """An endpoint on loopback. It answers each request with `behavior`, which a test may change at any time."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.behavior: Behavior = answer(200)
         self.received: list[Received] = []
         self.open = 0
@@ -106,20 +112,29 @@ class HookServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            connection.settimeout(PATIENCE_S)
-            received = read_request(connection)
-            if received is None:
-                return
+        connection.settimeout(PATIENCE_S)
+        with suppress(OSError):
+            if self._tls is None:
+                with connection:
+                    self._answer(connection)
+            else:
+                with self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as encrypted:
+                    encrypted.do_handshake()
+                    self._answer(encrypted)
+
+    def _answer(self, connection: socket.socket) -> None:
+        received = read_request(connection)
+        if received is None:
+            return
+        with self._lock:
+            self.received.append(received)
+            self.open += 1
+            self.most_open = max(self.most_open, self.open)
+        try:
+            self.behavior(connection, received, self._closed)
+        finally:
             with self._lock:
-                self.received.append(received)
-                self.open += 1
-                self.most_open = max(self.most_open, self.open)
-            try:
-                self.behavior(connection, received, self._closed)
-            finally:
-                with self._lock:
-                    self.open -= 1
+                self.open -= 1
 
 
 def read_request(connection: socket.socket) -> Received | None:
@@ -142,8 +157,8 @@ def read_request(connection: socket.socket) -> Received | None:
 
 
 @contextmanager
-def hook_server(port: int = 0) -> Iterator[HookServer]:
-    server = HookServer(port)
+def hook_server(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[HookServer]:
+    server = HookServer(port, tls)
     try:
         yield server
     finally:

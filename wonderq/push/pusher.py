@@ -41,7 +41,7 @@ _BROKER_THREADS = 4
 _MOST_BYTES = 32 << 20
 
 #: Time by which a claim outlasts the timeout of its request: for the lookup before and the settlement after it.
-_MARGIN_S = 30
+_MARGIN_S = 10
 
 #: Shortest wait for a deadline, so that one that is nearly due does not make the thread spin.
 _SHORTEST_WAIT_S = 0.02
