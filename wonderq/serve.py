@@ -194,7 +194,7 @@ def run_push(stack: ExitStack, broker: Broker, settings: Settings) -> None:
         stack.callback(broker.stop_claiming)
         pusher.start()
     elif waiting := len(broker.pushes.keys()):
-        logger.warning("push is off, so %d subscriptions with endpoints get nothing. Set --push-hosts", waiting)
+        logger.warning("push is off, and subscriptions with endpoints wait for it: %d. Set --push-hosts", waiting)
 
 
 def watch_collections(stack: ExitStack, broker: Broker) -> None:

@@ -79,7 +79,7 @@ def test_without_hosts_the_messages_wait_and_a_line_says_so(tmp_path: Path) -> N
             client.topic("orders").publish("text")
             assert client.queue(QUEUE).info().counts["unprocessed"] == 1
             assert broker.terminate() == 0
-        assert "push is off, so 1 subscriptions with endpoints get nothing" in broker.log()
+        assert "push is off, and subscriptions with endpoints wait for it: 1" in broker.log()
         assert not hook.received
         with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker:
             broker.ready()

@@ -107,7 +107,7 @@ MUTANTS = [
         "subscribes_a_forbidden_queue",
         "A key that may not use a queue has messages delivered to it.",
         _TOPICS,
-        "            if target and not permits(target) and not (target == queue.name and _has_own_queue(changed)):\n",
+        "            if target and not permits(target) and not (target == queue.name and changed.owns_queue):\n",
         "            if False:\n",
         (f"{_OF_TOPICS}::test_both_ends_must_be_permitted",),
     ),

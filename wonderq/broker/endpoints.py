@@ -11,6 +11,7 @@ from typing import Any
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.push import (
     CONFIRMATION_HEADER,
+    STYLES,
     DeliveryPolicy,
     Push,
     check_secret,
@@ -24,7 +25,7 @@ from wonderq.state import record
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, State, queue_record
 
-FIELDS = ("endpoint", "secret", "delivery", "push")
+FIELDS = ("endpoint", "style", "secret", "delivery", "push")
 """Arguments of `Topics.subscribe` that are about an endpoint. ``push`` is the whole of it, as SNS sets it."""
 
 _SECRET_BYTES = 32
@@ -51,12 +52,15 @@ def changed_endpoint(before: Push | None, given: Mapping[str, Any], hosts: PushH
         url = given["endpoint"]
         push = Push(url) if push is None else replace(push, url=url)
     if push is None:
-        for name in ("secret", "delivery"):
+        for name in ("style", "secret", "delivery"):
             if name in given:
                 raise InvalidValueError(name, f"{name} is for subscriptions with an endpoint, and this one has none.")
         return None, ""
     if before is None or push.url != before.url:
         _check_host(push.url, hosts)
+    push = replace(push, style=given.get("style", push.style))
+    if push.style not in STYLES:
+        raise InvalidValueError("style", f"style must be {' or '.join(STYLES)}.")
     if "delivery" in given:
         DeliveryPolicy.of(given["delivery"])
         push = replace(push, delivery=dict(given["delivery"]))

@@ -224,7 +224,7 @@ class Publisher:
                 break
             with self._core.transaction:
                 queue = self._core.state.find(each.queue)
-                if queue is None or not permits(queue.name):
+                if queue is None or not (each.owns_queue or permits(queue.name)):
                     continue
                 refusal = self._refusal(queue, batch, [0])
             matches.append(_match(each, queue, batch, refusal))

@@ -165,7 +165,7 @@ class Topics:
             topic = self._core.find_topic(name)
             for each in topic.subscriptions.values():
                 queue = self._core.state.find(each.queue)
-                if each.push is not None and each.push.owns_queue and queue is not None:
+                if each.owns_queue and queue is not None:
                     drop_queue(self._core, self._redrives, queue, now_ms)
                     return True
         return False
@@ -209,7 +209,7 @@ class Topics:
             self._check_targets(changed, base, queue, permits)
             if changed != before:
                 records: list[Record] = [subscription_record(found, changed, now_ms)]
-                if push is not None and push.owns_queue:
+                if changed.owns_queue:
                     records = [*queue_records(queue, changed, now_ms, is_new=makes_queue), *records]
                 if changed.is_pending and push != base.push:
                     records.append(confirmation(queue, now_ms))
@@ -226,7 +226,7 @@ class Topics:
         Raises: as `subscribe`.
         """
         for target in (queue.name, changed.dead_letter_queue):
-            if target and not permits(target) and not (target == queue.name and _has_own_queue(changed)):
+            if target and not permits(target) and not (target == queue.name and changed.owns_queue):
                 raise NotPermittedError(f"for the queue {target}")
         if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
             _check_filter(changed)
@@ -304,7 +304,7 @@ class Topics:
             with self._core.transaction:
                 each = found.subscriptions.get(name)
                 queue = None if each is None else self._core.state.find(each.queue)
-                if each is not None and queue is not None and (permits(queue.name) or _has_own_queue(each)):
+                if each is not None and queue is not None and (permits(queue.name) or each.owns_queue):
                     infos.append(self._subscription_info(found, each))
             took(_STEPS_PER_ITEM)
         self._core.confirm()
@@ -334,7 +334,7 @@ class Topics:
             found = self._core.find_topic(topic)
             subscription = self._find_subscription(found, name)
             queue = self._queue_of(subscription)
-            if _has_own_queue(subscription):
+            if subscription.owns_queue:
                 drop_queue(self._core, self._redrives, queue, now_ms)
             elif not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
@@ -363,13 +363,8 @@ class Topics:
         )
 
 
-def _has_own_queue(subscription: Subscription) -> bool:
-    """Return whether the queue was made for the subscription: then it needs no permission of its own."""
-    return subscription.push is not None and subscription.push.owns_queue
-
-
 def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
-    return permits(info.queue) or _has_own_queue(info.subscription)
+    return permits(info.queue) or info.subscription.owns_queue
 
 
 def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int) -> None:

@@ -47,6 +47,8 @@ class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that its queue refused since the broker started."""
     endpoint: str | None = None
     """URL of the HTTP endpoint that gets the messages of the queue; None without one."""
+    style: str = ""
+    """Form of the requests to the endpoint: ``webhook`` or ``sns``."""
     confirmed: bool = True
     """Whether the endpoint gets messages. One that an SNS client has subscribed must confirm that first."""
     delivery: dict[str, Any] | None = None
@@ -105,6 +107,7 @@ class SubscriptionFields(TypedDict, total=False):
     """Fields of a subscription, as docs/TOPICS.md describes them."""
 
     endpoint: str
+    style: Literal["webhook", "sns"]
     secret: str
     delivery: DeliveryFields
 

@@ -16,6 +16,8 @@ from wonderq.model.errors import InvalidValueError
 Style = Literal["webhook", "sns"]
 """The requests that an endpoint gets: signed with a secret as Standard Webhooks describes, or those of Amazon SNS."""
 
+STYLES: tuple[Style, ...] = get_args(Style)
+
 Backoff = Literal["linear", "arithmetic", "geometric", "exponential"]
 BACKOFFS: tuple[Backoff, ...] = get_args(Backoff)
 

@@ -121,6 +121,11 @@ class Subscription:
     """The HTTP endpoint to which the broker delivers the messages of the queue; None without one."""
 
     @property
+    def owns_queue(self) -> bool:
+        """Whether the queue was made for the endpoint. Then it ends with the subscription, and needs no permission."""
+        return self.push is not None and self.push.owns_queue
+
+    @property
     def is_pending(self) -> bool:
         """Whether the endpoint has not confirmed the subscription, which gets nothing until then."""
         return self.push is not None and not self.push.confirmed

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wonderq.model.filters import Scope
-from wonderq.model.push import MAX_URL_CHARACTERS, Backoff
+from wonderq.model.push import MAX_URL_CHARACTERS, Backoff, Style
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, WhenFull
 from wonderq.rest.field_types import QueueName, Text
@@ -160,6 +160,18 @@ class PutSubscription(Body):
                     "named by `--push-hosts`."
                 ),
                 examples=["https://hooks.example.com/orders"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    style: (
+        Annotated[
+            Style,
+            Meta(
+                description=(
+                    "Form of the requests to the endpoint. `webhook`: signed with the secret. `sns`: as Amazon SNS "
+                    "makes them."
+                )
             ),
         ]
         | UnsetType

@@ -94,14 +94,10 @@ def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -
         if found is None:
             _create(context, topic, name, {"raw": False, **fields, "queue": queue, "push": push})
         else:
-            context.topics.subscribe(topic, name, context.opens, push=replace(push, owns_queue=_owns_queue(found)))
+            context.topics.subscribe(topic, name, context.opens, push=replace(push, owns_queue=found.owns_queue))
         if (context.text("ReturnSubscriptionArn") or "").lower() != "true":
             return {"SubscriptionArn": "pending confirmation"}
     return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
-
-
-def _owns_queue(subscription: Subscription) -> bool:
-    return subscription.push is not None and subscription.push.owns_queue
 
 
 def _find_same(context: Context, topic: str, name: str, fields: Mapping[str, Any]) -> Subscription | None:
