@@ -70,6 +70,10 @@ RULES = {
         ),
         ("cryptography", "falcon"),
     ),
+    "wonderq.push": Rule(
+        "deliveries to HTTP endpoints: claims and settles with the broker, and knows no protocol of clients",
+        ("wonderq.broker", "wonderq.model", _STORAGE),
+    ),
     "wonderq.openapi": Rule(
         "describes the REST API",
         (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
 from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
 from wonderq.model.masks import Mask
+from wonderq.model.push_hosts import PushHosts
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 
 if TYPE_CHECKING:
@@ -150,6 +151,18 @@ def _networks(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError(
             "expected an address or a network such as 10.0.0.0/8, or several separated by commas"
+        ) from error
+    return items
+
+
+def _push_hosts(text: str) -> tuple[str, ...]:
+    items = tuple(item.strip().lower() for item in text.split(",") if item.strip())
+    try:
+        PushHosts(items)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; expected names such as hooks.example.com or *.example.com and networks such as 10.0.0.0/8, "
+            "separated by commas"
         ) from error
     return items
 
@@ -300,6 +313,20 @@ class Settings:
         _networks,
         "NETWORKS",
         "addresses or networks of proxies whose X-Forwarded-Proto and Forwarded headers name the scheme of those URLs",
+    )
+    push_hosts: tuple[str, ...] = _setting(
+        (),
+        _push_hosts,
+        "HOSTS",
+        "hosts of HTTP endpoints that topics may deliver to, such as hooks.example.com,*.example.org, or * for all "
+        "public ones; networks such as 10.1.0.0/16 for addresses that are not public. Without this setting, push is "
+        "off",
+    )
+    push_requests: int = _setting(
+        200, _integer(1, 10_000), "N", "maximum number of requests to endpoints that are under way at a time"
+    )
+    push_requests_per_endpoint: int = _setting(
+        10, _integer(1, 1000), "N", "maximum number of requests to one endpoint that are under way at a time"
     )
     sqs_limits: str = _setting(
         "strict",

@@ -127,6 +127,7 @@ class BrokerCollector(Collector):
         yield from self._queues()
         yield from self._operations()
         yield from self._topics()
+        yield from self._push()
         errors = CounterMetricFamily(
             "wonderq_refusals", "Number of refused requests and connections, by error code.", labels=["code"]
         )
@@ -240,6 +241,29 @@ class BrokerCollector(Collector):
             for operation, count in (("publish", each.published), ("deliver", each.deliveries), ("skip", each.skips)):
                 messages.add_metric([operation, topic], count)
         yield messages
+
+    def _push(self) -> Iterator[Metric]:
+        counters = self._broker.counters.push
+        attempts = CounterMetricFamily(
+            "wonderq_push_attempts",
+            "Number of requests to endpoints. delivered, failed: it will be tried again, dead: it will not.",
+            labels=["outcome"],
+        )
+        for outcome, count in counters.attempts.items():
+            attempts.add_metric([outcome], count)
+        yield attempts
+        duration = HistogramMetricFamily(
+            "wonderq_push_duration_seconds", "Seconds per request to an endpoint, with the lookup.", labels=[]
+        )
+        _add(duration, [], counters.duration_s)
+        yield duration
+        under_way = counters.in_flight
+        yield GaugeMetricFamily("wonderq_push_in_flight", "Number of requests to endpoints under way.", under_way)
+        endpoints, failing = counters.endpoints, counters.failing
+        yield GaugeMetricFamily("wonderq_push_endpoints", "Number of endpoints that the broker delivers to.", endpoints)
+        yield GaugeMetricFamily(
+            "wonderq_push_endpoints_failing", "Number of endpoints whose last request failed.", failing
+        )
 
     def _housekeeping(self) -> Iterator[Metric]:
         broker, counters = self._broker, self._broker.counters

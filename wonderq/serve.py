@@ -30,7 +30,9 @@ from wonderq.httpd.listening import bind
 from wonderq.httpd.server import Server
 from wonderq.metrics import LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.model.masks import Mask
+from wonderq.model.push_hosts import PushHosts
 from wonderq.ownership.front import Front
+from wonderq.push.pusher import Pusher, PushLimits
 from wonderq.rest.body_limits import body_limit
 from wonderq.runtime.clock import CautiousClock, Clock
 from wonderq.runtime.collector import CollectorPauses, no_collections
@@ -170,6 +172,7 @@ def assembled(
         registry.register(LogCollector(log, log_counters, broker))
         vitals = ProcessVitals(log, log_counters, settings.connections)
         app = make_app(settings, sources, broker, access, registry, vitals)
+        run_push(stack, broker, settings)
         server = vitals.server = start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
         watch_collections(stack, broker)
@@ -182,6 +185,17 @@ def run_housekeeping(stack: ExitStack, broker: Broker, housekeeper: Housekeeper)
     stack.callback(housekeeper.stop)
     stack.callback(broker.stop_claiming)
     housekeeper.start()
+
+
+def run_push(stack: ExitStack, broker: Broker, settings: Settings) -> None:
+    """Deliver to endpoints until the stack is closed, if the settings name any host. Call it after `make_app`."""
+    if settings.push_hosts:
+        pusher = Pusher(broker, PushLimits(settings.push_requests, settings.push_requests_per_endpoint))
+        stack.callback(pusher.stop)
+        stack.callback(broker.stop_claiming)
+        pusher.start()
+    elif waiting := len(broker.pushes.keys()):
+        logger.warning("push is off, and subscriptions with endpoints wait for it: %d. Set --push-hosts", waiting)
 
 
 def watch_collections(stack: ExitStack, broker: Broker) -> None:
@@ -255,6 +269,7 @@ def make_app(
     vitals: ProcessVitals,
 ) -> App:
     """Return the application that serves a broker."""
+    broker.pushes.hosts = PushHosts(settings.push_hosts)
     return create_app(
         broker,
         access,

@@ -38,6 +38,7 @@ from wonderq.serve import (
     open_keys,
     open_log,
     run_housekeeping,
+    run_push,
     start_server,
     trusted_hosts,
     watch_collections,
@@ -169,6 +170,7 @@ class _Parts:
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = server
             app = make_app(settings, self._sources, broker, self._access, registry, vitals)
+            run_push(stack, broker, settings)
             watch_collections(stack, broker)
             yield Owned(broker, cast("SharedLog", log), app)
 

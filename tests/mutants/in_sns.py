@@ -104,8 +104,8 @@ MUTANTS = [
         "sns_signs_no_subject",
         "The subject of a notification can be forged, and the documented check fails.",
         "wonderq/sns/signing.py",
-        '"MessageId", "Subject", "Timestamp"',
-        '"MessageId", "Timestamp"',
+        '"SubscribeURL", "Subject", "Timestamp"',
+        '"SubscribeURL", "Timestamp"',
         (f"{_SIGNATURES}::test_the_documented_check_passes",),
     ),
     Mutant(

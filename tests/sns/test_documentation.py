@@ -66,5 +66,5 @@ def test_the_limits_are_as_told(row: str, value: int) -> None:
 
 
 def test_what_is_refused_is_told() -> None:
-    for name in ("http", "ArchivePolicy", "DataProtectionPolicy", "ReplayPolicy", "SubscriptionRoleArn"):
+    for name in ("ArchivePolicy", "DataProtectionPolicy", "ReplayPolicy", "SubscriptionRoleArn"):
         assert f"`{name}`" in DIFFERENCES

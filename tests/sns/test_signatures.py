@@ -50,7 +50,7 @@ def check(notification: dict[str, Any]) -> None:
     with urlopen(notification["SigningCertURL"]) as reply:
         key = load_pem_x509_certificate(reply.read()).public_key()
     assert isinstance(key, RSAPublicKey)
-    names = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"]
+    names = ["Message", "MessageId", "SubscribeURL", "Subject", "Timestamp", "Token", "TopicArn", "Type"]
     text = "".join(f"{name}\n{notification[name]}\n" for name in names if name in notification)
     digest = SHA1() if notification["SignatureVersion"] == "1" else SHA256()
     key.verify(b64decode(notification["Signature"]), text.encode(), PKCS1v15(), digest)

@@ -15,6 +15,7 @@
 | redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
 | topics: subscribing, publishing | `wonderq.broker.topics`, `wonderq.broker.publish` | `topics` |
+| deliveries to endpoints | `wonderq.broker.pushes` | `pushes` |
 | history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
@@ -31,6 +32,7 @@ from wonderq.broker.moves import Moves
 from wonderq.broker.overview import Overview
 from wonderq.broker.polls import Polls
 from wonderq.broker.produce import Producer
+from wonderq.broker.pushes import Pushes
 from wonderq.broker.queries import Queries
 from wonderq.broker.queues import Queues
 from wonderq.broker.reader import Reader
@@ -136,7 +138,8 @@ class Broker:
         self.purge = queues.purge
 
         self.schedules = Schedules(self.core, producer)
-        self.topics = Topics(self.core)
+        self.pushes = Pushes(self.core, self._reader, transfers, self.claims, changes)
+        self.topics = Topics(self.core, self.redrives, self.pushes)
 
         self.history = History(self.core)
         self.overview = Overview(self.core, self.history)

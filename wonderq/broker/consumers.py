@@ -124,15 +124,18 @@ class ConsumerQueues:
         if waiter.attempt is not None and self._attempts.get(waiter.attempt) is waiter:
             del self._attempts[waiter.attempt]
         for queue in queues:
-            if queue is None:
-                continue
-            waiters = self._waiters.get(queue.number)
-            if waiters is not None:
-                if waiter in waiters:
-                    waiters.remove(waiter)
-                if not waiters:
-                    del self._waiters[queue.number]
-            self.notify(queue)
+            if queue is not None:
+                self.withdraw(waiter, queue)
+
+    def withdraw(self, waiter: Waiter, queue: Queue) -> None:
+        """Remove a waiter from one queue."""
+        waiters = self._waiters.get(queue.number)
+        if waiters is not None:
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[queue.number]
+        self.notify(queue)
 
     def dissolve(self, queue: Queue) -> None:
         """Wake all waiters of a deleted queue."""

@@ -19,6 +19,8 @@ OTHER_QUEUES = "(others)"
 #: Inclusive upper bounds of the histograms' buckets: from the time of a sync to the retention of messages.
 _AGES_MS = (5, 25, 100, 250, 500, *(1000 * s for s in (1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43_200, 86_400)))
 
+_DURATIONS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+
 
 class QueueCounters:
     """Counters of one queue, or of all queues that share a set. Changed only under the broker's lock."""
@@ -102,6 +104,27 @@ class TopicCounters:
         self.skipped.pop(subscription, None)
 
 
+class PushCounters:
+    """Counters of deliveries to endpoints. Changed only by the push thread."""
+
+    def __init__(self) -> None:
+        self.attempts = {"delivered": 0, "failed": 0, "dead": 0}
+        """Attempts by their outcome. After ``failed``, another attempt follows."""
+        self.duration_s = Histogram(_DURATIONS_S)
+        """Seconds of each attempt."""
+        self.in_flight = 0
+        """Requests under way."""
+        self.endpoints = 0
+        """Subscriptions with endpoints."""
+        self.failing = 0
+        """Endpoints whose last attempt failed."""
+
+    def count(self, outcome: str, seconds: float) -> None:
+        """Count an attempt."""
+        self.attempts[outcome] += 1
+        self.duration_s.observe(seconds)
+
+
 class BrokerCounters:
     """Counters of a broker."""
 
@@ -109,6 +132,7 @@ class BrokerCounters:
         self.by_queue: dict[str, QueueCounters] = {}
         self.by_topic: dict[str, TopicCounters] = {}
         self.others = QueueCounters()
+        self.push = PushCounters()
         self._any_others = False
         self.checkpoints = 0
         self.checkpoint_bytes = 0

@@ -113,7 +113,7 @@ class Publisher:
                 break
             with self._core.transaction:
                 queue = self._core.state.find(each.queue)
-                if queue is None or not permits(queue.name):
+                if queue is None or not (each.owns_queue or permits(queue.name)):
                     continue
                 refusal = refusal_of(self._core.admission, queue, batch, [0])
             matches.append(_match(each, queue, batch, refusal))
@@ -215,6 +215,8 @@ def _match(subscription: Subscription, queue: Queue, batch: Batch, refusal: Brok
     found = subscription.compiled_filter
     if subscription.paused:
         reason = "The subscription is paused."
+    elif subscription.is_pending:
+        reason = "The endpoint has not confirmed the subscription."
     elif found is not None and not found.matches(message.attributes or {}, message.body):
         reason = found.explain(message.attributes or {}, message.body)
     elif refusal is not None:

@@ -87,7 +87,7 @@ class Batch:
             BatchTooLargeError: more messages would be added to queues than one publish may add.
         """
         self._evaluated[subscription.name] = subscription
-        if subscription.paused:
+        if subscription.paused or subscription.is_pending:
             return
         found = subscription.compiled_filter
         if found is None:

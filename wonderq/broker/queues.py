@@ -9,7 +9,7 @@ from typing import Any
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.broker.redrive import Redrives
-from wonderq.broker.topics import subscriptions_to
+from wonderq.broker.topics import drop_queue
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -128,16 +128,7 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            subscriptions = subscriptions_to(self._core.state, found)
-            ends = [
-                record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, subscription, None)
-                for topic, subscription in subscriptions
-            ]
-            self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number), ends)
-            self._core.counters.forget(name)
-            for topic, subscription in subscriptions:
-                self._core.counters.of_topic(topic.name).forget(subscription)
-            self._core.consumers.dissolve(found)
+            drop_queue(self._core, self._redrives, found, now_ms)
         self._core.confirm()
 
     def purge(self, name: str, *, void_keys: bool = False) -> int:

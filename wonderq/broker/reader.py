@@ -119,7 +119,7 @@ class Reader:
         ``consumers`` are the names of those that held them when the views were made, by token: claims may have ended.
         ``token`` is that of the claim which delivers them; the messages then have receipts.
         """
-        state, bodies, headers = self._contents(queue, state)
+        state, bodies, headers = self.contents(queue, state)
         for index, each in headers.items():
             if PUBLISHED_HEADER in each:
                 bodies[index], headers[index] = self.enveloped(queue, bodies[index], each)
@@ -146,11 +146,11 @@ class Reader:
         self._core.wait_until_durable()  # only durable entries can be read
         if not views:
             return []
-        state, bodies, headers = self._contents(queue, MessageColumns.of(views))
+        state, bodies, headers = self.contents(queue, MessageColumns.of(views))
         loaded = zip(map(MessageView._make, zip(*state, strict=True)), bodies, strict=True)
         return [LoadedMessage(view, body, headers.get(at, {})) for at, (view, body) in enumerate(loaded)]
 
-    def _contents(self, queue: Queue, state: MessageColumns) -> _Contents:
+    def contents(self, queue: Queue, state: MessageColumns) -> Contents:
         """Return the messages that are still there, their bodies, and by index the headers of those that have any."""
         if sum(state.length) <= _PORTION_BYTES:
             return self._read_portion(queue, state)
@@ -160,10 +160,10 @@ class Reader:
         for part in parts:
             headers.update((len(bodies) + index, each) for index, each in part.headers.items())
             bodies += part.bodies
-        return _Contents(MessageColumns.join([part.state for part in parts]), bodies, headers)
+        return Contents(MessageColumns.join([part.state for part in parts]), bodies, headers)
 
-    def _read_portion(self, queue: Queue, state: MessageColumns) -> _Contents:
-        """Do what `_contents` does for messages that one turn can read.
+    def _read_portion(self, queue: Queue, state: MessageColumns) -> Contents:
+        """Do what `contents` does for messages that one turn can read.
 
         A message that compaction has moved meanwhile is found again, and one that was deleted is left out.
         """
@@ -180,8 +180,8 @@ class Reader:
             except ValueError as error:
                 raise self._core.mark_damaged(*self._core.log.locate(state.position[0]), str(error)) from error
             took(len(bodies) + len(data) // (_HEADER_BYTES_PER_STEP if headers else _BYTES_PER_STEP))
-            return new_tuple(_Contents, (state, bodies, headers))
-        return _Contents(state, [], {})
+            return new_tuple(Contents, (state, bodies, headers))
+        return Contents(state, [], {})
 
     def _find_again(self, queue: Queue, state: MessageColumns) -> MessageColumns:
         """Return messages of which some have left the place where they were, without those that were deleted."""
@@ -219,7 +219,9 @@ class Reader:
         self._pool.close()
 
 
-class _Contents(NamedTuple):
+class Contents(NamedTuple):
+    """Messages as they are stored: without envelopes."""
+
     state: MessageColumns
     bodies: list[str]
     headers: dict[int, Headers]

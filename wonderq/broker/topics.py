@@ -8,7 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
+from wonderq.broker.endpoints import FIELDS, changed_endpoint, confirmation, own_queue_name, queue_records
 from wonderq.broker.publish import Publisher
+from wonderq.broker.pushes import Pushes, PushKey
+from wonderq.broker.redrive import Redrives
 from wonderq.model.errors import (
     AlreadySubscribedError,
     InvalidValueError,
@@ -19,6 +22,7 @@ from wonderq.model.errors import (
 )
 from wonderq.model.filters import FilterPolicyError
 from wonderq.model.permits import Permits, everything
+from wonderq.model.push import Push
 from wonderq.model.settings import check_setting, check_tags, check_texts
 from wonderq.model.topics import (
     MAX_SUBSCRIPTIONS,
@@ -33,9 +37,10 @@ from wonderq.model.topics import (
     check_subscription_name,
     check_topic_name,
 )
-from wonderq.runtime.fibers import took
+from wonderq.runtime.fibers import took, yield_to_others
 from wonderq.state import record
-from wonderq.state.state import Queue, State
+from wonderq.state.record import Record
+from wonderq.state.state import Queue
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
 #: Steps of `took` for each topic or subscription of a listing.
@@ -45,8 +50,10 @@ _STEPS_PER_ITEM = 2
 class Topics:
     """Creates, changes, lists and deletes topics and subscriptions, and publishes messages."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, redrives: Redrives, pushes: Pushes) -> None:
         self._core = core
+        self._redrives = redrives
+        self._pushes = pushes
         publisher = Publisher(core)
         self.publish = publisher.publish
         self.match = publisher.match
@@ -135,14 +142,33 @@ class Topics:
     def delete(self, name: str) -> None:
         """Delete a topic with its subscriptions and keys. Messages that were published stay in the queues.
 
+        Queues that were made for endpoints end with their subscriptions, each in a write of its own, before the topic.
+
         Raises:
             TopicNotFoundError: the topic does not exist.
         """
+        while self._delete_an_endpoint(name):
+            yield_to_others()
         with self._core.transaction as now_ms:
             topic = self._core.find_topic(name)
             self._core.append_and_apply(record.Drop(record.DROP, now_ms, topic.number), leave=DELETE_LEAVES)
             self._core.counters.by_topic.pop(name, None)
         self._core.confirm()
+
+    def _delete_an_endpoint(self, name: str) -> bool:
+        """Delete a subscription of a topic together with the queue that was made for it; return whether there was one.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction as now_ms:
+            topic = self._core.find_topic(name)
+            for each in topic.subscriptions.values():
+                queue = self._core.state.find(each.queue)
+                if each.owns_queue and queue is not None:
+                    drop_queue(self._core, self._redrives, queue, now_ms)
+                    return True
+        return False
 
     # Subscriptions
 
@@ -152,7 +178,9 @@ class Topics:
         """Create a subscription, or change the given fields of one; return it and whether it is new.
 
         The fields are those of `Subscription` from ``raw`` on, and ``queue``: the name of the queue, which a new
-        subscription needs, and keeps. ``filter`` is decoded JSON here, or None.
+        subscription needs, and keeps. ``filter`` is decoded JSON here, or None. A subscription with an ``endpoint``, a
+        URL, needs no queue: one is made for it. ``secret`` and ``delivery`` are those of its `Push`; an empty secret
+        stands for one that the broker makes.
 
         Raises:
             TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
@@ -168,46 +196,72 @@ class Topics:
             before = found.subscriptions.get(name)
             if before is not None and self._core.state.find(before.queue) is None:
                 before = None  # its queue was deleted
+            push, secret = changed_endpoint(None if before is None else before.push, given, self._pushes.hosts)
             if before is None:
-                base = self._new(found, name, given, now_ms)
+                queue, makes_queue = self._new_queue(found, name, given, push, now_ms)
+                base = Subscription(name, queue.number, now_ms)
             else:
-                base = before
-                self._check_same_queue(before, given)
-            queue = self._queue_of(base)
-            for target in (queue.name, fields.get("dead_letter_queue", "")):
-                if target and not permits(target):
-                    raise NotPermittedError(f"for the queue {target}")
+                base, queue, makes_queue = before, self._queue_of(before), False
+                self._check_same_kind(before, given)
+            if push is not None:
+                fields["push"] = push = replace(push, owns_queue=makes_queue) if before is None else push
             changed = replace(base, **fields)
-            if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
-                _check_filter(changed)
-            if changed.dead_letter_queue and changed.dead_letter_queue != base.dead_letter_queue:
-                self._core.find_queue(changed.dead_letter_queue)
-            if changed.dead_letter_queue == queue.name:
-                raise InvalidValueError(
-                    "dead_letter_queue", "The queue of a subscription cannot be its dead-letter queue."
-                )
+            self._check_targets(changed, base, queue, permits)
             if changed != before:
-                self._core.append_and_apply(subscription_record(found, changed, now_ms), leave=PRODUCE_LEAVES)
-            info = self._subscription_info(found, changed)
+                records: list[Record] = [subscription_record(found, changed, now_ms)]
+                if changed.owns_queue:
+                    records = [*queue_records(queue, changed, now_ms, is_new=makes_queue), *records]
+                if changed.is_pending and push != base.push:
+                    records.append(confirmation(queue, now_ms))
+                self._core.append_and_apply(*records, leave=PRODUCE_LEAVES)
+                if push is not None:
+                    self._pushes.listener(PushKey(found.number, name))
+            info = self._subscription_info(found, changed)._replace(secret=secret)
         self._core.confirm()
         return info, before is None
 
-    def _new(self, topic: Topic, name: str, given: Mapping[str, Any], now_ms: int) -> Subscription:
-        """Return a subscription that does not exist yet, without the fields given."""
-        queue_name = given.get("queue")
-        if queue_name is None:
-            raise InvalidValueError("queue", "A new subscription needs a queue. Give its name.")
-        queue = self._core.find_queue(queue_name)
-        for each in topic.subscriptions.values():
-            if each.queue == queue.number:
-                raise AlreadySubscribedError(topic.name, queue_name, each.name)
+    def _check_targets(self, changed: Subscription, base: Subscription, queue: Queue, permits: Permits) -> None:
+        """Check the filter of a subscription, and the queues to which it leads.
+
+        Raises: as `subscribe`.
+        """
+        for target in (queue.name, changed.dead_letter_queue):
+            if target and not permits(target) and not (target == queue.name and changed.owns_queue):
+                raise NotPermittedError(f"for the queue {target}")
+        if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
+            _check_filter(changed)
+        if changed.dead_letter_queue and changed.dead_letter_queue != base.dead_letter_queue:
+            self._core.find_queue(changed.dead_letter_queue)
+        if changed.dead_letter_queue == queue.name:
+            raise InvalidValueError("dead_letter_queue", "The queue of a subscription cannot be its dead-letter queue.")
+
+    def _new_queue(
+        self, topic: Topic, name: str, given: Mapping[str, Any], push: Push | None, now_ms: int
+    ) -> tuple[Queue, bool]:
+        """Return the queue of a subscription that does not exist yet, and whether it is made for its endpoint."""
         if len(topic.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptionsError(f"The topic {topic.name}", MAX_SUBSCRIPTIONS)
         if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
             raise TooManySubscriptionsError("The broker", MAX_TOTAL_SUBSCRIPTIONS)
-        return Subscription(name, queue.number, now_ms)
+        queue_name = given.get("queue")
+        if push is not None and (
+            queue_name is None or (push.style == "sns" and queue_name not in self._core.state.queues)
+        ):
+            own = queue_name or own_queue_name(self._core.state, topic.name, name)
+            return self._core.new_queue(own, now_ms), True
+        if queue_name is None:
+            raise InvalidValueError("queue", "A new subscription needs a queue or an endpoint. Give one of them.")
+        queue = self._core.find_queue(queue_name)
+        for each in topic.subscriptions.values():
+            if each.queue == queue.number:
+                raise AlreadySubscribedError(topic.name, queue_name, each.name)
+        return queue, False
 
-    def _check_same_queue(self, subscription: Subscription, given: Mapping[str, Any]) -> None:
+    def _check_same_kind(self, subscription: Subscription, given: Mapping[str, Any]) -> None:
+        if subscription.push is None and "endpoint" in given:
+            raise InvalidValueError(
+                "endpoint", "This subscription delivers to a queue alone. Create another one for the endpoint."
+            )
         if "queue" in given and given["queue"] != self._queue_of(subscription).name:
             raise InvalidValueError(
                 "queue", "A subscription keeps its queue. Delete it and create another one to use another queue."
@@ -227,7 +281,7 @@ class Topics:
         with self._core.transaction:
             found = self._core.find_topic(topic)
             info = self._subscription_info(found, self._find_subscription(found, name))
-            if not permits(info.queue):
+            if not _opens(info, permits):
                 raise SubscriptionNotFoundError(topic, name)
         self._core.confirm()
         return info
@@ -250,14 +304,27 @@ class Topics:
             with self._core.transaction:
                 each = found.subscriptions.get(name)
                 queue = None if each is None else self._core.state.find(each.queue)
-                if each is not None and queue is not None and permits(queue.name):
+                if each is not None and queue is not None and (permits(queue.name) or each.owns_queue):
                     infos.append(self._subscription_info(found, each))
             took(_STEPS_PER_ITEM)
         self._core.confirm()
         return infos
 
+    def pending(self, topic: str) -> int:
+        """Return the number of subscriptions of a topic that their endpoints have not confirmed.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction:
+            pending = sum(each.is_pending for each in self._core.find_topic(topic).subscriptions.values())
+        self._core.confirm()
+        return pending
+
     def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
         """Delete a subscription. Messages that were published before stay in its queue.
+
+        A queue that was made for an endpoint is deleted in the same write, with what was not delivered yet.
 
         Raises:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
@@ -265,11 +332,17 @@ class Topics:
         """
         with self._core.transaction as now_ms:
             found = self._core.find_topic(topic)
-            queue = self._queue_of(self._find_subscription(found, name))
-            if not permits(queue.name):
+            subscription = self._find_subscription(found, name)
+            queue = self._queue_of(subscription)
+            if subscription.owns_queue:
+                drop_queue(self._core, self._redrives, queue, now_ms)
+            elif not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
-            deletion = record.Subscribe(record.SUBSCRIPTION, now_ms, found.number, name, None)
-            self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
+            else:
+                deletion = record.Subscribe(record.SUBSCRIPTION, now_ms, found.number, name, None)
+                self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
+                if subscription.push is not None:
+                    self._core.consumers.dissolve(queue)  # its deliveries end; all others wait again
             self._core.counters.of_topic(topic).forget(name)
         self._core.confirm()
 
@@ -290,14 +363,24 @@ class Topics:
         )
 
 
-def subscriptions_to(state: State, queue: Queue) -> list[tuple[Topic, str]]:
-    """Return all subscriptions of a queue: each one's topic and name."""
-    return [
+def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
+    return permits(info.queue) or info.subscription.owns_queue
+
+
+def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int) -> None:
+    """Delete a queue, its redrives and its subscriptions, under the lock. Consumers that wait for it are refused."""
+    ended = [
         (topic, name)
-        for topic in state.topics.values()
+        for topic in core.state.topics.values()
         for name, each in topic.subscriptions.items()
         if each.queue == queue.number
     ]
+    ends = [record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None) for topic, name in ended]
+    redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), ends)
+    for topic, name in ended:
+        core.counters.of_topic(topic.name).forget(name)
+    core.counters.forget(queue.name)
+    core.consumers.dissolve(queue)
 
 
 def _info(topic: Topic) -> TopicInfo:
@@ -322,7 +405,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidValueError: a field is malformed.
     """
-    fields = {name: value for name, value in given.items() if name != "queue"}
+    fields = {name: value for name, value in given.items() if name != "queue" and name not in FIELDS}
     if "filter" in fields:
         try:
             fields["filter"] = "" if fields["filter"] is None else json.dumps(fields["filter"], allow_nan=False)

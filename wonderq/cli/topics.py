@@ -127,16 +127,23 @@ def _add_subscribe(verbs: Verbs) -> None:
         verbs,
         "subscribe",
         _subscribe,
-        "subscribe a queue to a topic, or change a subscription",
-        "Subscribe a queue to a topic, or change the given fields of a subscription, and print it: "
-        '\'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'.',
+        "subscribe a queue or an HTTP endpoint to a topic, or change a subscription",
+        "Subscribe a queue or an HTTP endpoint to a topic, or change the given fields of a subscription, and print it: "
+        '\'wonderq topic subscribe orders mail queue=mail filter={"kind":["paid"]} when_full=skip\'. '
+        "With --endpoint, the object has the secret that signs the requests, once.",
     )
     _add_subscription(command)
     add_fields(command, "fields", "docs/TOPICS.md")
+    command.add_argument(
+        "--endpoint", metavar="URL", type=text_from, help="URL to which the broker delivers the messages"
+    )
 
 
 def _subscribe(options: argparse.Namespace) -> int:
-    fields = cast("SubscriptionFields", fields_from(options.fields))
+    given = fields_from(options.fields)
+    if options.endpoint is not None:
+        given["endpoint"] = options.endpoint
+    fields = cast("SubscriptionFields", given)
     with client_from(options) as client:
         made = _plain(client.topic(options.topic).subscribe(options.subscription, **fields))
     print_result(made, as_json=options.json)

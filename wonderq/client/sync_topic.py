@@ -82,6 +82,9 @@ class Topic:
     def subscribe(self, name: str, queue: str | None = None, **fields: Unpack[SubscriptionFields]) -> SubscriptionInfo:
         """Subscribe a queue, or change the given fields of a subscription. A new one needs ``queue``, which must exist.
 
+        With ``endpoint``, a URL, the broker delivers the messages by HTTP, and makes a queue of its own for them. Keep
+        the ``secret`` that it returns: the endpoint verifies requests with it.
+
         Raises:
             NotFound: the topic or the queue does not exist.
             Refused: the queue has another subscription of the topic (code ``already_subscribed``).

@@ -45,6 +45,16 @@ class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that its queue got since the broker started."""
     skipped: int
     """Messages that its queue refused since the broker started."""
+    endpoint: str | None = None
+    """URL of the HTTP endpoint that gets the messages of the queue; None without one."""
+    style: str = ""
+    """Form of the requests to the endpoint: ``webhook`` or ``sns``."""
+    confirmed: bool = True
+    """Whether the endpoint gets messages. One that an SNS client has subscribed must confirm that first."""
+    delivery: dict[str, Any] | None = None
+    """Policy of the requests to the endpoint, with the names of `DeliveryFields`."""
+    secret: str = ""
+    """Secret that signs the requests, if this call has made it. The broker never shows it again."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +88,28 @@ class TopicSettings(TypedDict, total=False):
     tags: dict[str, str]
 
 
+class DeliveryFields(TypedDict, total=False):
+    """Repetitions and limits of the requests to an endpoint, as docs/PUSH.md describes them. Delays are in seconds."""
+
+    min_delay: int
+    max_delay: int
+    retries: int
+    no_delay_retries: int
+    min_delay_retries: int
+    max_delay_retries: int
+    backoff: Literal["linear", "arithmetic", "geometric", "exponential"]
+    max_per_second: int
+    timeout: int
+    content_type: str
+
+
 class SubscriptionFields(TypedDict, total=False):
     """Fields of a subscription, as docs/TOPICS.md describes them."""
+
+    endpoint: str
+    style: Literal["webhook", "sns"]
+    secret: str
+    delivery: DeliveryFields
 
     raw: bool
     filter: dict[str, Any] | None

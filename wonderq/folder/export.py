@@ -67,7 +67,10 @@ def export(folder: Path) -> Iterator[_Object]:
 
 
 def _topic(state: State, topic: Topic) -> Iterator[_Object]:
-    """Yield a topic, followed by its subscriptions."""
+    """Yield a topic, followed by its subscriptions, without those that their endpoints have not confirmed.
+
+    The secrets of endpoints are among them, as nobody could verify requests with another one.
+    """
     yield {
         "type": "topic",
         "topic": topic.name,
@@ -77,8 +80,10 @@ def _topic(state: State, topic: Topic) -> Iterator[_Object]:
     }
     for _, each in sorted(topic.subscriptions.items()):
         queue = state.find(each.queue)
-        if queue is not None:
-            yield {"type": "subscription", **subscription_fields(each, topic.name, queue.name), "sns": each.sns}
+        if queue is not None and not each.is_pending:
+            secret = {} if each.push is None else {"secret": each.push.secret}
+            found = subscription_fields(each, topic.name, queue.name) | secret
+            yield {"type": "subscription", **found, "sns": each.sns}
 
 
 def _messages(state: State, queue: Queue, bodies: _Bodies, now_ms: int) -> Iterator[_Object]:

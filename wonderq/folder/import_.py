@@ -27,10 +27,11 @@ from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
+from wonderq.model.push_hosts import PushHosts
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
 from wonderq.rest.topic_schemas import PutSubscription, PutTopic
-from wonderq.rest.values import new_message, settings_of, topic_settings_of
+from wonderq.rest.values import new_message, settings_of, subscription_fields_of, topic_settings_of
 from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -124,7 +125,9 @@ class _FolderTarget:
         self.imported = True
 
     def subscribe(self, line: _SubscriptionLine) -> None:
-        self._broker.topics.subscribe(line.topic, line.subscription, **_fields_of(line, "topic", "subscription"))
+        fields = subscription_fields_of(line)
+        del fields["topic"], fields["subscription"]
+        self._broker.topics.subscribe(line.topic, line.subscription, **fields)
         self.imported = True
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
@@ -175,6 +178,7 @@ def into_folder(folder: Path) -> Iterator[Target]:
     try:
         with explain_unreadable(folder):
             broker = Broker(log, checkpoints=FileCheckpoints(folder), limits=Limits.widest())
+        broker.pushes.hosts = PushHosts.anywhere()  # `wonderq serve` decides where to deliver
         target = _FolderTarget(broker)
         yield target
     except BaseException:

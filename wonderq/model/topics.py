@@ -14,6 +14,7 @@ from wonderq.model.attributes import Attribute
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.filters import Filter, Scope, compile_filter
 from wonderq.model.messages import NewMessage
+from wonderq.model.push import Push
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, FIFO_SUFFIX
 from wonderq.model.times import iso_time
 
@@ -116,6 +117,18 @@ class Subscription:
     when_full: WhenFull = "fail"
     sns: Mapping[str, str] = field(default_factory=dict)
     """Subscription attributes that exist in the SNS API only."""
+    push: Push | None = None
+    """The HTTP endpoint to which the broker delivers the messages of the queue; None without one."""
+
+    @property
+    def owns_queue(self) -> bool:
+        """Whether the queue was made for the endpoint. Then it ends with the subscription, and needs no permission."""
+        return self.push is not None and self.push.owns_queue
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the endpoint has not confirmed the subscription, which gets nothing until then."""
+        return self.push is not None and not self.push.confirmed
 
     @cached_property
     def compiled_filter(self) -> Filter | None:
@@ -128,7 +141,9 @@ class Subscription:
 
     def to_record(self) -> dict[str, Any]:
         """Return the value of a SUBSCRIPTION record: the fields without the name and those that have their defaults."""
-        needed = {"queue": self.queue, "created_ms": self.created_ms}
+        needed: dict[str, Any] = {"queue": self.queue, "created_ms": self.created_ms}
+        if self.push is not None:
+            needed["push"] = self.push.to_record()
         return needed | {name: value for name, value in _changed(self, _PLAIN).items() if name not in ("name", *needed)}
 
     @classmethod
@@ -138,7 +153,8 @@ class Subscription:
         Raises:
             TypeError: the record has an unknown field, or lacks one.
         """
-        return cls(name, **found)
+        push = found.get("push")
+        return cls(name, **(found if push is None else {**found, "push": Push(**push)}))
 
 
 def _changed(value: Any, defaults: Any) -> dict[str, Any]:
@@ -201,6 +217,8 @@ class SubscriptionInfo(NamedTuple):
     """Number of messages that the queue got, since the broker started."""
     skipped: int
     """Number of messages that the queue refused, since the broker started."""
+    secret: str = ""
+    """The secret of the endpoint, if this call has made it; otherwise empty."""
 
 
 class TopicInfo(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wonderq.model.filters import Scope
+from wonderq.model.push import Style
 from wonderq.model.topics import WhenFull
 from wonderq.openapi.operation import EITHER, LOG_CODES, SUCCESS, Operation, Response
 from wonderq.openapi.response_schemas import Count, Time
@@ -51,6 +52,38 @@ class Subscription(Struct):
     delivered: Annotated[Count, Meta(description="Messages that its queue got since the broker started.")]
     skipped: Annotated[Count, Meta(description="Messages that its queue refused since the broker started.")]
     masked: Annotated[bool, Meta(description="Only true: a mask hides parts of the filter.")] | UnsetType = UNSET
+    endpoint: Annotated[str, Meta(description="Only with an endpoint: its URL.")] | UnsetType = UNSET
+    style: (
+        Annotated[
+            Style,
+            Meta(
+                description=(
+                    "Only with an endpoint: the form of its requests. `webhook`: signed with a secret. `sns`: as "
+                    "Amazon SNS makes them, for a subscription of an SNS client."
+                )
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    confirmed: (
+        Annotated[
+            bool,
+            Meta(
+                description=(
+                    "Only with an endpoint: whether it gets messages. One of an SNS client confirms the subscription."
+                )
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    delivery: topic_schemas.DeliveryFields | UnsetType = UNSET
+    secret: (
+        Annotated[
+            str,
+            Meta(description="Only in the response to the request that let the broker make it. Keep it."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Publication(Struct):
@@ -178,14 +211,21 @@ TOPICS = [
         "/topics/{topic}/subscriptions/{subscription}",
         "putSubscription",
         "Topics",
-        "Subscribe a queue to a topic, or change a subscription.",
+        "Subscribe a queue or an HTTP endpoint to a topic, or change a subscription.",
         {
             200: Response(Subscription, _SUBSCRIPTION, "The subscription existed: its current state."),
-            201: Response(Subscription, _SUBSCRIPTION, "The queue is subscribed."),
+            201: Response(Subscription, _SUBSCRIPTION, "The queue or the endpoint is subscribed."),
         },
-        ("already_subscribed", "too_many_subscriptions", "queue_not_found", "invalid_value", *_WRITE),
-        "A new subscription requires `queue`. Fields that you do not give keep their values. The key must open the "
-        "topic, the queue and the dead-letter queue. A subscription ends with its queue.",
+        (
+            "already_subscribed",
+            "too_many_subscriptions",
+            "too_many_queues",
+            "queue_not_found",
+            "invalid_value",
+            *_WRITE,
+        ),
+        "A new subscription requires `queue` or `endpoint`. Fields that you do not give keep their values. The key "
+        "must open the topic, the queue and the dead-letter queue. A subscription ends with its queue.",
         body=topic_schemas.PutSubscription,
         body_required=True,
         examples={

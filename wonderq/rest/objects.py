@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from wonderq.broker.overview import Figures
 from wonderq.model.envelope import Envelope
 from wonderq.model.messages import Message, QueueInfo
+from wonderq.model.push import DeliveryPolicy, Push
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
 from wonderq.model.topics import Subscription, SubscriptionInfo, TopicInfo, TopicSettings
@@ -64,14 +65,26 @@ def subscription_fields(subscription: Subscription, topic: str, queue: str) -> d
         "dead_letter_queue": subscription.dead_letter_queue,
         "paused": subscription.paused,
         "when_full": subscription.when_full,
+        **({} if subscription.push is None else endpoint_fields(subscription.push)),
         "created_at": iso_time(subscription.created_ms),
+    }
+
+
+def endpoint_fields(push: Push) -> dict[str, Any]:
+    """Return the fields of a subscription that only one with an endpoint has, without its secret."""
+    return {
+        "endpoint": push.url,
+        "style": push.style,
+        "confirmed": push.confirmed,
+        "delivery": asdict(DeliveryPolicy.of(push.delivery)),
     }
 
 
 def subscription_object(info: SubscriptionInfo) -> dict[str, Any]:
     """Return a subscription as clients see it."""
     found = subscription_fields(info.subscription, info.topic, info.queue)
-    return {**found, "delivered": info.delivered, "skipped": info.skipped}
+    found |= {"delivered": info.delivered, "skipped": info.skipped}
+    return {**found, "secret": info.secret} if info.secret else found
 
 
 def queue_object(info: QueueInfo) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wonderq.model.filters import Scope
+from wonderq.model.push import MAX_URL_CHARACTERS, Backoff, Style
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, WhenFull
 from wonderq.rest.field_types import QueueName, Text
@@ -109,13 +110,87 @@ class PutTopic(Body):
     ) = UNSET
 
 
+class DeliveryFields(Body):
+    """Repetitions and limits of the requests to an endpoint. Fields that are not given have their defaults."""
+
+    min_delay: Annotated[int, Meta(ge=1, le=86_400, description="Shortest delay of a retry, in seconds.")] = 20
+    max_delay: Annotated[int, Meta(ge=1, le=86_400, description="Longest delay of a retry, in seconds.")] = 20
+    retries: Annotated[int, Meta(ge=0, le=100, description="Number of all retries.")] = 3
+    no_delay_retries: Annotated[int, Meta(ge=0, le=100, description="First, retries without delay.")] = 0
+    min_delay_retries: Annotated[int, Meta(ge=0, le=100, description="Then, retries after `min_delay`.")] = 0
+    max_delay_retries: Annotated[int, Meta(ge=0, le=100, description="Last, retries after `max_delay`.")] = 0
+    backoff: Annotated[Backoff, Meta(description="How the delay grows in the retries between these.")] = "linear"
+    max_per_second: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Maximum number of requests per second; 0 for no limit.")
+    ] = 0
+    timeout: Annotated[int, Meta(ge=1, le=60, description="Seconds that a request may take.")] = 15
+    content_type: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Media type of the requests; empty for the one that fits the body.",
+            examples=["application/json"],
+        ),
+    ] = ""
+
+
 class PutSubscription(Body):
     """Fields of a subscription."""
 
     queue: (
-        Annotated[QueueName, Meta(description="Queue that gets the messages. It must exist, and cannot be changed.")]
+        Annotated[
+            QueueName,
+            Meta(
+                description=(
+                    "Queue that gets the messages. It must exist, and cannot be changed. A subscription with an "
+                    "endpoint needs none: the broker makes one, which ends with the subscription."
+                )
+            ),
+        ]
         | UnsetType
     ) = UNSET
+    endpoint: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=MAX_URL_CHARACTERS,
+                description=(
+                    "URL of an HTTP endpoint to which the broker delivers the messages of the queue. Its host must be "
+                    "named by `--push-hosts`."
+                ),
+                examples=["https://hooks.example.com/orders"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    style: (
+        Annotated[
+            Style,
+            Meta(
+                description=(
+                    "Form of the requests to the endpoint. `webhook`: signed with the secret. `sns`: as Amazon SNS "
+                    "makes them."
+                )
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    secret: (
+        Annotated[
+            str,
+            Meta(
+                max_length=120,
+                description=(
+                    "Secret that signs the requests to the endpoint: `whsec_` and 24 to 64 bytes in base64. Empty: the "
+                    "broker makes a new one, and shows it in this response alone."
+                ),
+                examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    delivery: DeliveryFields | UnsetType = UNSET
     raw: (
         Annotated[
             bool,
@@ -141,7 +216,10 @@ class PutSubscription(Body):
             str,
             Meta(
                 pattern=f"^({QUEUE_NAME_PATTERN})?$",
-                description="Queue that gets what the queue refuses, with `when_full` `skip`. Empty: none.",
+                description=(
+                    "Queue that gets what the queue refuses, with `when_full` `skip`, and what could not be delivered "
+                    "to the endpoint. Empty: none."
+                ),
                 examples=["mail-dead"],
             ),
         ]

@@ -22,6 +22,7 @@ from wonderq.rest.values import (
     new_message,
     of_batch,
     set_value,
+    subscription_fields_of,
     topic_settings_of,
     trace_of,
 )
@@ -74,7 +75,7 @@ class SubscriptionResource(Resource):
         render(req, resp, _shown(req, found))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, topic: str, subscription: str) -> None:
-        given = schemas.given(read_body(req, topic_schemas.PutSubscription, self.broker.limits))
+        given = subscription_fields_of(read_body(req, topic_schemas.PutSubscription, self.broker.limits))
         info, created = self.broker.topics.subscribe(topic, subscription, self.permits(req), **given)
         render(req, resp, _shown(req, info), 201 if created else 200)
 

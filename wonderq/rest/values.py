@@ -12,6 +12,7 @@ from typing import Any
 
 import falcon
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from wonderq.broker.finishing import Finish
 from wonderq.broker.polls import Sources
@@ -304,6 +305,16 @@ def message_filter(query: schemas.Filters, mask: Mask | None) -> Callable[[Messa
 def _attribute_filter(text: str) -> Callable[[Message], bool]:
     """Return a predicate for messages with an attribute: ``name``, or ``name=value`` with JSON or plain text."""
     return lambda message: message.envelope is not None and has_attribute(message.envelope.attributes, text)
+
+
+def subscription_fields_of(body: topic_schemas.PutSubscription) -> dict[str, Any]:
+    """Return the fields of a subscription that were given. Of its delivery, those that differ from the defaults."""
+    found = schemas.given(body)
+    delivery = found.get("delivery")
+    if delivery is not None:
+        plain, values = asdict(topic_schemas.DeliveryFields()), asdict(delivery)
+        found["delivery"] = {name: value for name, value in values.items() if value != plain[name]}
+    return found
 
 
 def topic_settings_of(body: topic_schemas.PutTopic) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from wonderq.sns.context import Action, Context, Service
 from wonderq.sns.envelope import Envelopes
 from wonderq.sns.errors import SnsError, from_broker, from_sqs
 from wonderq.sns.limits import STRICT, SnsLimits
+from wonderq.sns.notifications import Notifications
 from wonderq.sns.signing import Signer
 from wonderq.sqs.authentication import authenticate
 from wonderq.sqs.errors import SqsError
@@ -61,6 +62,9 @@ _ELSEWHERE = {
     "DataProtection": "data protection",
 }
 
+#: Actions that need no key, because the token of the request is one.
+_BY_TOKEN = ("ConfirmSubscription",)
+
 #: Actions that no other service on this port has, for requests that show SNS in no other way.
 _ONLY_HERE = ACTIONS.keys() - {"AddPermission", "RemovePermission"}
 
@@ -82,7 +86,9 @@ class SnsEndpoint:
         self._bounds = bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
         self._signer = signer
-        broker.use_envelopes(Envelopes(broker, address, signer).write)
+        envelopes = Envelopes(broker, address, signer)
+        broker.use_envelopes(envelopes.write)
+        broker.pushes.composers["sns"] = Notifications(envelopes)
 
     def respond(self, req: falcon.Request, resp: falcon.Response, body: bytes) -> None:
         """Call the action of a request. See `is_for_sns`."""
@@ -90,8 +96,8 @@ class SnsEndpoint:
         try:
             try:
                 form = form_of(req.env, body)
-                key = authenticate(self._access, req, body, "sns")
                 called = action_in_form(form)
+                key = EVERYBODY if called in _BY_TOKEN else authenticate(self._access, req, body, "sns")
                 action = _find(called, key)
                 parameters = wire.read_query(form, self._bounds)
                 result = action.run(Context(self._service, called, parameters, key.opens, req.env))

@@ -38,27 +38,20 @@ class Envelopes:
         Region and address are those of the first SNS client that created the topic. A topic of the REST API has none,
         so its envelopes have the name of the topic too, and no URLs unless ``--public-url`` is set.
         """
-        settings = self._broker.topics.settings_of(published.topic)
-        sns = settings.sns if settings is not None else {}
-        region, base = sns.get(REGION, DEFAULT_REGION), self._address.url or sns.get(ADDRESS, "")
+        region, base, version = self.place(published.topic)
         found: dict[str, Any] = {"Type": "Notification", "MessageId": published.id}
         if is_fifo(published.topic):
             sequence = self._broker.core.ids.decode_id(published.id)
             if sequence is not None:
                 found["SequenceNumber"] = sequence_number(sequence[1])
-        if REGION not in sns:
+        if not self._is_of_sns(published.topic):
             found["Topic"] = published.topic
         found["TopicArn"] = topic_arn(region, published.topic)
         if published.subject:
             found["Subject"] = published.subject
         found |= {"Message": body, "Timestamp": iso_time(published.published_ms)}
-        if not is_fifo(published.topic) and self._signer is not None:  # SNS does not sign those of FIFO topics
-            version = sns.get("SignatureVersion", "1")
-            signed = self._signer.sign(found, version)
-            if signed is not None:
-                found |= {"SignatureVersion": version, "Signature": signed[0]}
-                if base:
-                    found["SigningCertURL"] = f"{base}{signed[1]}"
+        if not is_fifo(published.topic):  # SNS does not sign those of FIFO topics
+            self._sign(found, version, base)
         if base:
             arn = subscription_arn(region, published.topic, subscription_name(published.topic, queue))
             found["UnsubscribeURL"] = (
@@ -67,6 +60,42 @@ class Envelopes:
         if attributes:
             found["MessageAttributes"] = {name: _attribute(*each) for name, each in attributes.items()}
         return _as_text(found)
+
+    def confirmation(self, topic: str, message_id: str, token: str, produced_ms: int) -> str:
+        """Return the text that asks an endpoint to confirm its subscription to a topic."""
+        region, base, version = self.place(topic)
+        arn = topic_arn(region, topic)
+        query = urlencode({"Action": "ConfirmSubscription", "TopicArn": arn, "Token": token}, safe=":")
+        found = {
+            "Type": "SubscriptionConfirmation",
+            "MessageId": message_id,
+            "Token": token,
+            "TopicArn": arn,
+            "Message": f"The topic {arn} wants to deliver to this endpoint. Visit the SubscribeURL to confirm that.",
+            "SubscribeURL": f"{base}/?{query}",
+            "Timestamp": iso_time(produced_ms),
+        }
+        self._sign(found, version, base)
+        return _as_text(found)
+
+    def place(self, topic: str) -> tuple[str, str, str]:
+        """Return the region and the address of a topic, which may be empty, and the version of its signatures."""
+        settings = self._broker.topics.settings_of(topic)
+        sns = settings.sns if settings is not None else {}
+        base = self._address.url or sns.get(ADDRESS, "")
+        return sns.get(REGION, DEFAULT_REGION), base, sns.get("SignatureVersion", "1")
+
+    def _is_of_sns(self, topic: str) -> bool:
+        settings = self._broker.topics.settings_of(topic)
+        return settings is not None and REGION in settings.sns
+
+    def _sign(self, found: dict[str, Any], version: str, base: str) -> None:
+        """Add a signature to an object, if this broker can sign."""
+        signed = None if self._signer is None else self._signer.sign(found, version)
+        if signed is not None:
+            found |= {"SignatureVersion": version, "Signature": signed[0]}
+            if base:
+                found["SigningCertURL"] = f"{base}{signed[1]}"
 
 
 def _attribute(kind: str, value: str | bytes) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from secrets import token_hex
 from uuid import UUID, uuid5
 
 from wonderq.model.topics import TOPIC_NAME_PATTERN
@@ -13,6 +14,8 @@ from wonderq.sqs.names import ACCOUNT, name_in_arn
 _TOPIC = rf"arn:[a-z-]+:sns:[^:\s]{{0,64}}:\d*:(?P<topic>{TOPIC_NAME_PATTERN})"
 _TOPIC_ARN = re.compile(_TOPIC)
 _SUBSCRIPTION_ARN = re.compile(rf"{_TOPIC}:(?P<name>[A-Za-z0-9_-]{{1,80}})")
+_TOKEN_BYTES = 32
+_TOKEN = re.compile(rf"[0-9a-f]{{{2 * (16 + _TOKEN_BYTES)}}}")
 _NAMESPACE = UUID("6f0b8f0c-6d5c-4a39-9c2f-3f3a5b0c7a11")
 
 
@@ -32,6 +35,21 @@ def subscription_name(topic: str, queue: str) -> str:
     A queue has one subscription of a topic at most, so the name can be found without a search.
     """
     return str(uuid5(_NAMESPACE, f"{topic}\n{queue}"))
+
+
+def endpoint_queue_name(topic: str, url: str) -> str:
+    """Return the name of the queue that is made for the subscription of an HTTP endpoint."""
+    return f"push-{uuid5(_NAMESPACE, f'{topic}{chr(10)}{url}')}"
+
+
+def new_token(name: str) -> str:
+    """Return a token that confirms the subscription with a name, which is a UUID."""
+    return UUID(name).hex + token_hex(_TOKEN_BYTES)
+
+
+def name_in_confirmation(token: str) -> str | None:
+    """Return the name of the subscription to which a token belongs; None if it belongs to none."""
+    return str(UUID(token[:32])) if _TOKEN.fullmatch(token) else None
 
 
 def topic_in_arn(arn: str, parameter: str = "TopicArn") -> str:

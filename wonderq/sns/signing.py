@@ -35,7 +35,7 @@ KEY_FILE = "sns-signing-key.pem"
 _STEPS = 260
 
 #: Fields of a notification that are signed, in this order: those that it has.
-_SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_SIGNED = ("Message", "MessageId", "SubscribeURL", "Subject", "Timestamp", "Token", "TopicArn", "Type")
 
 
 def text_to_sign(notification: Mapping[str, str]) -> str:

@@ -1,9 +1,11 @@
-"""Actions on subscriptions, which are to queues: SNS calls their protocol ``sqs``."""
+"""Actions on subscriptions: of queues, whose protocol SNS calls ``sqs``, and of HTTP endpoints."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from secrets import compare_digest
 from typing import Any
 
 from wonderq.model.errors import (
@@ -13,22 +15,36 @@ from wonderq.model.errors import (
     TopicNotFoundError,
 )
 from wonderq.model.filters import Scope
+from wonderq.model.push import Push
 from wonderq.model.settings import FIFO_SUFFIX
-from wonderq.model.topics import SubscriptionInfo, is_fifo
+from wonderq.model.topics import Subscription, SubscriptionInfo, is_fifo
+from wonderq.sns import delivery_policies
 from wonderq.sns.context import PAGE, Context, page
 from wonderq.sns.errors import SnsError, invalid, shown
-from wonderq.sns.names import queue_in_arn, subscription_arn, subscription_in_arn, subscription_name, topic_arn
+from wonderq.sns.names import (
+    endpoint_queue_name,
+    name_in_confirmation,
+    new_token,
+    queue_in_arn,
+    subscription_arn,
+    subscription_in_arn,
+    subscription_name,
+    topic_arn,
+)
 from wonderq.sns.policies import json_object
-from wonderq.sns.topics import read_boolean
+from wonderq.sns.topics import REGION, read_boolean, remember_address
 from wonderq.sqs.names import ACCOUNT, arn_of
+
+_HTTP = ("http", "https")
+
+#: Time for which the token of a confirmation is valid: two days, as in SNS.
+_TOKEN_MS = 172_800_000
 
 _SCOPES: dict[str, Scope] = {"MessageAttributes": "attributes", "MessageBody": "body"}
 _SCOPE_NAMES = {scope: name for name, scope in _SCOPES.items()}
 
 #: Protocols of SNS that have no meaning here, and the reason.
 _REFUSED = {
-    "http": "This version delivers to queues only. Subscribe a queue with the protocol sqs.",
-    "https": "This version delivers to queues only. Subscribe a queue with the protocol sqs.",
     **dict.fromkeys(
         ("email", "email-json", "sms", "application", "lambda", "firehose"),
         "This broker sends no e-mail, SMS or push notifications and calls no services of AWS. Subscribe a queue with "
@@ -41,6 +57,8 @@ def subscribe(context: Context) -> dict[str, Any]:
     """Subscribe a queue to a topic, or return the ARN of a subscription that has the same attributes."""
     topic = context.topic()
     protocol, endpoint = context.required("Protocol"), context.required("Endpoint")
+    if protocol in _HTTP:
+        return _subscribe_endpoint(context, topic, protocol, endpoint)
     if protocol != "sqs":
         if protocol in _REFUSED:
             raise invalid("Protocol", _REFUSED[protocol])
@@ -50,20 +68,54 @@ def subscribe(context: Context) -> dict[str, Any]:
         raise SnsError("AuthorizationError", "The key does not open the queue of the endpoint.", 403)
     if queue.endswith(FIFO_SUFFIX) and not is_fifo(topic):
         raise invalid("Endpoint", "FIFO SQS Queues can not be subscribed to standard SNS topics")
-    given = context.mapping("Attributes")
-    fields = _in_subscribe(given, queue)
+    fields = _in_subscribe(context.mapping("Attributes"), queue)
     name = subscription_name(topic, queue)
+    if _find_same(context, topic, name, fields) is None:
+        _create(context, topic, name, {"raw": False, **fields, "queue": queue})
+    return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
+
+
+def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -> dict[str, Any]:
+    """Subscribe an HTTP endpoint, and ask it to confirm that. Ask once more if it has not confirmed it."""
+    if is_fifo(topic):
+        raise invalid("Protocol", "FIFO topics deliver to queues only.")
+    if not url.lower().startswith(f"{protocol}://"):
+        raise invalid("Endpoint", f"It must begin with {protocol}://, as the protocol says.")
+    queue = endpoint_queue_name(topic, url)
+    name = subscription_name(topic, queue)
+    fields = _in_subscribe(context.mapping("Attributes"), queue, check_policy=True)
+    found = _find_same(context, topic, name, fields)
+    if found is None or found.is_pending:
+        remember_address(context, topic)
+        token = new_token(name)
+        push = Push(
+            url, "sns", confirmed=False, token=token, token_until_ms=context.broker.core.clock.now_ms() + _TOKEN_MS
+        )
+        if found is None:
+            _create(context, topic, name, {"raw": False, **fields, "queue": queue, "push": push})
+        else:
+            context.topics.subscribe(topic, name, context.opens, push=replace(push, owns_queue=found.owns_queue))
+        if (context.text("ReturnSubscriptionArn") or "").lower() != "true":
+            return {"SubscriptionArn": "pending confirmation"}
+    return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
+
+
+def _find_same(context: Context, topic: str, name: str, fields: Mapping[str, Any]) -> Subscription | None:
+    """Return a subscription, or None if it does not exist.
+
+    Raises:
+        SnsError: it exists with different attributes.
+    """
     try:
         info = context.topics.subscription(topic, name)
     except SubscriptionNotFoundError:
-        _create(context, topic, name, {"raw": False, **fields, "queue": queue})
-    else:
-        if any(_current(info, field) != value for field, value in fields.items()):
-            raise invalid(
-                "Attributes",
-                "Subscription already exists with different attributes. Change them with SetSubscriptionAttributes.",
-            )
-    return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
+        return None
+    if any(_current(info, field) != value for field, value in fields.items()):
+        raise invalid(
+            "Attributes",
+            "Subscription already exists with different attributes. Change them with SetSubscriptionAttributes.",
+        )
+    return info.subscription
 
 
 def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> None:
@@ -80,21 +132,25 @@ def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> 
         raise _refusal(error, "Attributes Reason: ") from error
 
 
-def _in_subscribe(given: Mapping[str, str], queue: str) -> dict[str, Any]:
+def _in_subscribe(given: Mapping[str, str], queue: str, *, check_policy: bool = False) -> dict[str, Any]:
     """Return the fields of a subscription that the attributes of ``Subscribe`` give."""
     fields: dict[str, Any] = {}
     try:
         for attribute, value in given.items():
             if value:
-                fields |= _fields(attribute, value, queue, fields.get("sns", {}))
+                fields |= _fields(attribute, value, queue, fields.get("sns", {}), check_policy=check_policy)
     except SnsError as error:
         text = str(error).removeprefix("Invalid parameter: ")
         raise SnsError(error.code, f"Invalid parameter: Attributes Reason: {text}", error.status) from error
     return fields
 
 
-def _fields(attribute: str, value: str, queue: str, sns: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of a subscription that an attribute changes. ``sns`` are those that are only stored.
+def _fields(
+    attribute: str, value: str, queue: str, sns: Mapping[str, str], *, check_policy: bool = False
+) -> dict[str, Any]:
+    """Return the fields of a subscription that an attribute changes. ``sns`` are those that only SNS has.
+
+    ``check_policy`` says whether its delivery policy has an effect, as for an HTTP endpoint.
 
     Raises:
         SnsError: the attribute is unknown, or its value invalid.
@@ -114,7 +170,9 @@ def _fields(attribute: str, value: str, queue: str, sns: Mapping[str, str]) -> d
         case "RedrivePolicy":
             return _redrive(value, queue)
         case "DeliveryPolicy":
-            if value:
+            if value and check_policy:
+                delivery_policies.check_of_subscription(value)
+            elif value:
                 json_object(attribute, value)
             return {"sns": {**sns, attribute: value}}
     raise invalid("AttributeName", f"This broker has no settable attribute {shown(attribute)} of a subscription.")
@@ -142,16 +200,33 @@ def _current(info: SubscriptionInfo, field: str) -> object:
 
 def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
     """Return the error for a value that the broker refuses. ``prefix`` precedes the name of the attribute."""
+    if error.field == "endpoint":
+        return invalid("Endpoint", str(error))
     attribute = {"filter": "FilterPolicy: ", "dead_letter_queue": "RedrivePolicy: "}.get(error.field, "")
     return invalid(f"{prefix}{attribute}{error}")
 
 
 def confirm_subscription(context: Context) -> dict[str, Any]:
-    """Refuse to confirm a subscription: those of queues need it not, so no token is valid."""
-    context.topics.get(context.topic())
-    context.required("Token")
+    """Confirm a subscription with the token that its endpoint got. A token that was used confirms again.
+
+    Nobody needs a key for this, so the answer does not tell whether a topic exists.
+    """
+    topic, token = context.topic(), context.required("Token")
     context.text("AuthenticateOnUnsubscribe")
-    raise invalid("Token", "A subscription of a queue is confirmed at once, so this broker has sent no token.")
+    name = name_in_confirmation(token)
+    try:
+        push = None if name is None else context.topics.subscription(topic, name).subscription.push
+    except (SubscriptionNotFoundError, TopicNotFoundError):
+        push = None
+    if name is None or push is None or not compare_digest(push.token.encode(), token.encode()):
+        raise invalid("Token", "No endpoint has got this token from this topic, or it has got a later one.")
+    if not push.confirmed:
+        if push.token_until_ms < context.broker.core.clock.now_ms():
+            raise invalid("Token", "The token has expired. Subscribe the endpoint again to get another one.")
+        context.topics.subscribe(topic, name, push=replace(push, confirmed=True))
+    settings = context.topics.settings_of(topic)  # the request need not be signed, so it has no region
+    region = context.region if settings is None else settings.sns.get(REGION, context.region)
+    return {"SubscriptionArn": subscription_arn(region, topic, name)}
 
 
 def unsubscribe(context: Context) -> None:
@@ -169,12 +244,16 @@ def get_subscription_attributes(context: Context) -> dict[str, Any]:
     found = info.subscription
     shown_fields = {
         **_listed(context, info),
-        "ConfirmationWasAuthenticated": "true",
-        "PendingConfirmation": "false",
+        "ConfirmationWasAuthenticated": str(found.push is None).lower(),
+        "PendingConfirmation": str(found.is_pending).lower(),
         "RawMessageDelivery": str(found.raw).lower(),
         "SubscriptionPrincipal": f"arn:aws:iam::{ACCOUNT}:root",
         **{name: value for name, value in found.sns.items() if value},
     }
+    if found.push is not None and found.push.style == "sns":
+        of_topic = context.topics.get(info.topic).settings.sns.get(delivery_policies.ATTRIBUTE, "")
+        policy = delivery_policies.effective(of_topic, found.sns.get(delivery_policies.ATTRIBUTE, ""))
+        shown_fields["EffectiveDeliveryPolicy"] = delivery_policies.shown_for_subscription(policy)
     if found.filter:
         shown_fields |= {"FilterPolicy": found.filter, "FilterPolicyScope": _SCOPE_NAMES[found.filter_scope]}
     if found.dead_letter_queue:
@@ -184,14 +263,21 @@ def get_subscription_attributes(context: Context) -> dict[str, Any]:
 
 
 def _listed(context: Context, info: SubscriptionInfo) -> dict[str, str]:
-    """Return a subscription as lists have it."""
+    """Return the fields of a subscription that lists have too."""
+    push = info.subscription.push
     return {
         "SubscriptionArn": subscription_arn(context.region, info.topic, info.subscription.name),
         "Owner": ACCOUNT,
-        "Protocol": "sqs",
-        "Endpoint": arn_of(context.region, info.queue),
+        "Protocol": "sqs" if push is None else push.url.partition(":")[0].lower(),
+        "Endpoint": arn_of(context.region, info.queue) if push is None else push.url,
         "TopicArn": topic_arn(context.region, info.topic),
     }
+
+
+def _in_list(context: Context, info: SubscriptionInfo) -> dict[str, str]:
+    """Return a subscription as lists have it: one that is not confirmed has no ARN there."""
+    found = _listed(context, info)
+    return {**found, "SubscriptionArn": "PendingConfirmation"} if info.subscription.is_pending else found
 
 
 def set_subscription_attributes(context: Context) -> None:
@@ -199,7 +285,9 @@ def set_subscription_attributes(context: Context) -> None:
     topic, name = _subscription(context)
     attribute, value = context.required("AttributeName"), context.text("AttributeValue") or ""
     info = context.topics.subscription(topic, name, context.opens)
-    fields = _fields(attribute, value, info.queue, info.subscription.sns)
+    push = info.subscription.push
+    check_policy = push is not None and push.style == "sns"
+    fields = _fields(attribute, value, info.queue, info.subscription.sns, check_policy=check_policy)
     try:
         context.topics.subscribe(topic, name, context.opens, **fields)
     except InvalidValueError as error:
@@ -216,7 +304,7 @@ def _subscription(context: Context) -> tuple[str, str]:
 def list_subscriptions_by_topic(context: Context) -> dict[str, Any]:
     """List the subscriptions of a topic, of those whose queues the key opens."""
     found = context.topics.subscriptions(context.topic(), context.opens, after=context.after(), limit=PAGE + 1)
-    return page("Subscriptions", [(each.subscription.name, _listed(context, each)) for each in found])
+    return page("Subscriptions", [(each.subscription.name, _in_list(context, each)) for each in found])
 
 
 def list_subscriptions(context: Context) -> dict[str, Any]:
@@ -229,7 +317,7 @@ def list_subscriptions(context: Context) -> dict[str, Any]:
             infos = context.topics.subscriptions(topic, context.opens, after=after, limit=PAGE + 1 - len(found))
         except TopicNotFoundError:  # it was deleted meanwhile
             continue
-        found += [(f"{topic}:{each.subscription.name}", _listed(context, each)) for each in infos]
+        found += [(f"{topic}:{each.subscription.name}", _in_list(context, each)) for each in infos]
         if len(found) > PAGE:
             break
     return page("Subscriptions", found)

@@ -14,6 +14,7 @@ from wonderq.model.settings import (
     MAX_TAGS,
 )
 from wonderq.model.topics import TOPIC_NAME_PATTERN, TopicInfo, TopicSettings, is_fifo
+from wonderq.sns import delivery_policies
 from wonderq.sns.context import PAGE, Context, page
 from wonderq.sns.errors import SnsError, invalid, shown
 from wonderq.sns.names import topic_arn, topic_in_arn
@@ -45,11 +46,10 @@ def create_topic(context: Context) -> dict[str, Any]:
     tags = _tags(context)
     arn = topic_arn(context.region, name)
     settings = _settings(name, given, TopicSettings())
-    places = {REGION: context.region, ADDRESS: context.base_url}
     try:
         info = context.topics.get(name)
     except TopicNotFoundError:
-        context.topics.put(name, **{**settings, "sns": {**settings["sns"], **places}}, tags=tags)
+        context.topics.put(name, **{**settings, "sns": {**settings["sns"], **_places(context)}}, tags=tags)
         return {"TopicArn": arn}
     current = _attributes(info, arn)
     for attribute, value in given.items():
@@ -59,9 +59,19 @@ def create_topic(context: Context) -> dict[str, Any]:
             )
     if tags and tags != info.settings.tags:
         raise invalid("Tags", "Topic already exists with different tags")
-    if REGION not in info.settings.sns:  # the REST API has created it
-        context.topics.change(name, lambda info: {"sns": {**places, **info.settings.sns}})
+    remember_address(context, name)
     return {"TopicArn": arn}
+
+
+def _places(context: Context) -> dict[str, str]:
+    return {REGION: context.region, ADDRESS: context.base_url}
+
+
+def remember_address(context: Context, topic: str) -> None:
+    """Keep region and address of a request for the envelopes of a topic, if the REST API has created it."""
+    settings = context.topics.settings_of(topic)
+    if settings is not None and REGION not in settings.sns:
+        context.topics.change(topic, lambda info: {"sns": {**_places(context), **info.settings.sns}})
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
@@ -108,7 +118,11 @@ def list_topics(context: Context) -> dict[str, Any]:
 def get_topic_attributes(context: Context) -> dict[str, Any]:
     """Return the attributes of a topic."""
     info = context.topics.get(context.topic())
-    return {"Attributes": _attributes(info, topic_arn(context.region, info.name))}
+    found = _attributes(info, topic_arn(context.region, info.name))
+    pending = context.topics.pending(info.name)
+    found |= {"SubscriptionsPending": str(pending), "SubscriptionsConfirmed": str(info.subscriptions - pending)}
+    found["EffectiveDeliveryPolicy"] = delivery_policies.shown_for_topic(found.get(delivery_policies.ATTRIBUTE, ""))
+    return {"Attributes": found}
 
 
 def _attributes(info: TopicInfo, arn: str) -> dict[str, str]:
@@ -158,7 +172,9 @@ def _settings(topic: str, given: Mapping[str, str], settings: TopicSettings) -> 
                 raise invalid(f"{name}: Invalid value [{shown(value)}]. Use 1 for SHA1, or 2 for SHA256.")
             sns[name] = value
         elif _STORED.fullmatch(name):
-            if name in _JSON and value:
+            if name == delivery_policies.ATTRIBUTE and value:
+                delivery_policies.check_of_topic(value)
+            elif name in _JSON and value:
                 json_object(name, value)
             if name == "DisplayName" and len(value) > _MAX_DISPLAY_NAME_CHARACTERS:
                 raise invalid(f"{name}: It may have {_MAX_DISPLAY_NAME_CHARACTERS} characters.")

@@ -1,0 +1,86 @@
+"""Deliveries to an endpoint while the broker is killed: each acknowledged publish arrives, and nothing is left."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker_process import BrokerProcess
+from tests.support.hook_server import HookServer, hang, hook_server
+from tests.support.waiting import eventually
+from wonderq.client.errors import Unreachable
+from wonderq.client.sync import Client
+
+KILLS = 5
+PUBLISHES_OF_A_LIFE = 30
+QUEUE = "push-orders-hook"
+
+
+def publish_until_killed(url: str, acknowledged: list[str], life: int) -> None:
+    with Client(url, retries=0) as client:
+        try:
+            for number in range(10_000):
+                text = f"{life}.{number}"
+                client.topic("orders").publish(text)
+                acknowledged.append(text)
+        except Unreachable:
+            pass
+
+
+def live(data: Path, hook: HookServer, acknowledged: list[str], life: int, chance: random.Random) -> None:
+    """Run a broker that delivers, and kill it while requests are under way."""
+    with BrokerProcess(data, "--push-hosts", "127.0.0.1") as broker:
+        url = broker.ready()
+        if life == 0:
+            with Client(url) as client:
+                client.topic("orders").configure()
+                made = client.topic("orders").subscribe("hook", endpoint=hook.url, delivery={"timeout": 1})
+                assert made.queue == QUEUE
+        before, received = len(acknowledged), len(hook.received)
+        publisher = threading.Thread(target=publish_until_killed, args=(url, acknowledged, life))
+        publisher.start()
+        eventually(lambda: len(acknowledged) >= before + PUBLISHES_OF_A_LIFE)
+        eventually(lambda: len(hook.received) > received + chance.randrange(PUBLISHES_OF_A_LIFE))
+        if chance.random() < 0.5:
+            hook.behavior, normal = hang, hook.behavior
+            eventually(lambda: hook.open)
+            broker.kill()
+            hook.behavior = normal
+        else:
+            broker.kill()
+        publisher.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_acknowledged_publish_arrives(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    acknowledged: list[str] = []
+    with hook_server() as hook:
+        for life in range(KILLS):
+            live(tmp_path / "data", hook, acknowledged, life, chance)
+        with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker, Client(broker.ready()) as client:
+            eventually(lambda: not any(client.queue(QUEUE).info().counts.values()))
+            assert set(acknowledged) <= set(hook.texts)
+            assert broker.terminate() == 0
+
+
+@pytest.mark.slow
+def test_without_hosts_the_messages_wait_and_a_line_says_so(tmp_path: Path) -> None:
+    with hook_server() as hook:
+        with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker, Client(broker.ready()) as client:
+            client.topic("orders").configure()
+            client.topic("orders").subscribe("hook", endpoint=hook.url)
+            assert broker.terminate() == 0
+        with BrokerProcess(tmp_path / "data") as broker, Client(broker.ready()) as client:
+            client.topic("orders").publish("text")
+            assert client.queue(QUEUE).info().counts["unprocessed"] == 1
+            assert broker.terminate() == 0
+        assert "push is off, and subscriptions with endpoints wait for it: 1" in broker.log()
+        assert not hook.received
+        with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker:
+            broker.ready()
+            eventually(lambda: hook.texts == ["text"])

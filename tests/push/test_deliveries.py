@@ -1,0 +1,212 @@
+"""Deliveries to endpoints: what is sent, what is tried again, and what becomes a dead letter."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from base64 import b64decode, b64encode
+
+import pytest
+
+from tests.push.conftest import Pushing
+from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, raw
+from tests.support.waiting import eventually
+
+NOT_AGAIN = {"retries": 0}
+
+
+def test_messages_are_delivered_and_deleted(push: Pushing, hook: HookServer) -> None:
+    made = push.subscribe("mail", hook.url)
+    assert made.queue == "push-orders-mail"
+    push.publish("one", "zwei ü")
+    eventually(lambda: len(hook.received) == 2)
+    eventually(lambda: not push.counts("mail"))
+    assert sorted(hook.texts) == ["one", "zwei ü"]
+    assert {each.line for each in hook.received} == {"POST /hook HTTP/1.1"}
+
+
+def verified(secret: str, received: Received) -> bool:
+    """Verify a request as Standard Webhooks describes it."""
+    message_id, timestamp = received.headers["webhook-id"], received.headers["webhook-timestamp"]
+    signed = f"{message_id}.{timestamp}.".encode() + received.body
+    digest = hmac.digest(b64decode(secret.removeprefix("whsec_")), signed, "sha256")
+    return f"v1,{b64encode(digest).decode()}" in received.headers["webhook-signature"].split()
+
+
+def test_a_request_has_headers_and_a_signature(push: Pushing, hook: HookServer) -> None:
+    secret = push.subscribe("mail", hook.url).secret
+    push.publish('{"order": 1}', attributes={"kind": ("String", "paid")})
+    [received] = eventually(lambda: list(hook.received))
+    assert verified(secret, received)
+    assert not verified(secret, received._replace(body=b'{"order": 2}'))
+    assert received.headers["content-type"] == "text/plain; charset=utf-8"
+    assert received.headers["host"] == f"127.0.0.1:{hook.port}"
+    assert (received.headers["wonderq-topic"], received.headers["wonderq-subscription"]) == ("orders", "mail")
+    assert received.headers["wonderq-attempt"] == "1"
+
+
+def test_the_envelope_has_the_attributes_and_the_id_of_the_publication(push: Pushing, hook: HookServer) -> None:
+    push.subscribe("mail", hook.url, raw=False)
+    [published] = push.publish("text", subject="About", attributes={"kind": ("String", "paid")})
+    [received] = eventually(lambda: list(hook.received))
+    assert received.headers["content-type"] == "application/json"
+    envelope = json.loads(received.body)
+    assert (envelope["Message"], envelope["Subject"], envelope["MessageId"]) == ("text", "About", published)
+    assert envelope["MessageAttributes"] == {"kind": {"Type": "String", "Value": "paid"}}
+    assert received.headers["webhook-id"] == published
+
+
+def test_an_attempt_that_fails_is_repeated_after_its_delay(push: Pushing, hook: HookServer, hasty: None) -> None:
+    hook.behavior = answer(500)
+    push.subscribe("mail", hook.url, delivery={"retries": 2, "min_delay": 10, "max_delay": 30})
+    push.publish("text")
+    for attempt, delay_s in ((1, 10), (2, 30)):
+        eventually(lambda attempt=attempt: len(hook.received) == attempt)
+        eventually(lambda: push.counts("mail") == {"delayed": 1})
+        push.advance(delay_s - 0.001)
+        assert push.counts("mail") == {"delayed": 1}
+        if attempt == 2:
+            hook.behavior = answer(204)
+        push.advance(0.001)
+    eventually(lambda: not push.counts("mail"))
+    assert [each.headers["wonderq-attempt"] for each in hook.received] == ["1", "2", "3"]
+    assert len({each.headers["webhook-id"] for each in hook.received}) == 1
+
+
+def test_after_the_last_retry_a_message_is_a_dead_letter_with_the_reason(
+    push: Pushing, hook: HookServer, hasty: None
+) -> None:
+    hook.behavior = answer(503)
+    push.broker.put_queue("dead")
+    push.subscribe(
+        "mail", hook.url, dead_letter_queue="dead", delivery={"retries": 1, "no_delay_retries": 1}, raw=False
+    )
+    push.publish("text")
+    [dead] = eventually(lambda: list(push.broker.messages("dead")))
+    assert json.loads(dead.body)["Message"] == "text"
+    assert dead.envelope is not None
+    assert dead.envelope.dead_letter_source is not None
+    assert "responded with 503" in dead.envelope.dead_letter_source.reason
+    assert len(hook.received) == 2
+    assert not push.counts("mail")
+
+
+def test_without_a_dead_letter_queue_a_message_is_buried_and_can_be_kicked(
+    push: Pushing, hook: HookServer, hasty: None
+) -> None:
+    hook.behavior = answer(500)
+    queue = push.subscribe("mail", hook.url, delivery=NOT_AGAIN).queue
+    push.publish("text")
+    eventually(lambda: push.counts("mail") == {"buried": 1})
+    hook.behavior = answer(200)
+    assert push.broker.kick(queue, 10) == 1
+    eventually(lambda: not push.counts("mail"))
+    assert hook.texts == ["text", "text"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 410, 422, 499])
+def test_a_refused_message_is_not_repeated(push: Pushing, hook: HookServer, status: int) -> None:
+    hook.behavior = answer(status)
+    push.subscribe("mail", hook.url, delivery={"retries": 9, "no_delay_retries": 9})
+    push.publish("text")
+    eventually(lambda: push.counts("mail") == {"buried": 1})
+    assert len(hook.received) == 1
+
+
+@pytest.mark.parametrize(
+    "behavior",
+    [
+        answer(301, "Location: http://127.0.0.1:1/"),
+        answer(307, "Location: /elsewhere"),
+        answer(429),
+        answer(500),
+        answer(599),
+        raw(b""),
+        raw(b"HTTP/1.1 200"),
+        raw(b"SSH-2.0-OpenSSH\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"),
+        raw(b"HTTP/1.1 099 No\r\n\r\n"),
+        endless(b"HTTP/1.1 200 OK\r\nX: "),
+    ],
+)
+def test_a_fault_of_the_endpoint_is_repeated(push: Pushing, hook: HookServer, behavior: Behavior, hasty: None) -> None:
+    hook.behavior = behavior
+    push.subscribe("mail", hook.url)
+    push.publish("text")
+    eventually(lambda: push.counts("mail") == {"delayed": 1})
+    hook.behavior = answer(200)
+    push.advance(20)
+    eventually(lambda: not push.counts("mail"))
+    assert hook.texts == ["text", "text"]
+    assert {each.line for each in hook.received} == {"POST /hook HTTP/1.1"}
+
+
+@pytest.mark.parametrize("behavior", [endless(b"HTTP/1.1 200 OK\r\n\r\n"), raw(b"HTTP/1.1 202 OK\r\n\r\n")])
+def test_the_status_counts_however_the_body_ends(push: Pushing, hook: HookServer, behavior: Behavior) -> None:
+    hook.behavior = behavior
+    push.subscribe("mail", hook.url)
+    push.publish("text")
+    eventually(lambda: hook.received)
+    eventually(lambda: not push.counts("mail"))
+    eventually(lambda: not hook.open)
+
+
+def test_an_endpoint_that_hangs_is_left_after_the_timeout(push: Pushing, hook: HookServer) -> None:
+    hook.behavior = hang
+    push.subscribe("mail", hook.url, delivery={"timeout": 1})
+    push.publish("text")
+    eventually(lambda: push.counts("mail") == {"delayed": 1})
+    assert len(hook.received) == 1
+
+
+def test_a_large_message_arrives_whole(push: Pushing, hook: HookServer) -> None:
+    push.subscribe("mail", hook.url)
+    push.publish("x" * 900_000)
+    eventually(lambda: not push.counts("mail"))
+    assert [len(each.body) for each in hook.received] == [900_000]
+
+
+def test_no_more_requests_at_a_time_than_the_limit(push: Pushing, hook: HookServer) -> None:
+    push.subscribe("mail", hook.url)
+    push.publish(*map(str, range(20)))
+    eventually(lambda: len(hook.received) >= 20)
+    hook.behavior = hang
+    push.publish(*map(str, range(20, 60)))
+    eventually(lambda: hook.open == 10)
+    eventually(lambda: push.counts("mail") == {"processing": 10, "unprocessed": 30})
+    assert hook.most_open == 10
+
+
+def test_the_subscription_ends_its_queue_and_its_deliveries(push: Pushing, hook: HookServer) -> None:
+    hook.behavior = answer(500)
+    queue = push.subscribe("mail", hook.url).queue
+    push.publish("text")
+    eventually(lambda: hook.received)
+    push.broker.topics.unsubscribe("orders", "mail")
+    assert queue not in push.broker.queue_names(limit=100)
+    eventually(lambda: not push.broker.counters.push.endpoints)
+    push.subscribe("mail", hook.url)
+    push.publish("again")
+    eventually(lambda: "again" in hook.texts)
+
+
+def test_a_paused_queue_holds_its_messages_back(push: Pushing, hook: HookServer) -> None:
+    queue = push.subscribe("mail", hook.url).queue
+    push.broker.put_queue(queue, paused=True)
+    push.publish("one")
+    push.subscribe("log", hook.url.replace("hook", "other"))
+    push.publish("two")
+    eventually(lambda: "two" in hook.texts)
+    assert push.counts("mail") == {"unprocessed": 2}
+    push.broker.put_queue(queue, paused=False)
+    eventually(lambda: not push.counts("mail"))
+
+
+def test_a_rate_bounds_the_requests(push: Pushing, hook: HookServer) -> None:
+    push.subscribe("mail", hook.url, delivery={"max_per_second": 5})
+    begin_s = time.monotonic()
+    push.publish(*map(str, range(9)))  # five at once, and four that take 0.2 s each
+    eventually(lambda: not push.counts("mail"))
+    assert time.monotonic() - begin_s > 0.75
+    assert sorted(hook.texts) == sorted(map(str, range(9)))

@@ -1,0 +1,267 @@
+"""HTTP endpoints as SNS serves them: the handshake, the headers, the policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from tests.sns.test_signatures import check
+from tests.support.clock import FakeClock
+from tests.support.hook_server import HookServer, Received, answer, hook_server
+from tests.support.memory_log import MemoryLog
+from tests.support.sns_clients import Sns, serving_sns, topic_arn
+from tests.support.sqs_clients import RefusedError
+from tests.support.waiting import eventually
+from wonderq.broker.broker import Broker
+from wonderq.model.push_hosts import PushHosts
+from wonderq.push.pusher import Pusher
+from wonderq.sns import delivery_policies, signing
+from wonderq.sns.signing import Signer
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key, which takes long to make."""
+    path = tmp_path_factory.mktemp("key") / signing.KEY_FILE
+    assert Signer(path).sign({}, "1") is not None
+    return path
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sns(key_file: Path, clock: FakeClock) -> Iterator[Sns]:
+    """A broker that delivers to endpoints on loopback."""
+    broker = Broker(MemoryLog(), clock=clock)
+    with serving_sns(broker, signer=Signer(key_file)) as served:
+        broker.pushes.hosts = PushHosts(("127.0.0.0/8",))
+        pusher = Pusher(broker)
+        pusher.start()
+        try:
+            yield served
+        finally:
+            pusher.stop()
+
+
+@pytest.fixture
+def hook() -> Iterator[HookServer]:
+    with hook_server() as server:
+        yield server
+
+
+def subscribe(sns: Sns, hook: HookServer, **members: Any) -> str:
+    """Subscribe an endpoint, and return what the call returns for its ARN."""
+    topic = sns.topic()
+    arn: str = sns("Subscribe", TopicArn=topic, Protocol="http", Endpoint=hook.url, **members)["SubscriptionArn"]
+    return arn
+
+
+def confirmed(sns: Sns, hook: HookServer, **attributes: str) -> str:
+    """Subscribe an endpoint, confirm it as the endpoint would, and return the ARN."""
+    arn = subscribe(sns, hook, Attributes=attributes, ReturnSubscriptionArn=True)
+    [asked] = eventually(lambda: list(hook.received))
+    with urlopen(json.loads(asked.body)["SubscribeURL"]) as reply:
+        assert arn.encode() in reply.read()
+    hook.received.clear()
+    return arn
+
+
+def received(hook: HookServer) -> Received:
+    [only] = eventually(lambda: list(hook.received))
+    return only
+
+
+def listed(sns: Sns) -> dict[str, str]:
+    [only] = sns("ListSubscriptions")["Subscriptions"]
+    found: dict[str, str] = only
+    return found
+
+
+def test_an_endpoint_is_asked_to_confirm_and_gets_nothing_before(sns: Sns, hook: HookServer) -> None:
+    assert subscribe(sns, hook) == "pending confirmation"
+    asked = received(hook)
+    body = json.loads(asked.body)
+    assert asked.headers["x-amz-sns-message-type"] == body["Type"] == "SubscriptionConfirmation"
+    assert asked.headers["x-amz-sns-message-id"] == body["MessageId"]
+    assert asked.headers["x-amz-sns-topic-arn"] == body["TopicArn"] == topic_arn("orders")
+    assert asked.headers["content-type"] == "text/plain; charset=UTF-8"
+    assert asked.headers["user-agent"] == "Amazon Simple Notification Service Agent"
+    query = parse_qs(urlsplit(body["SubscribeURL"]).query)
+    assert query == {"Action": ["ConfirmSubscription"], "TopicArn": [body["TopicArn"]], "Token": [body["Token"]]}
+    check(body)
+    assert listed(sns)["SubscriptionArn"] == "PendingConfirmation"
+    assert (listed(sns)["Protocol"], listed(sns)["Endpoint"]) == ("http", hook.url)
+    attributes = sns("GetTopicAttributes", TopicArn=topic_arn("orders"))["Attributes"]
+    assert (attributes["SubscriptionsPending"], attributes["SubscriptionsConfirmed"]) == ("1", "0")
+    sns("Publish", TopicArn=topic_arn("orders"), Message="too early")
+
+    found = sns("ConfirmSubscription", TopicArn=body["TopicArn"], Token=body["Token"])
+    assert sns("ConfirmSubscription", TopicArn=body["TopicArn"], Token=body["Token"]) == found  # a second visit
+    assert listed(sns)["SubscriptionArn"] == found["SubscriptionArn"]
+    sns("Publish", TopicArn=topic_arn("orders"), Message="in time")
+    eventually(lambda: len(hook.received) == 2)
+    assert json.loads(hook.received[1].body)["Message"] == "in time"
+
+
+def test_a_notification_is_signed_and_has_headers(sns: Sns, hook: HookServer) -> None:
+    arn = confirmed(sns, hook)
+    sent = sns("Publish", TopicArn=topic_arn("orders"), Message="text", Subject="About")
+    notification = received(hook)
+    body = json.loads(notification.body)
+    check(body)
+    assert (body["Type"], body["Message"], body["Subject"]) == ("Notification", "text", "About")
+    assert notification.headers["x-amz-sns-message-type"] == "Notification"
+    assert notification.headers["x-amz-sns-message-id"] == body["MessageId"] == sent["MessageId"]
+    assert notification.headers["x-amz-sns-subscription-arn"] == arn
+    assert "x-amz-sns-rawdelivery" not in notification.headers
+    assert parse_qs(urlsplit(body["UnsubscribeURL"]).query)["SubscriptionArn"] == [arn]
+    with urlopen(body["UnsubscribeURL"]):
+        pass
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+    assert sns.broker.queue_names(limit=10) == ["default"]
+
+
+def test_a_raw_delivery_is_the_message_alone(sns: Sns, hook: HookServer) -> None:
+    confirmed(
+        sns,
+        hook,
+        RawMessageDelivery="true",
+        DeliveryPolicy=json.dumps({"requestPolicy": {"headerContentType": "application/json"}}),
+    )
+    sns("Publish", TopicArn=topic_arn("orders"), Message='{"order": 1}')
+    raw = received(hook)
+    assert raw.body == b'{"order": 1}'
+    assert raw.headers["x-amz-sns-rawdelivery"] == "true"
+    assert raw.headers["content-type"] == "application/json"
+
+
+def test_subscribing_again_asks_again_with_another_token(sns: Sns, hook: HookServer, clock: FakeClock) -> None:
+    subscribe(sns, hook)
+    first = json.loads(received(hook).body)["Token"]
+    subscribe(sns, hook)
+    eventually(lambda: len(hook.received) == 2)
+    second = json.loads(hook.received[1].body)["Token"]
+    with pytest.raises(RefusedError, match="later one"):
+        sns("ConfirmSubscription", TopicArn=topic_arn("orders"), Token=first)
+    clock.advance(2 * 86_400 + 1)
+    with pytest.raises(RefusedError, match="expired"):
+        sns("ConfirmSubscription", TopicArn=topic_arn("orders"), Token=second)
+    with pytest.raises(RefusedError, match="this token"):
+        sns("ConfirmSubscription", TopicArn=topic_arn("missing"), Token=second)
+    assert listed(sns)["SubscriptionArn"] == "PendingConfirmation"
+
+
+def test_what_cannot_be_delivered_goes_to_the_dead_letter_queue(sns: Sns, hook: HookServer) -> None:
+    redrive = json.dumps({"deadLetterTargetArn": sns.queue("dead")})
+    confirmed(sns, hook, RedrivePolicy=redrive)
+    hook.behavior = answer(403)
+    sns("Publish", TopicArn=topic_arn("orders"), Message="text")
+    [dead] = eventually(lambda: sns.bodies("dead"))
+    assert json.loads(dead)["Message"] == "text"
+
+
+POLICY = {
+    "healthyRetryPolicy": {
+        "minDelayTarget": 1,
+        "maxDelayTarget": 60,
+        "numRetries": 10,
+        "numNoDelayRetries": 1,
+        "numMinDelayRetries": 2,
+        "numMaxDelayRetries": 3,
+        "backoffFunction": "exponential",
+    },
+    "throttlePolicy": {"maxReceivesPerSecond": 7},
+}
+
+
+def test_the_policy_of_a_subscription_overrides_that_of_its_topic(sns: Sns, hook: HookServer) -> None:
+    arn = confirmed(sns, hook)
+
+    def effective() -> dict[str, Any]:
+        found = sns("GetSubscriptionAttributes", SubscriptionArn=arn)["Attributes"]["EffectiveDeliveryPolicy"]
+        value: dict[str, Any] = json.loads(found)
+        return value
+
+    assert effective()["healthyRetryPolicy"] == {
+        "minDelayTarget": 20,
+        "maxDelayTarget": 20,
+        "numRetries": 3,
+        "numNoDelayRetries": 0,
+        "numMinDelayRetries": 0,
+        "numMaxDelayRetries": 0,
+        "backoffFunction": "linear",
+    }
+    of_topic = {"http": {"defaultHealthyRetryPolicy": {"numRetries": 5, "minDelayTarget": 2}}}
+    change = {"TopicArn": topic_arn("orders"), "AttributeName": "DeliveryPolicy"}
+    sns("SetTopicAttributes", **change, AttributeValue=json.dumps(of_topic))
+    assert effective()["healthyRetryPolicy"]["numRetries"] == 5
+    sns(
+        "SetSubscriptionAttributes",
+        SubscriptionArn=arn,
+        AttributeName="DeliveryPolicy",
+        AttributeValue=json.dumps(POLICY),
+    )
+    assert effective()["healthyRetryPolicy"] == POLICY["healthyRetryPolicy"]
+    assert effective()["throttlePolicy"] == {"maxReceivesPerSecond": 7}
+    of_topic["http"]["disableSubscriptionOverrides"] = True  # type: ignore[assignment]
+    sns("SetTopicAttributes", **change, AttributeValue=json.dumps(of_topic))
+    assert effective()["healthyRetryPolicy"]["numRetries"] == 5
+    of_topic_now = sns("GetTopicAttributes", TopicArn=topic_arn("orders"))["Attributes"]["EffectiveDeliveryPolicy"]
+    assert json.loads(of_topic_now)["http"]["disableSubscriptionOverrides"] is True
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ({"healthyRetryPolicy": {"numRetries": 101}}, "numRetries must be a whole number from 0 to 100"),
+        ({"healthyRetryPolicy": {"numRetries": True}}, "numRetries must be a whole number"),
+        ({"healthyRetryPolicy": {"numRetries": "3"}}, "numRetries must be a whole number"),
+        ({"healthyRetryPolicy": {"minDelayTarget": 0}}, "minDelayTarget must be a whole number from 1"),
+        ({"healthyRetryPolicy": {"minDelayTarget": 30}}, "minDelayTarget must not be more than max"),
+        ({"healthyRetryPolicy": {"numNoDelayRetries": 4}}, "numRetries must be at least the sum"),
+        ({"healthyRetryPolicy": {"backoffFunction": "random"}}, "backoffFunction must be linear or"),
+        ({"healthyRetryPolicy": {"numRetries": 100, "maxDelayTarget": 3600}}, "cannot be greater than 3600 seconds"),
+        ({"healthyRetryPolicy": {"retries": 3}}, "has no field retries"),
+        ({"healthyRetryPolicy": 3}, "healthyRetryPolicy is no part"),
+        ({"unhealthy": {}}, "unhealthy is no part"),
+        ({"throttlePolicy": {"maxReceivesPerSecond": 0}}, "maxReceivesPerSecond must be at least 1"),
+        ({"requestPolicy": {"headerContentType": "a/b\r\nX: y"}}, "headerContentType must be a media type"),
+    ],
+)
+def test_a_policy_out_of_range_is_refused(sns: Sns, hook: HookServer, policy: Any, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason):
+        subscribe(sns, hook, Attributes={"DeliveryPolicy": json.dumps(policy)})
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+
+
+@pytest.mark.parametrize("topic", ["3", '{"http": 3}', '{"sqs": {}}', '{"http": {"defaultThrottlePolicy": 3}}'])
+def test_a_policy_of_a_topic_that_is_malformed_is_refused(sns: Sns, topic: str) -> None:
+    with pytest.raises(RefusedError, match="DeliveryPolicy"):
+        sns.topic("orders", DeliveryPolicy=topic)
+    assert delivery_policies.effective(topic, json.dumps(POLICY)).retries == 10  # one that was stored before
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"Protocol": "https"}, "must begin with https://"),
+        ({"Endpoint": "http://169.254.169.254/latest"}, "does not deliver to the host 169.254.169.254"),
+        ({"Endpoint": "http://user:password@127.0.0.1/"}, "must not have a name and password"),
+        ({"Endpoint": "http://example.com/"}, "names hosts with --push-hosts"),
+    ],
+)
+def test_endpoints_that_cannot_be(sns: Sns, hook: HookServer, members: dict[str, str], reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason):
+        sns("Subscribe", **{"TopicArn": sns.topic(), "Protocol": "http", "Endpoint": hook.url, **members})
+    fifo = sns.topic("orders.fifo")
+    with pytest.raises(RefusedError, match="FIFO topics deliver to queues"):
+        sns("Subscribe", TopicArn=fifo, Protocol="http", Endpoint=hook.url)

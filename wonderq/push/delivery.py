@@ -1,0 +1,116 @@
+"""One attempt to deliver a message, and what follows from its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple
+
+from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
+from wonderq.broker.updates import Update
+from wonderq.model.failures import ReportedError
+from wonderq.model.messages import Change, Target
+from wonderq.model.push import DeliveryPolicy, Endpoint, parse_endpoint
+from wonderq.push.exchange import BadResponseError, Response, post
+from wonderq.push.resolver import ForbiddenAddressError, Resolver
+
+_USER_AGENT = "WonderQ"
+_ERROR_TYPE = "PushError"
+_REASON_CHARACTERS = 300
+
+
+class Outcome(NamedTuple):
+    """Outcome of an attempt."""
+
+    reason: str = ""
+    """Sentence that says why the message was not delivered; empty if it was."""
+    is_final: bool = False
+    """Whether no further attempt may succeed, because the endpoint has refused this message."""
+    retry_after_s: int = 0
+    """Seconds for which the endpoint wants no requests, as it says."""
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the endpoint has the message."""
+        return not self.reason
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether the endpoint may be at fault, and not this message."""
+        return bool(self.reason) and not self.is_final
+
+
+def judge(response: Response) -> Outcome:
+    """Return the outcome that a response means, as in SNS: only 429 and what is no 4xx may change by itself.
+
+    A redirect is not followed, because it could lead to any host.
+    """
+    status = response.status
+    if 200 <= status < 300:
+        return Outcome()
+    if 300 <= status < 400:
+        return Outcome(f"The endpoint responded with {status}, and redirects are not followed.")
+    reason = f"The endpoint responded with {status}."
+    if 400 <= status < 500 and status != 429:
+        return Outcome(reason, is_final=True)
+    return Outcome(reason, retry_after_s=response.retry_after_s or 0)
+
+
+class Sender:
+    """Sends requests to endpoints."""
+
+    def __init__(self, resolver: Resolver, tls: ssl.SSLContext) -> None:
+        self._resolver = resolver
+        self._tls = tls
+
+    async def send(self, url: str, request: PushRequest, timeout_s: float) -> Outcome:
+        """Send a request, and return the outcome."""
+        try:
+            endpoint = parse_endpoint(url)
+            async with asyncio.timeout(timeout_s):
+                return judge(await self._post(endpoint, request))
+        except TimeoutError:
+            return Outcome(f"The endpoint did not respond within {timeout_s:g} seconds.")
+        except (BadResponseError, ForbiddenAddressError, OSError) as error:
+            text = str(error) or type(error).__name__
+            return Outcome(f"The endpoint cannot be reached: {text[:_REASON_CHARACTERS]}")
+
+    async def _post(self, endpoint: Endpoint, request: PushRequest) -> Response:
+        """Send a request to the first address that accepts a connection."""
+        headers = {"User-Agent": _USER_AGENT, **request.headers}
+        addresses = await self._resolver.addresses(endpoint)
+        for address in addresses[:-1]:
+            try:
+                return await post(endpoint, address, headers, request.body, self._tls)
+            except (ConnectionRefusedError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                if isinstance(error, ConnectionResetError | ssl.SSLError | TimeoutError):
+                    raise
+        return await post(endpoint, addresses[-1], headers, request.body, self._tls)
+
+
+class Settlement(NamedTuple):
+    """The deletion or the change of a message after an attempt."""
+
+    delivered: Target | None
+    failed: Update | None
+
+
+def settlement_of(pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage, outcome: Outcome) -> Settlement:
+    """Return what becomes of a message: it is deleted, tried again later, or a dead letter."""
+    target = Target(receipt=message.receipt)
+    if outcome.is_delivered:
+        return Settlement(target, None)
+    delay_ms = None if outcome.is_final else policy.delay_ms(message.attempts)
+    if delay_ms is None:
+        origin = parse_endpoint(pushed.push.url).origin
+        error = ReportedError(f"{outcome.reason} Attempt {message.attempts} at {origin}.", _ERROR_TYPE)
+        return Settlement(None, (target, Change(dead=True, error=error)))
+    delay_ms = max(delay_ms, 1000 * outcome.retry_after_s)
+    return Settlement(None, (target, Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)))
+
+
+def released(message: PushedMessage) -> Settlement:
+    """Return the change that gives back a message whose attempt was not made, so that it does not count."""
+    return Settlement(None, (Target(receipt=message.receipt), Change(visibility_timeout_ms=0, uncounted=True)))
