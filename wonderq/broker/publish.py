@@ -385,15 +385,15 @@ def _due_times_ms(delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
 def _match(subscription: Subscription, queue: Queue, batch: _Batch, refusal: BrokerError | None) -> Match:
     """Return what a publish of the only message of a batch would do with one subscription."""
     message = batch.publications[0].message
-    reason = ""
+    reason, fails = "", False
     found = subscription.compiled_filter
     if subscription.paused:
         reason = "The subscription is paused."
     elif found is not None and not found.matches(message.attributes or {}, message.body):
         reason = found.explain(message.attributes or {}, message.body)
     elif refusal is not None:
-        reason = str(refusal)
-    return Match(subscription.name, queue.name, not reason, reason)
+        reason, fails = str(refusal), subscription.when_full == "fail"
+    return Match(subscription.name, queue.name, not reason, reason, fails)
 
 
 def _place(topic: Topic, batch: _Batch, now_ms: int) -> _Placed:
