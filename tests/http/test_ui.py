@@ -8,6 +8,7 @@ import re
 import tomllib
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import falcon
 import pytest
@@ -309,7 +310,7 @@ def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
 
 
 #: The calls that the buttons of the pages make, with the role for each. The queue, the message and so on may not exist.
-ACTIONS = {
+ACTIONS: dict[tuple[str, str], tuple[str, Any]] = {
     ("PUT", "/queues/default"): ("admin", {"paused": True}),
     ("DELETE", "/queues/default"): ("admin", None),
     ("POST", "/queues/default/purge"): ("admin", None),

@@ -136,7 +136,7 @@ class Topics:
         topics = self._core.state.topics
         with self._core.transaction:
             names = list(topics)
-        names = sorted(name for name in names if name > after and contains in name)
+        names = sorted([name for name in names if name > after and contains in name])
         chosen = find_names(names, limit, permits)
         with self._core.transaction:
             found = [_info(topics[name]) for name in chosen if name in topics]
@@ -262,7 +262,7 @@ class Topics:
         with self._core.transaction:
             found = self._core.find_topic(topic)
             names = list(found.subscriptions)
-        names = sorted(name for name in names if name > after)
+        names = sorted([name for name in names if name > after])
         infos: list[SubscriptionInfo] = []
         for name in names:
             if limit is not None and len(infos) >= limit:

@@ -90,8 +90,8 @@ class Shop:
         if self._pictures.count("unprocessed") < _MOST_PICTURES:
             self._pictures.send_together([self._picture(2 * number + at) for at in range(2)])
         for at, kind in enumerate(("paid", "packed")):
-            attributes = {"kind": kind, "amount": 20 + 37 * number % 700}
-            self._events.publish(self._order(3 * number + at), attributes=attributes)
+            amount = 20 + 37 * number % 700
+            self._events.publish(self._order(3 * number + at), attributes={"kind": kind, "amount": amount})
         _finish(self._books, 1)
         if number % 9:
             _finish(self._figures, 2)
