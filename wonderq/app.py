@@ -272,12 +272,12 @@ class UiRequests:
             if session is not None:
                 env["HTTP_AUTHORIZATION"] = session
         env[READ_ONLY] = self._is_read_only
-        if self._is_read_only and req.method not in ("GET", "HEAD") and req.path != "/ui/session":
+        if self._is_read_only and not _only_reads(req) and req.path != "/ui/session":
             raise RequestError(403, "read_only", "The dashboard of this broker may only read. Use the API instead.")
 
     def log(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Log a request that may have changed something."""
-        if req.method in ("GET", "HEAD"):
+        if _only_reads(req):
             return
         key = None if self._access is None else self._access.find(req.auth)
         name = "nobody" if key is None else key.id
@@ -294,6 +294,11 @@ class UiRequests:
             fields["messages"] = messages
             text += ", messages: %d"
         ui_logger.info(text, *fields.values(), extra={"fields": fields})
+
+
+def _only_reads(req: falcon.Request) -> bool:
+    """Return whether a request changes nothing, whatever it says."""
+    return req.method in ("GET", "HEAD") or (req.path.startswith("/topics/") and req.path.endswith("/match"))
 
 
 def _messages_changed(resp: falcon.Response) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
 
@@ -31,6 +31,7 @@ from wonderq.httpd.counters import refusals
 from wonderq.httpd.server import Server
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.rest.bodies import read_query
+from wonderq.rest.health import SharedLogState
 from wonderq.rest.overview import Vitals
 from wonderq.rest.schemas import Body
 from wonderq.runtime.fibers import yield_to_others
@@ -394,6 +395,8 @@ class ProcessVitals:
         self._connection_limit = connection_limit
         self.server: Server | None = None
         """The server, once it has started."""
+        self.shared_log: Callable[[], SharedLogState | None] = lambda: None
+        """Returns the state of the log, if several processes share it."""
 
     def read(self) -> Vitals:
         """Return the present values."""
@@ -410,4 +413,5 @@ class ProcessVitals:
             self._counters.sync_s.quantile(0.99),
             None if self.server is None else self.server.open_connections,
             self._connection_limit,
+            self.shared_log(),
         )

@@ -168,7 +168,7 @@ class _Parts:
             registry.register(ServerCollector(server, settings.connections))
             registry.register(NodeCollector(self.node))
             vitals = ProcessVitals(log, counters, settings.connections)
-            vitals.server = server
+            vitals.server, vitals.shared_log = server, self.node.shared_log
             app = make_app(settings, self._sources, broker, self._access, registry, vitals)
             run_push(stack, broker, settings)
             watch_collections(stack, broker)

@@ -20,6 +20,8 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.overview import Snapshot
 from wonderq.broker.problems import QueueFigures
+from wonderq.model.messages import NewMessage
+from wonderq.model.topics import Publication
 from wonderq.runtime.histogram import Histogram
 
 
@@ -145,6 +147,33 @@ def test_a_key_sees_its_own_queues_only(tmp_path: Path, clock: FakeClock) -> Non
     rights = {"key": key[3:15], "name": "on call", "roles": ["look"], "queues": ["mail*"], "read_only": False}
     assert found["access"] == rights
     assert [each["queue"] for each in client("GET", "/queues?sort=unprocessed", headers=headers).json] == ["mail"]
+
+
+def test_problems_of_topics_are_for_keys_that_open_queue_and_topic(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "keys.json"
+    client = Client(Broker(MemoryLog(), clock=clock), Access(Keys(path, check_interval_s=0)))
+    broker = client.broker
+    for queue in ("mail", "hidden", "refused"):
+        broker.put_queue(queue)
+    for topic in ("orders", "secret"):
+        broker.topics.put(topic)
+        for queue in ("mail", "hidden"):
+            broker.topics.subscribe(topic, queue, queue=queue, when_full="skip", dead_letter_queue="refused")
+    for queue in ("mail", "hidden"):
+        broker.put_queue(queue, draining=True)
+    for topic in ("orders", "secret"):
+        broker.topics.publish(topic, [Publication(NewMessage("x"))])
+    clock.advance(10)
+    for queues, expected, dead in (
+        (["*"], [("hidden", "orders"), ("hidden", "secret"), ("mail", "orders"), ("mail", "secret")], (4, 4)),
+        (["orders", "mail"], [("mail", "orders")], (0, 1)),
+        (["orders"], [], (0, 0)),
+        (["mail"], [], (0, 0)),
+    ):
+        key = keys.create(path, name="-".join(queues), roles=["look"], queues=queues)[1]
+        found = overview(client, Authorization=f"Bearer {key}")
+        assert sorted((each["queue"], each["topic"]) for each in found["problems"] if each["topic"]) == expected
+        assert (found["dead_letters"], found["dead_letters_last_hour"]) == dead
 
 
 def test_queues_are_listed_by_their_figures(client: Client, clock: FakeClock) -> None:

@@ -134,6 +134,102 @@ def test_a_dry_run(orders: Client) -> None:
     assert texts(orders, "mail") == []
 
 
+def test_a_dry_run_says_which_queue_makes_the_publish_fail(orders: Client) -> None:
+    orders("PUT", "/queues/mail", json={"draining": True})
+    message = {"message": "x", "attributes": {"kind": "paid"}}
+    found = orders("POST", "/topics/orders/match", json=message).json
+    assert [(each["matches"], each["fails_publish"]) for each in found] == [(False, True), (True, False)]
+    assert "mail" in found[0]["reason"]
+    check_refused(orders("POST", PUBLISH, json=message), 409, "queue_draining")
+    orders("PUT", "/topics/orders/subscriptions/mail", json={"when_full": "skip"})
+    found = orders("POST", "/topics/orders/match", json=message).json
+    assert [(each["matches"], each["fails_publish"]) for each in found] == [(False, False), (True, False)]
+    assert orders("POST", PUBLISH, json=message).json["queues"] == 1
+
+
+def test_topics_and_subscriptions_are_found_by_a_part_of_the_name(orders: Client) -> None:
+    for topic in ("refunds", "reorders"):
+        orders("PUT", f"/topics/{topic}", json={})
+    assert [each["topic"] for each in orders.get("/topics?contains=orders")] == ["orders", "reorders"]
+    assert [each["topic"] for each in orders.get("/topics?contains=orders&after=orders")] == ["reorders"]
+    assert orders.get("/topics?contains=Orders") == []
+    orders("PUT", "/queues/archive", json={})
+    orders("PUT", "/topics/orders/subscriptions/z", json={"queue": "archive"})
+    listing = "/topics/orders/subscriptions"
+    assert [each["subscription"] for each in orders.get(f"{listing}?contains=i")] == ["audit", "mail", "z"]
+    assert [each["subscription"] for each in orders.get(f"{listing}?contains=chive")] == ["z"], "by its queue"
+    assert [each["subscription"] for each in orders.get(f"{listing}?contains=i&limit=1&after=audit")] == ["mail"]
+
+
+def test_a_topic_has_its_figures_if_they_are_asked_for(orders: Client, clock: FakeClock) -> None:
+    orders.broker.history.topics.sample(clock.now_ms())
+    orders("PUT", "/queues/audit", json={"draining": True})
+    orders("PUT", "/topics/orders/subscriptions/audit", json={"when_full": "skip"})
+    orders("POST", PUBLISH, json={"messages": [{"message": "x", "attributes": {"kind": "paid"}}] * 20})
+    clock.advance(10)
+    assert "figures" not in orders.get("/topics/orders")
+    figures = orders.get("/topics/orders?figures=true")["figures"]
+    assert figures == {
+        "delivered": 20,
+        "skipped": 20,
+        "per_second": {"published": 2.0, "delivered": 2.0, "skipped": 2.0},
+    }
+    assert [each["figures"] for each in orders.get("/topics?figures=true")] == [figures]
+
+
+def test_a_queue_has_the_topics_that_its_reader_may_see(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = keys.create(path, name="mine", roles=["look"], queues=("orders*", "mail"))[1]
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    broker.put_queue("mail")
+    broker.put_queue("audit")
+    for topic in ("orders", "secret"):
+        broker.topics.put(topic)
+        broker.topics.subscribe(topic, "to-mail", queue="mail")
+    broker.topics.subscribe("orders", "audit", queue="audit", when_full="skip", dead_letter_queue="mail", paused=True)
+    client = Client(broker, Access(Keys(path)))
+    shared = {"Cache-Control": "max-age=1"}
+    admin = {"Authorization": f"Bearer {keys.create(path, name='all', roles=['admin'], queues=['*'])[1]}"}
+    mine = {"Authorization": f"Bearer {key}"}
+    published = {"topic": "orders", "subscription": "to-mail", "gets": "published", "paused": False}
+    refused = {"topic": "orders", "subscription": "audit", "gets": "refused", "paused": True}
+    for address in ("/queues/mail?figures=true", "/queues?figures=true&limit=1&prefix=mail"):
+        found = [client("GET", address, headers={**headers, **shared}).json for headers in (admin, mine, admin)]
+        topics = [(each[0] if isinstance(each, list) else each)["figures"]["topics"] for each in found]
+        assert topics[1] == [published, refused], "not what another reader got"
+        assert [each["topic"] for each in topics[0]] == ["orders", "orders", "secret"]
+        assert topics[2] == topics[0]
+
+
+def test_each_reader_gets_answers_of_its_own(tmp_path: Path) -> None:
+    """Answers are shared for a second only among those who may see the same."""
+    path = tmp_path / "keys.json"
+    made = [keys.create(path, name=name, roles=["look"], queues=queues)[1] for name, queues in READERS.items()]
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    for topic in ("orders", "refunds"):
+        broker.topics.put(topic)
+    for queue in ("mail", "audit"):
+        broker.put_queue(queue)
+        broker.topics.subscribe("orders", queue, queue=queue)
+    client = Client(broker, Access(Keys(path)))
+    for _ in range(2):
+        found = [
+            [
+                [each[name] for each in client("GET", address, headers=reader_headers(key)).json]
+                for name, address in (("topic", "/topics"), ("queue", "/topics/orders/subscriptions"))
+            ]
+            for key in made
+        ]
+        assert found == [[["orders", "refunds"], ["audit", "mail"]], [["orders"], ["mail"]]]
+
+
+READERS = {"all": ["*"], "some": ["orders", "mail"]}
+
+
+def reader_headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "Cache-Control": "max-age=100"}
+
+
 REFUSED: dict[str, tuple[str, str, Any, int, str, str | None]] = {
     "no message": ("POST", PUBLISH, {"delay": 1}, 400, "missing_field", "message"),
     "both": ("POST", PUBLISH, {"message": "x", "messages": ["y"]}, 400, "ambiguous_request", "messages"),

@@ -8,6 +8,7 @@ import re
 import tomllib
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import falcon
 import pytest
@@ -26,7 +27,7 @@ from wonderq.ui import site
 
 FOLDER = Path(site.__file__).parent
 OUR_FILES = [*FOLDER.glob("app/*.js"), *FOLDER.glob("pages/*.js")]
-PAGES = [path.replace("{queue}", "mail") for path in UI_PAGES]
+PAGES = [path.replace("{queue}", "mail").replace("{topic}", "orders") for path in UI_PAGES]
 
 #: Headers that a page of the broker sends with each call.
 OURS = {"Sec-Fetch-Site": "same-origin", "X-WonderQ-UI": "1", "Host": "127.0.0.1:7979"}
@@ -200,7 +201,8 @@ def test_each_page_is_small(page: str) -> None:
 def test_the_dashboard_is_a_small_part_of_the_package() -> None:
     document, files = site.load()
     size = sum(len(each.compressed) for each in (document, *files.values()))
-    assert size < 100_000, f"{size:,} bytes"
+    # Every page is as small as before. There are more of them: those of topics and of a shared log.
+    assert size < 110_000, f"{size:,} bytes"
 
 
 # Access
@@ -308,7 +310,7 @@ def test_a_large_body_needs_the_session_too(guarded: Guarded) -> None:
 
 
 #: The calls that the buttons of the pages make, with the role for each. The queue, the message and so on may not exist.
-ACTIONS = {
+ACTIONS: dict[tuple[str, str], tuple[str, Any]] = {
     ("PUT", "/queues/default"): ("admin", {"paused": True}),
     ("DELETE", "/queues/default"): ("admin", None),
     ("POST", "/queues/default/purge"): ("admin", None),
@@ -320,6 +322,11 @@ ACTIONS = {
     ("POST", "/queues/default/messages/kick"): ("admin", {"max": 1}),
     ("PATCH", "/queues/default/messages/x"): ("admin", {"message": "y", "if_version": 1}),
     ("DELETE", "/queues/default/messages/x"): ("admin", None),
+    ("PUT", "/topics/x"): ("admin", {"tags": {}}),
+    ("DELETE", "/topics/x"): ("admin", None),
+    ("POST", "/topics/x/publish"): ("produce", {"message": "x"}),
+    ("PUT", "/topics/x/subscriptions/x"): ("admin", {"queue": "default"}),
+    ("DELETE", "/topics/x/subscriptions/x"): ("admin", None),
     ("PUT", "/schedules/x"): ("admin", {"cron": "* * * * *", "queue": "default", "message": "x"}),
     ("DELETE", "/schedules/x"): ("admin", None),
 }
@@ -329,18 +336,27 @@ _CALL = re.compile(r'call\((`[^`]*`|"[^"]*"|[^`",]*), \{ method: "([A-Z]+)"')
 
 def actions_in(path: Path) -> set[tuple[str, str]]:
     """Return the calls of a script that change something, with ``x`` for what they name."""
-    variable = {"drawer.js": "/queues/default/messages/x", "schedules.js": "/schedules/x"}
+    variable = {
+        "drawer.js": "/queues/default/messages/x",
+        "schedules.js": "/schedules/x",
+        "topics.js": "/topics/x/subscriptions/x",
+    }
     found = set()
     for named, method in _CALL.findall(path.read_text(encoding="utf-8")):
         target = variable[path.name] if named == "path" else named.strip('`"')
         target = re.sub(r"\$\{queuePath\(.*?\)\}|^queuePath\(.*\)$", "/queues/default", target)
+        target = re.sub(r"\$\{topicPath\(.*?\)\}|^topicPath\(.*\)$", "/topics/x", target)
         found.add((method, re.sub(r"\$\{.*\}", "x", target)))
     return found
 
 
+#: Calls by POST that change nothing.
+READS = {("POST", "/topics/x/match")}
+
+
 def test_the_table_has_all_that_the_pages_can_do() -> None:
     found = set().union(*map(actions_in, OUR_FILES))
-    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} == ACTIONS.keys()
+    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} - READS == ACTIONS.keys()
     methods = sum(path.read_text(encoding="utf-8").count('method: "') for path in OUR_FILES)
     calls = sum(len(_CALL.findall(path.read_text(encoding="utf-8"))) for path in OUR_FILES)
     assert methods == calls, "a call has another form"
@@ -393,6 +409,21 @@ def test_a_read_only_dashboard_changes_nothing_whatever_the_key(tmp_path: Path) 
     bearer = {"Authorization": f"Bearer {guarded.key}"}
     assert guarded.call("PUT", "/queues/mail", json={"paused": True}, headers=bearer).status_code == 201
     assert guarded.call("GET", "/overview", headers=bearer).json["access"]["read_only"] is False
+
+
+def test_a_read_only_dashboard_may_try_which_subscriptions_match(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "wonderq.ui")
+    guarded = Guarded(tmp_path, ui="read-only")
+    guarded.log_in()
+    bearer = {"Authorization": f"Bearer {guarded.key}"}
+    assert guarded.call("PUT", "/topics/orders", json={}, headers=bearer).status_code == 201
+    before = len(caplog.records)
+    assert guarded.call("POST", "/topics/orders/match", json={"message": "x"}).json == []
+    assert caplog.records[before:] == [], "it is no action"
+    check_refused(guarded.call("POST", "/topics/orders/publish", json={"message": "x"}), 403, "read_only")
+    check_refused(guarded.call("POST", "/queues/orders/match", json={"message": "x"}), 403, "read_only")
 
 
 def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

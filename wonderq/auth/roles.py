@@ -46,7 +46,7 @@ SNS_CERTIFICATE = "/sns/{certificate}"
 
 UI_PAGES = (
     *("/ui", "/ui/search", "/ui/dead", "/ui/redrives", "/ui/schedules", "/ui/broker"),
-    "/ui/queues/{queue}",
+    *("/ui/topics", "/ui/topics/{topic}", "/ui/queues/{queue}"),
 )
 """Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 

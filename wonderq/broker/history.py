@@ -7,12 +7,13 @@ of its own, and there is one of all queues together. A history takes at most 13 
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from wonderq.broker.core import Core
 from wonderq.broker.counters import NAMED_QUEUES, QueueCounters
+from wonderq.broker.rates import Samples
+from wonderq.broker.topic_history import TopicHistory
 from wonderq.model.status import CLAIMED, WAITING
 from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
@@ -115,17 +116,17 @@ class Track:
 
     def __init__(self, now_ms: int, flows: Flows) -> None:
         self.points = {name: Points.none() for name in WINDOWS}
-        self._samples: deque[tuple[int, Flows]] = deque([(now_ms, flows)], maxlen=8)
+        self._samples = Samples(now_ms, flows)
         self._count = 0
 
     def sample(self, now_ms: int, waiting: int, in_flight: int, flows: Flows, missed: int) -> None:
         """Add a point, after repeating the last one for ``missed`` samples that were not taken."""
-        before = self._samples[-1][1]
+        before = Flows(*self._samples.last)
         passed = [max(getattr(flows, name) - getattr(before, name), 0) for name in KEPT_FLOWS]
         for _ in range(missed):
             self._add(waiting, in_flight, 0, 0, 0)
         self._add(waiting, in_flight, *passed)
-        self._samples.append((now_ms, flows))
+        self._samples.add(now_ms, flows)
 
     def _add(self, *values: float) -> None:
         short = self.points["1h"]
@@ -143,12 +144,7 @@ class Track:
 
     def per_second(self, now_ms: int, flows: Flows, period_ms: int) -> Flows:
         """Return the rates since the newest sample that is at least ``period_ms`` old, or else the oldest sample."""
-        then_ms, then = next(
-            (each for each in reversed(self._samples) if now_ms - each[0] >= period_ms), self._samples[0]
-        )
-        passed_s = max(now_ms - then_ms, 1000) / 1000
-        # The sum of all queues falls when a queue is deleted, with its counters.
-        return Flows(*(round(max(now - before, 0) / passed_s, 3) for now, before in zip(flows, then, strict=True)))
+        return Flows(*self._samples.per_second(now_ms, flows, period_ms))
 
 
 class History:
@@ -161,6 +157,8 @@ class History:
         self._sampled_ms = now_ms
         self._tracks: dict[str, tuple[QueueCounters, Track]] = {}
         self._all = Track(now_ms, self._all_flows())
+        self.topics = TopicHistory(core)
+        """The history of topics."""
         self._find_queues()
 
     @property
@@ -230,6 +228,7 @@ class History:
                         counters, track = found
                         track.sample(now_ms, waiting, in_flight, flows_of(counters), missed)
         self._all.sample(now_ms, all_waiting, all_in_flight, self._all_flows(), missed)
+        self.topics.sample(now_ms)
 
     def _find_queues(self) -> None:
         """Begin the history of new queues, and forget that of deleted ones."""

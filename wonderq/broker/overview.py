@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from wonderq.broker import problems, redrive, schedules
 from wonderq.broker.core import Core
+from wonderq.broker.feeds import NO_FEEDS, Feed, Feeds, FeedsReader, Refused, of_refused, refusals, refused
 from wonderq.broker.history import NO_FLOWS, Flows, History, total
 from wonderq.broker.problems import Problem, QueueFigures
 from wonderq.broker.queries import find_names
+from wonderq.model.permits import Permits
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
 from wonderq.runtime.fibers import in_turns, yield_to_others
 
@@ -67,22 +69,37 @@ class Snapshot:
     """Figures that were gathered at one time. Sums, choices and orders that many readers need are computed once."""
 
     def __init__(
-        self, queues: Sequence[QueueFigures], sources: Mapping[str, Sequence[str]], problems: Sequence[Problem]
+        self,
+        queues: Sequence[QueueFigures],
+        sources: Mapping[str, Sequence[str]],
+        problems: Sequence[Problem],
+        feeds: Feeds = NO_FEEDS,
+        passed_over: Sequence[Refused] = (),
     ) -> None:
         self.queues = queues
         """All queues, by name."""
         self.sources = sources
         """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
         self.problems = problems
+        self.feeds = feeds
+        self._passed_over = passed_over
         self._totals: Totals | None = None
         self._with_dead_letters: Collection[str] | None = None
         self._ranked: dict[str, Sequence[str]] = {}
 
     def dead_letters_of(self, queue: QueueFigures) -> int:
         """Return the number of messages of a dead-letter queue, or of the buried messages of another queue."""
-        if queue.name not in self.sources:
+        if queue.name not in self.sources and queue.name not in self.feeds.of_dead_letters:
             return queue.buried
         return queue.waiting + queue.in_flight + queue.delayed + queue.buried
+
+    def refused_in_last_hour(self, permits: Permits) -> int:
+        """Return the number of messages of topics that went to a dead-letter queue, because a queue refused them."""
+        return sum(
+            each.messages
+            for each in self._passed_over
+            if each.dead_letter_queue and permits(each.topic) and permits(each.queue)
+        )
 
     def with_dead_letters(self) -> Collection[str]:
         """Return the names of the queues that have dead letters; see `dead_letters_of`."""
@@ -127,6 +144,8 @@ class Figures(NamedTuple):
     """Waiting messages at the last samples, the oldest first."""
     sources: Sequence[str]
     """Queues whose dead letters come here, at most 100."""
+    feeds: Sequence[Feed]
+    """Subscriptions by which messages come here, at most 100."""
 
 
 class Overview:
@@ -135,6 +154,7 @@ class Overview:
     def __init__(self, core: Core, history: History) -> None:
         self._core = core
         self._history = history
+        self._feeds = FeedsReader(core)
         self._gathering = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._due_s = 0.0
@@ -167,8 +187,10 @@ class Overview:
             consumers = 0 if found is None else self._core.consumers.waiting_for(found)
         track = self._history.of(queue)
         recent = () if track is None else track.points["1h"].waiting[-_RECENT_POINTS:]
-        sources = self.current().sources.get(queue, ())
-        return Figures(consumers, self._history.per_second(queue, PERIODS_MS["10s"]), recent, sources)
+        snapshot = self.current()
+        sources, feeds = snapshot.sources.get(queue, ()), snapshot.feeds.of_queue.get(queue, ())
+        rates = self._history.per_second(queue, PERIODS_MS["10s"])
+        return Figures(consumers, rates, recent, sources, feeds[:_MOST_OF_A_KIND])
 
     def _gather(self) -> Snapshot:
         with self._core.lock:
@@ -207,12 +229,16 @@ class Overview:
         for each in figures:
             if each.dead_letter_queue and len(sources.setdefault(each.dead_letter_queue, [])) < _MOST_OF_A_KIND:
                 sources[each.dead_letter_queue].append(each.name)
+        feeds = self._feeds.current()
+        passed_over = refused(self._core, self._history.topics.losses())
         kinds = (
             problems.of_broker(self._core),
             problems.of_schedules(scheduled),
             problems.of_redrives(redriven, now_ms),
-            problems.of_queues(figures, sources, self._history, now_ms),
+            refusals(self._core, feeds),
+            problems.of_queues(figures, sources.keys() | feeds.of_dead_letters, self._history, now_ms),
+            of_refused(passed_over),
             problems.of_stopped_queues(figures),
         )
         found = [problem for kind in kinds for problem in islice(kind, _MOST_OF_A_KIND)]
-        return Snapshot(figures, sources, found)
+        return Snapshot(figures, sources, found, feeds, passed_over)

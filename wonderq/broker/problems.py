@@ -50,6 +50,7 @@ class Problem(NamedTuple):
     queue: str | None = None
     """The queue that it concerns, or None if it concerns all of them."""
     schedule: str | None = None
+    topic: str | None = None
 
 
 def of_broker(core: Core) -> Iterator[Problem]:
@@ -65,7 +66,10 @@ def of_broker(core: Core) -> Iterator[Problem]:
 def of_queues(
     figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int
 ) -> Iterator[Problem]:
-    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the worst come first."""
+    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the worst come first.
+
+    Nobody consumes ``dead_letter_queues``, so that is no problem of theirs.
+    """
     found: list[tuple[int, int, Problem]] = []
     for each in figures:
         if each.name in dead_letter_queues or each.paused:

@@ -211,7 +211,7 @@ def _due_times_ms(delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
 def _match(subscription: Subscription, queue: Queue, batch: Batch, refusal: BrokerError | None) -> Match:
     """Return what a publish of the only message of a batch would do with one subscription."""
     message = batch.publications[0].message
-    reason = ""
+    reason, fails = "", False
     found = subscription.compiled_filter
     if subscription.paused:
         reason = "The subscription is paused."
@@ -220,5 +220,5 @@ def _match(subscription: Subscription, queue: Queue, batch: Batch, refusal: Brok
     elif found is not None and not found.matches(message.attributes or {}, message.body):
         reason = found.explain(message.attributes or {}, message.body)
     elif refusal is not None:
-        reason = str(refusal)
-    return Match(subscription.name, queue.name, not reason, reason)
+        reason, fails = str(refusal), subscription.when_full == "fail"
+    return Match(subscription.name, queue.name, not reason, reason, fails)

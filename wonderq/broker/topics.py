@@ -11,6 +11,7 @@ from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.endpoints import FIELDS, changed_endpoint, confirmation, own_queue_name, queue_records
 from wonderq.broker.publish import Publisher
 from wonderq.broker.pushes import Pushes, PushKey
+from wonderq.broker.queries import find_names
 from wonderq.broker.redrive import Redrives
 from wonderq.model.errors import (
     AlreadySubscribedError,
@@ -131,11 +132,20 @@ class Topics:
         found = self._core.state.topics.get(name)
         return None if found is None else found.settings
 
-    def list(self, permits: Permits = everything, *, after: str = "", limit: int | None = None) -> list[TopicInfo]:
-        """Return the topics that are permitted, by name: at most ``limit``, and only those after the name ``after``."""
+    def list(
+        self, permits: Permits = everything, *, contains: str = "", after: str = "", limit: int | None = None
+    ) -> list[TopicInfo]:
+        """Return the topics that are permitted, by name: at most ``limit``, and only those after the name ``after``.
+
+        ``contains`` chooses those whose name has this text in it. Other requests have their turn meanwhile.
+        """
+        topics = self._core.state.topics
         with self._core.transaction:
-            names = sorted(name for name in self._core.state.topics if name > after and permits(name))
-            found = [_info(self._core.state.topics[name]) for name in names[:limit]]
+            names = list(topics)
+        names = sorted([name for name in names if name > after and contains in name])
+        chosen = find_names(names, limit, permits)
+        with self._core.transaction:
+            found = [_info(topics[name]) for name in chosen if name in topics]
         self._core.confirm()
         return found
 
@@ -287,26 +297,37 @@ class Topics:
         return info
 
     def subscriptions(
-        self, topic: str, permits: Permits = everything, *, after: str = "", limit: int | None = None
+        self,
+        topic: str,
+        permits: Permits = everything,
+        *,
+        contains: str = "",
+        after: str = "",
+        limit: int | None = None,
     ) -> Sequence[SubscriptionInfo]:
         """Return the subscriptions of a topic, by name, whose queues are permitted, as `list` does.
+
+        ``contains`` chooses those that have this text in their name or in that of their queue.
 
         Raises:
             TopicNotFoundError: the topic does not exist.
         """
         with self._core.transaction:
             found = self._core.find_topic(topic)
-            names = sorted(name for name in found.subscriptions if name > after)
+            names = list(found.subscriptions)
+        names = sorted([name for name in names if name > after])
         infos: list[SubscriptionInfo] = []
         for name in names:
             if limit is not None and len(infos) >= limit:
                 break
+            took(_STEPS_PER_ITEM)
             with self._core.transaction:
                 each = found.subscriptions.get(name)
                 queue = None if each is None else self._core.state.find(each.queue)
-                if each is not None and queue is not None and (permits(queue.name) or each.owns_queue):
+                if each is None or queue is None or not (permits(queue.name) or each.owns_queue):
+                    continue
+                if contains in name or contains in queue.name:
                     infos.append(self._subscription_info(found, each))
-            took(_STEPS_PER_ITEM)
         self._core.confirm()
         return infos
 

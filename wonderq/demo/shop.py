@@ -23,9 +23,12 @@ _FAILURES = (
 #: The queue of pictures grows, but not without end.
 _MOST_PICTURES = 5000
 
+#: The queue of statistics is full from then on, and refuses what is published.
+_MOST_STATISTICS = 60
+
 
 class Shop:
-    """A shop whose consumer of pictures is too slow, and some of whose mails cannot be delivered."""
+    """A shop whose consumers of pictures and statistics are too slow, and some of whose mails cannot be delivered."""
 
     def __init__(self, client: Client) -> None:
         """Make a shop. The client's ``consumer`` is the name under which the broker shows who has a message."""
@@ -34,6 +37,9 @@ class Shop:
         self._mails = client.queue("mails")
         self._pictures = client.queue("pictures")
         self._invoices = client.queue("invoices.fifo")
+        self._events = client.topic("order-events")
+        self._books = client.queue("bookkeeping")
+        self._figures = client.queue("statistics")
         self._turns = 0
 
     def open(self) -> None:
@@ -60,7 +66,19 @@ class Shop:
         self._orders.send_together([self._order(number) for number in range(30)])
         self._orders.receive(2, lease=1800)  # work that takes long
         self._orders.send(self._order(30), delay=900)
+        self._open_topic()
         self._turns = 30
+
+    def _open_topic(self) -> None:
+        self._books.configure(visibility_timeout=60)
+        self._figures.configure(max_messages=_MOST_STATISTICS)
+        warehouse, refused = self._client.queue("warehouse"), self._client.queue("statistics-refused")
+        warehouse.configure()
+        refused.configure()
+        self._events.configure(tags={"team": "orders"})
+        self._events.subscribe("bookkeeping", "bookkeeping", filter={"kind": ["paid", "refunded"]}, raw=False)
+        self._events.subscribe("statistics", "statistics", when_full="skip", dead_letter_queue=refused.name)
+        self._events.subscribe("large-orders", "warehouse", filter={"amount": [{"numeric": [">=", 500]}]}, paused=True)
 
     def run(self) -> None:
         """Run one turn of traffic: some orders, mails and pictures come, and most of them are done."""
@@ -71,6 +89,12 @@ class Shop:
             self._mails.send(self._mail(3 * number + at, "Thank you for your order"))
         if self._pictures.count("unprocessed") < _MOST_PICTURES:
             self._pictures.send_together([self._picture(2 * number + at) for at in range(2)])
+        for at, kind in enumerate(("paid", "packed")):
+            amount = 20 + 37 * number % 700
+            self._events.publish(self._order(3 * number + at), attributes={"kind": kind, "amount": amount})
+        _finish(self._books, 1)
+        if number % 9:
+            _finish(self._figures, 2)
         _finish(self._orders, 3)
         _finish(self._pictures, 1)
         if number % 20:

@@ -240,6 +240,8 @@ class Match(NamedTuple):
     matches: bool
     reason: str
     """Sentence that says why the message would not get to the queue; empty if it would."""
+    fails_publish: bool
+    """Whether no queue would get the message, because this one refuses it and its subscription says ``fail``."""
 
 
 PUBLISHED_HEADER = "published"

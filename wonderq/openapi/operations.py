@@ -293,6 +293,7 @@ _OVERVIEW = {
             "message": "mail had 14 dead letters in the last hour, moved to mail-dead.",
             "queue": "mail",
             "schedule": None,
+            "topic": None,
         }
     ],
     "disk_free_bytes": 52_613_349_376,
@@ -323,6 +324,17 @@ _BROKER = {
     "checkpoint": {"written_at": "2026-11-24T04:10:00.000Z", "bytes": 81_920, "lag_bytes": 4_194_304},
     "sync": {"p50": 0.0025, "p99": 0.005},
     "log_live_bytes": 20_971_520,
+    "shared_log": {
+        "node": "10.0.0.1:7979",
+        "epoch": 7,
+        "took_over_at": "2026-11-20T09:00:12.004Z",
+        "takeover": 0.91,
+        "fenced": 0,
+        "others": [{"node": "10.0.0.2:7979", "role": "standing_by"}],
+        "clock_ahead": 0.004,
+        "replicas": 3,
+        "replicas_current": 3,
+    },
     "limits": [{"name": "queues", "used": 3, "limit": 10_000}, {"name": "total_bytes", "used": 9100, "limit": None}],
     "settings": [{"name": "fsync", "value": "interval:100", "source": "--fsync", "default": "always"}],
     "keys": [

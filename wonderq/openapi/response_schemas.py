@@ -197,6 +197,18 @@ class Flows(Struct):
     dead: Annotated[Seconds, Meta(description="Moved to a dead-letter queue, or buried as dead letters.")]
 
 
+class TopicOfQueue(Struct):
+    """A subscription by which messages come to a queue."""
+
+    topic: str
+    subscription: str
+    gets: Annotated[
+        Literal["published", "refused"],
+        Meta(description="`refused`: what the subscription's queue refuses, because this is its dead-letter queue."),
+    ]
+    paused: bool
+
+
 class QueueFigures(Struct):
     """Figures of a queue besides its contents."""
 
@@ -212,6 +224,9 @@ class QueueFigures(Struct):
         list[Count], Meta(description="Waiting messages in the last ten minutes, every ten seconds, the oldest first.")
     ]
     sources: Annotated[list[str], Meta(description="Queues whose dead letters come here; at most 100 of them.")]
+    topics: Annotated[
+        list[TopicOfQueue], Meta(description="Subscriptions by which messages come here; at most 100 of them.")
+    ]
 
 
 class Queue(Struct):
@@ -248,6 +263,8 @@ class Problem(Struct):
         "no_consumer",
         "late",
         "dead_letters",
+        "publish_refused",
+        "skipped",
         "paused",
         "draining",
     ]
@@ -255,6 +272,7 @@ class Problem(Struct):
     message: Annotated[str, Meta(description="A sentence for people. It may change.")]
     queue: Annotated[str | None, Meta(description="The queue that it concerns.")]
     schedule: Annotated[str | None, Meta(description="The schedule that it concerns.")]
+    topic: Annotated[str | None, Meta(description="The topic that it concerns.")]
 
 
 class AccessOfKey(Struct):
@@ -282,7 +300,10 @@ class Overview(Struct):
         dict[str, Count],
         Meta(description="Number of messages by status.", extra_json_schema={"required": list(STATUS_BY_NAME)}),
     ]
-    dead_letters: Annotated[Count, Meta(description="Messages in dead-letter queues, and buried messages.")]
+    dead_letters: Annotated[
+        Count,
+        Meta(description="Messages in the dead-letter queues of queues and subscriptions, and buried messages."),
+    ]
     dead_letters_last_hour: Annotated[Count, Meta(description="Messages that became dead letters in the last hour.")]
     per_second: Annotated[
         dict[str, Flows],
@@ -383,12 +404,37 @@ class KeyEntry(Struct):
     sqs: Annotated[bool, Meta(description="Whether SQS clients can sign with it.")]
 
 
+class NeighbourState(Struct):
+    """Another process of the same log."""
+
+    node: str
+    role: Annotated[str, Meta(description="`standing_by`, `owner`, `released` (has just ended) or `unable`.")]
+
+
+class SharedLogState(Struct):
+    """The log of a broker that others can take over, as the process that owns it sees it."""
+
+    node: Annotated[str, Meta(description="Name of the process that responds.")]
+    epoch: Annotated[Count, Meta(description="Number of this ownership; it grows with each takeover.")]
+    took_over_at: Time
+    takeover: Annotated[Seconds, Meta(description="Seconds from the decision to take over until the process served.")]
+    fenced: Annotated[Count, Meta(description="Times that another process took the log from this one.")]
+    others: Annotated[list[NeighbourState], Meta(description="The other processes that are heard at present.")]
+    clock_ahead: Annotated[
+        float | None,
+        Meta(description="Seconds by which the system's clock is ahead of the others; below 0 if it is behind."),
+    ]
+    replicas: Annotated[Count | None, Meta(description="NATS servers that are to have the log.")]
+    replicas_current: Annotated[Count | None, Meta(description="NATS servers that have all of it.")]
+
+
 class BrokerState(Struct):
     """The broker as its operator sees it."""
 
     checkpoint: CheckpointState
     sync: SyncTimes
     log_live_bytes: Annotated[Count, Meta(description="Bytes of log that existing messages and queues need, about.")]
+    shared_log: Annotated[SharedLogState | None, Meta(description="Null if the log is in a folder.")]
     limits: list[LimitUse]
     settings: Annotated[list[SettingInForce] | None, Meta(description="Null without the role `admin`.")]
     keys: Annotated[list[KeyEntry] | None, Meta(description="Null without the role `admin`.")]

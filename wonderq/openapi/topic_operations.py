@@ -10,7 +10,7 @@ from wonderq.model.filters import Scope
 from wonderq.model.push import Style
 from wonderq.model.topics import WhenFull
 from wonderq.openapi.operation import EITHER, LOG_CODES, SUCCESS, Operation, Response
-from wonderq.openapi.response_schemas import Count, Time
+from wonderq.openapi.response_schemas import Count, Seconds, Time
 from wonderq.rest import topic_schemas
 from wonderq.rest.field_types import EXAMPLE_ID
 
@@ -26,6 +26,25 @@ class TopicSettings(Struct):
     tags: dict[str, str]
 
 
+class TopicFlows(Struct):
+    """Messages of a topic per second."""
+
+    published: Seconds
+    delivered: Annotated[Seconds, Meta(description="Messages that queues got.")]
+    skipped: Annotated[Seconds, Meta(description="Messages that queues refused.")]
+
+
+class TopicFigures(Struct):
+    """Figures of a topic."""
+
+    delivered: Annotated[Count, Meta(description="Messages that queues got since the broker started.")]
+    skipped: Annotated[Count, Meta(description="Messages that queues refused since the broker started.")]
+    per_second: Annotated[
+        TopicFlows | None,
+        Meta(description="Rates over about ten seconds; null if they are not known yet, or of more than 100 topics."),
+    ]
+
+
 class Topic(Struct):
     """A topic."""
 
@@ -34,6 +53,7 @@ class Topic(Struct):
     created_at: Time
     subscriptions: Count
     published: Annotated[Count, Meta(description="Number of messages that were ever published to it.")]
+    figures: TopicFigures | UnsetType = UNSET
 
 
 class Subscription(Struct):
@@ -116,6 +136,9 @@ class Match(Struct):
     queue: str
     matches: bool
     reason: Annotated[str, Meta(description="The reason why the queue would not get the message; empty if it would.")]
+    fails_publish: Annotated[
+        bool, Meta(description="Whether a publish would be refused, because this queue refuses the message.")
+    ]
 
 
 _TOPIC = {
@@ -160,6 +183,7 @@ TOPICS = [
         "Get a topic.",
         {200: Response(Topic, _TOPIC, "The topic.")},
         _READ,
+        query=topic_schemas.TopicQuery,
     ),
     Operation(
         "PUT",
@@ -195,7 +219,7 @@ TOPICS = [
         "List the subscriptions of a topic whose queues the key opens.",
         {200: Response(list[Subscription], [_SUBSCRIPTION], "Subscriptions, ordered by name.")},
         ("invalid_value", *_READ),
-        query=topic_schemas.TopicListing,
+        query=topic_schemas.SubscriptionListing,
     ),
     Operation(
         "GET",
@@ -284,7 +308,7 @@ TOPICS = [
         {
             200: Response(
                 list[Match],
-                [{"subscription": "mail", "queue": "mail", "matches": True, "reason": ""}],
+                [{"subscription": "mail", "queue": "mail", "matches": True, "reason": "", "fails_publish": False}],
                 "The subscriptions of queues that the key opens, in the order in which they were made.",
             )
         },

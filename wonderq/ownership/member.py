@@ -122,6 +122,12 @@ class Member:
             return self._neighbours.count(self._now_s())
 
     @property
+    def heard(self) -> list[tuple[str, str]]:
+        """Names of the other processes that are heard, and their roles."""
+        with self._changed:
+            return sorted((said.node, said.role) for said in self._neighbours.heard(self._now_s()))
+
+    @property
     def has_read(self) -> bool:
         """Whether this process has read what the log had when it began to stand by, so that it can take over soon."""
         with self._changed:

@@ -81,7 +81,7 @@ class Neighbours:
 
         One with an older epoch than the newest does not own the log any more, and does not know that yet.
         """
-        for said in self._heard(now_s):
+        for said in self.heard(now_s):
             if said.role == "owner" and said.epoch >= self.newest_epoch:
                 return Owner(said.node, said.token, said.epoch)
         return None
@@ -93,9 +93,10 @@ class Neighbours:
 
     def count(self, now_s: float) -> int:
         """Return the number of processes that were heard lately and can own the log."""
-        return sum(said.role in ("owner", "standing_by") for said in self._heard(now_s))
+        return sum(said.role in ("owner", "standing_by") for said in self.heard(now_s))
 
-    def _heard(self, now_s: float) -> list[Announcement]:
+    def heard(self, now_s: float) -> list[Announcement]:
+        """Return the newest announcement of each process that was heard lately."""
         return [each.newest for each in self._present(now_s)]
 
     def _present(self, now_s: float) -> list[_Neighbour]:

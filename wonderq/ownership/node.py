@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from wonderq.broker.broker import Broker
 from wonderq.ownership.front import Front
 from wonderq.ownership.member import Hearing, Member
-from wonderq.rest.health import Standing
+from wonderq.rest.health import SharedLogState, Standing
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import (
     CorruptLogError,
@@ -91,6 +91,8 @@ class Node:
         """Number of times that another process took the log from this one."""
         self.takeover_s: float | None = None
         """Seconds from the decision to take over until the broker served, the last time."""
+        self.took_over_ms = 0
+        """Time at which this process last began to serve."""
         self.log: SharedLog | None = None
         """The log, while this process owns it."""
         self._broker: Broker | None = None
@@ -148,6 +150,23 @@ class Node:
         """Number of groups that this process sent again."""
         log = self.log
         return self._former_retries + (0 if log is None else log.append_retries)
+
+    def shared_log(self) -> SharedLogState | None:
+        """Return the state of the log while this process owns it, otherwise None."""
+        if self.log is None or self.takeover_s is None:
+            return None
+        seen = self.seen
+        return SharedLogState(
+            self.member.node,
+            self.member.epoch,
+            self.took_over_ms,
+            self.takeover_s,
+            self.fenced,
+            self.member.heard,
+            self.member.clock_ahead_ms,
+            None if seen is None else seen.replicas,
+            None if seen is None else seen.replicas_current,
+        )
 
     def _hearing(self) -> Hearing:
         seen = self.seen
@@ -248,6 +267,7 @@ class Node:
         self._trouble = None
         self.takeovers += 1
         self.takeover_s = time.monotonic() - member.decided_s
+        self.took_over_ms = time.time_ns() // 1_000_000
         self.front.serve(owned.app)
         logger.info("this process owns the log, epoch %d, and serves after %.2f s", log.epoch, self.takeover_s)
         while not self._ending.is_set() and log.failure is None:

@@ -16,6 +16,7 @@ from wonderq.model.limits import UNLIMITED
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
+from wonderq.rest.health import SharedLogState
 from wonderq.rest.overview import Vitals
 from wonderq.rest.resource import Resource
 
@@ -46,6 +47,7 @@ class BrokerResource(Resource):
             },
             "sync": {"p50": vitals.sync_p50_s, "p99": vitals.sync_p99_s},
             "log_live_bytes": live_bytes(self.broker),
+            "shared_log": None if vitals.shared_log is None else _shared_log_object(vitals.shared_log),
             "limits": self._limits(vitals),
             "settings": list(map(_setting_object, self._settings)) if is_admin else None,
             "keys": list(map(_key_object, self._keys())) if is_admin else None,
@@ -65,6 +67,21 @@ class BrokerResource(Resource):
 
     def _keys(self) -> Sequence[Key]:
         return () if self.access is None else self.access.keys
+
+
+def _shared_log_object(state: SharedLogState) -> dict[str, Any]:
+    ahead_ms = state.clock_ahead_ms
+    return {
+        "node": state.node,
+        "epoch": state.epoch,
+        "took_over_at": iso_time(state.took_over_ms),
+        "takeover": state.takeover_s,
+        "fenced": state.fenced,
+        "others": [{"node": node, "role": role} for node, role in state.others],
+        "clock_ahead": None if ahead_ms is None else ahead_ms / 1000,
+        "replicas": state.replicas,
+        "replicas_current": state.replicas_current,
+    }
 
 
 def _setting_object(setting: SettingInForce) -> dict[str, str]:

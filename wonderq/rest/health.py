@@ -54,6 +54,27 @@ class Standing(NamedTuple):
         return RequestError(503, self.code, self.message, headers={"Retry-After": str(retry_after_s)})
 
 
+class SharedLogState(NamedTuple):
+    """State of a log that several processes share, as the one that owns it sees it."""
+
+    node: str
+    """Name of this process."""
+    epoch: int
+    took_over_ms: int
+    """Time at which this process took the log over."""
+    takeover_s: float
+    """Seconds from the decision to take over until this process served."""
+    fenced: int
+    """Number of times that another process took the log from this one."""
+    others: Sequence[tuple[str, str]]
+    """Names of the other processes that are heard, and their roles."""
+    clock_ahead_ms: int | None
+    """By how much the system's clock is ahead of the others, or None if none of them is known."""
+    replicas: int | None
+    """NATS servers that are to have the log, and those that have all of it; None while NATS does not answer."""
+    replicas_current: int | None
+
+
 class StandByHealth:
     """The health checks of a process without a broker."""
 

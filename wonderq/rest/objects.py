@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from wonderq.broker.overview import Figures
+from wonderq.broker.topic_history import TopicFlows
 from wonderq.model.envelope import Envelope
 from wonderq.model.messages import Message, QueueInfo
+from wonderq.model.permits import Permits
 from wonderq.model.push import DeliveryPolicy, Push
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
@@ -43,13 +45,22 @@ def topic_settings_object(settings: TopicSettings) -> dict[str, Any]:
 
 
 def topic_object(info: TopicInfo) -> dict[str, Any]:
-    """Return a topic as clients see it."""
+    """Return a topic as clients see it, without its figures."""
     return {
         "topic": info.name,
         "settings": topic_settings_object(info.settings),
         "created_at": iso_time(info.created_ms),
         "subscriptions": info.subscriptions,
         "published": info.published,
+    }
+
+
+def topic_figures_object(since_start: TopicFlows, per_second: TopicFlows | None) -> dict[str, Any]:
+    """Return how many messages queues got and refused since the start, and the rates."""
+    return {
+        "delivered": since_start.delivered,
+        "skipped": since_start.skipped,
+        "per_second": None if per_second is None else per_second._asdict(),
     }
 
 
@@ -100,8 +111,8 @@ def queue_object(info: QueueInfo) -> dict[str, Any]:
     }
 
 
-def figures_object(info: QueueInfo, figures: Figures) -> dict[str, Any]:
-    """Return what is known of a queue besides its contents."""
+def figures_object(info: QueueInfo, figures: Figures, permits: Permits) -> dict[str, Any]:
+    """Return what is known of a queue besides its contents, to a client that may see the permitted topics."""
     waiting_ms = None if info.waiting_since_ms is None else max(info.now_ms - info.waiting_since_ms, 0)
     return {
         "oldest_waiting_age": None if waiting_ms is None else waiting_ms / 1000,
@@ -109,6 +120,11 @@ def figures_object(info: QueueInfo, figures: Figures) -> dict[str, Any]:
         "per_second": None if figures.per_second is None else figures.per_second._asdict(),
         "recent_waiting": list(figures.recent_waiting),
         "sources": list(figures.sources),
+        "topics": [
+            {"topic": each.topic, "subscription": each.subscription, "gets": each.gets, "paused": each.paused}
+            for each in figures.feeds
+            if permits(each.topic)
+        ],
     }
 
 

@@ -12,11 +12,13 @@ from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.broker.history import WINDOWS, Ages
 from wonderq.broker.overview import PERIODS_MS, Snapshot, Totals
+from wonderq.broker.problems import Problem
 from wonderq.httpd.errors import encode_json
 from wonderq.model.permits import Permits
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import body_of, read_query
+from wonderq.rest.health import SharedLogState
 from wonderq.rest.resource import Resource
 from wonderq.rest.shared_answers import Answer, SharedAnswers, answer_of, etag_of
 
@@ -42,6 +44,8 @@ class Vitals:
     """Durations that half of the log's syncs, and 99 of 100, did not exceed, as bounds of a histogram's buckets."""
     connections: int | None = None
     connections_limit: int | None = None
+    shared_log: SharedLogState | None = None
+    """None if the log is in a folder."""
 
 
 class Overview(Resource):
@@ -79,7 +83,7 @@ class Overview(Resource):
             "queues": totals.queues,
             "counts": _counts(totals),
             "dead_letters": totals.dead_letters,
-            "dead_letters_last_hour": broker.history.dead_in_last_hour(names),
+            "dead_letters_last_hour": broker.history.dead_in_last_hour(names) + snapshot.refused_in_last_hour(permits),
             "per_second": {
                 period: broker.overview.per_second(names, ms)._asdict() for period, ms in PERIODS_MS.items()
             },
@@ -118,11 +122,15 @@ def _problems_of_disk(vitals: Vitals) -> list[dict[str, Any]]:
     if free is None or free >= LOW_DISK_BYTES:
         return []
     message = f"The disk of the log has {free >> 20:,} MiB left. Make room, or produces will be refused."
-    return [{"code": "disk_low", "severity": "error", "message": message, "queue": None, "schedule": None}]
+    return [Problem("disk_low", "error", message)._asdict()]
 
 
 def _problems(snapshot: Snapshot, permits: Permits) -> list[dict[str, Any]]:
-    return [each._asdict() for each in snapshot.problems if each.queue is None or permits(each.queue)]
+    return [
+        each._asdict()
+        for each in snapshot.problems
+        if (each.queue is None or permits(each.queue)) and (each.topic is None or permits(each.topic))
+    ]
 
 
 class _HistoryResource(Resource):

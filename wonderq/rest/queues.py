@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 import falcon
@@ -29,9 +29,10 @@ class _QueueResource(Resource):
         super().__init__(broker, access)
         self._answers = SharedAnswers()
 
-    def with_figures(self, info: QueueInfo) -> dict[str, Any]:
-        """Return a queue with its figures."""
-        return {**queue_object(info), "figures": figures_object(info, self.broker.overview.figures_of(info.name))}
+    def with_figures(self, info: QueueInfo, permits: Permits) -> dict[str, Any]:
+        """Return a queue with its figures, to a client that may see the permitted topics."""
+        figures = self.broker.overview.figures_of(info.name)
+        return {**queue_object(info), "figures": figures_object(info, figures, permits)}
 
 
 class QueueCollection(_QueueResource):
@@ -40,26 +41,22 @@ class QueueCollection(_QueueResource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, schemas.QueueListing)
         limit = set_value(query.limit)
-        to_object = self.with_figures if query.figures else queue_object
+        permits = self.permits(req)
+        to_object = partial(self.with_figures, permits=permits) if query.figures else queue_object
 
         def answer() -> Answer:
-            infos = self.broker.queues(self._names(query, self.permits(req)))
+            infos = self.broker.queues(self._names(query, permits))
             # An array of msgpack begins with its length, so all queues are encoded before the first is sent.
             values = [encoded(to_object(info)) if accepts_msgpack(req) else to_object(info) for info in infos]
             return answer_of(req, values)
 
         if limit is not None and limit <= _MOST_SHARED:
-            self._answers.respond(req, resp, self._opened_by(req), answer)
+            self._answers.respond(req, resp, self.opened_by(req), answer)
         elif accepts_msgpack(req):
             answer().send(req, resp)
         else:
-            infos = self.broker.queues(self._names(query, self.permits(req)))
+            infos = self.broker.queues(self._names(query, permits))
             stream(req, resp, map(to_object, infos), infos.close)
-
-    def _opened_by(self, req: falcon.Request) -> Hashable:
-        """Return the patterns of the queues that the request's key opens, or None if it opens all of them."""
-        key = None if self.access is None else self.access.find(req.auth)
-        return None if key is None else tuple(key.queues)
 
     def _names(self, query: schemas.QueueListing, permits: Permits) -> list[str]:
         prefix, contains = set_value(query.prefix) or "", set_value(query.contains) or ""
@@ -89,9 +86,9 @@ class QueueResource(_QueueResource):
 
         def answer() -> Answer:
             info = self.broker.queue(queue)
-            return answer_of(req, self.with_figures(info) if query.figures else queue_object(info))
+            return answer_of(req, self.with_figures(info, self.permits(req)) if query.figures else queue_object(info))
 
-        self._answers.respond(req, resp, None, answer)
+        self._answers.respond(req, resp, self.opened_by(req), answer)
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, queue: str) -> None:
         settings = settings_of(read_optional_body(req, schemas.PutQueue, self.broker.limits))

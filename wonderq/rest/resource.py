@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import falcon
 from msgspec import UNSET, UnsetType
@@ -64,6 +64,11 @@ class Resource:
     def permits(self, req: falcon.Request) -> Permits:
         """Return the queues that the request's key opens, for a call of the broker that finds its target itself."""
         return everything if self.access is None else self.access.permits(req.auth)
+
+    def opened_by(self, req: falcon.Request) -> Hashable:
+        """Return the patterns of the queues that the request's key opens, or None if it opens all of them."""
+        key = None if self.access is None else self.access.find(req.auth)
+        return None if key is None else tuple(key.queues)
 
     def check_queue(self, req: falcon.Request, role: Role, queue: str) -> None:
         """Require a role for a queue that the path does not name.

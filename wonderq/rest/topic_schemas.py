@@ -67,9 +67,13 @@ class MatchedMessage(PublishFields, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=10_000, description="Maximum number of subscriptions to return.")] = 1000
 
 
-class TopicListing(Body):
-    """A page of a listing."""
+class Page(Body):
+    """A page of a listing by name."""
 
+    contains: (
+        Annotated[str, Meta(max_length=256, description="Only names that have this text in them.", examples=["or"])]
+        | UnsetType
+    ) = UNSET
     after: (
         Annotated[
             str,
@@ -82,6 +86,25 @@ class TopicListing(Body):
         | UnsetType
     ) = UNSET
     limit: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of items to return.", examples=[100])] = 1000
+
+
+Figures = Annotated[bool, Meta(description="Add `figures` to each topic.")]
+
+
+class TopicListing(Page):
+    """A page of the topics."""
+
+    figures: Figures = False
+
+
+class SubscriptionListing(Page):
+    """A page of the subscriptions of a topic. `contains` also finds names of their queues."""
+
+
+class TopicQuery(Body):
+    """A request for one topic."""
+
+    figures: Figures = False
 
 
 class PutTopic(Body):

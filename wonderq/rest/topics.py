@@ -7,14 +7,18 @@ from typing import Any
 import falcon
 from msgspec import UNSET, UnsetType
 
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.broker.overview import PERIODS_MS
 from wonderq.httpd.errors import RequestError
 from wonderq.model.masks import Mask
-from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo
+from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo, TopicInfo
 from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.masks import hide, mask_of
-from wonderq.rest.objects import subscription_object, topic_object
+from wonderq.rest.objects import subscription_object, topic_figures_object, topic_object
 from wonderq.rest.resource import Resource
+from wonderq.rest.shared_answers import Answer, SharedAnswers, answer_of
 from wonderq.rest.values import (
     Trace,
     check_batch_fields,
@@ -26,24 +30,46 @@ from wonderq.rest.values import (
     topic_settings_of,
     trace_of,
 )
+from wonderq.runtime.fibers import took
+
+#: Steps of `took` to add the figures of a topic.
+_STEPS_PER_FIGURES = 10
 
 
-class TopicCollection(Resource):
+class _TopicResource(Resource):
+    def __init__(self, broker: Broker, access: Access | None) -> None:
+        super().__init__(broker, access)
+        self.answers = SharedAnswers()
+
+    def with_figures(self, info: TopicInfo) -> dict[str, Any]:
+        """Return a topic with its figures."""
+        history = self.broker.history.topics
+        rates = history.per_second(info.name, PERIODS_MS["10s"])
+        took(_STEPS_PER_FIGURES)
+        return topic_object(info) | {"figures": topic_figures_object(history.since_start(info.name), rates)}
+
+
+class TopicCollection(_TopicResource):
     """``/topics``: the topics that the key opens."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         query = read_query(req, topic_schemas.TopicListing)
-        after = set_value(query.after) or ""
-        found = self.broker.topics.list(self.permits(req), after=after, limit=query.limit)
-        render(req, resp, [topic_object(each) for each in found])
+        to_object = self.with_figures if query.figures else topic_object
+
+        def answer() -> Answer:
+            found = self.broker.topics.list(self.permits(req), **_page_of(query))
+            return answer_of(req, list(map(to_object, found)))
+
+        self.answers.respond(req, resp, self.opened_by(req), answer)
 
 
-class TopicResource(Resource):
+class TopicResource(_TopicResource):
     """``/topics/{topic}``."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
-        read_query(req, schemas.Body)
-        render(req, resp, topic_object(self.broker.topics.get(topic)))
+        query = read_query(req, topic_schemas.TopicQuery)
+        to_object = self.with_figures if query.figures else topic_object
+        self.answers.respond(req, resp, None, lambda: answer_of(req, to_object(self.broker.topics.get(topic))))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
         body = read_optional_body(req, topic_schemas.PutTopic, self.broker.limits)
@@ -56,14 +82,17 @@ class TopicResource(Resource):
         render(req, resp, {"success": True})
 
 
-class SubscriptionCollection(Resource):
+class SubscriptionCollection(_TopicResource):
     """``/topics/{topic}/subscriptions``: the subscriptions of the queues that the key opens."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
-        query = read_query(req, topic_schemas.TopicListing)
-        after = set_value(query.after) or ""
-        found = self.broker.topics.subscriptions(topic, self.permits(req), after=after, limit=query.limit)
-        render(req, resp, [_shown(req, each) for each in found])
+        query = read_query(req, topic_schemas.SubscriptionListing)
+
+        def answer() -> Answer:
+            found = self.broker.topics.subscriptions(topic, self.permits(req), **_page_of(query))
+            return answer_of(req, [_shown(req, each) for each in found])
+
+        self.answers.respond(req, resp, (self.opened_by(req), mask_of(req) is None), answer)
 
 
 class SubscriptionResource(Resource):
@@ -117,6 +146,15 @@ class MatchResource(Resource):
         if mask is not None:
             found = [each._replace(reason=hide(mask, each.reason)) for each in found]
         render(req, resp, [each._asdict() for each in found])
+
+
+def _page_of(query: topic_schemas.Page) -> dict[str, Any]:
+    """Return the arguments of a listing."""
+    return {
+        "contains": set_value(query.contains) or "",
+        "after": set_value(query.after) or "",
+        "limit": query.limit,
+    }
 
 
 def _publication(text: str, body: topic_schemas.PublishFields, trace: Trace) -> Publication:

@@ -53,6 +53,7 @@ export function bringBackAll(queue, total, filter = {}, words = "") {
     fields: [
       { name: "contains", label: "Only messages whose text contains", value: filter.contains ?? "" },
       { name: "attribute", label: "Only messages with the attribute (name or name=value)", value: filter.attribute ?? "" },
+      { name: "destination", label: "To the queue", value: "", help: "Empty: each to the queue that it came from" },
       { name: "per_second", label: "At most so many per second", type: "number", value: "" },
       { name: "limit", label: "At most so many in all", type: "number", value: "" },
     ],
@@ -61,7 +62,7 @@ export function bringBackAll(queue, total, filter = {}, words = "") {
       /** @type {Record<string, unknown>} */
       const body = {};
       for (const name of ["since", "until"]) if (filter[name]) body[name] = filter[name];
-      for (const name of ["contains", "attribute"]) if (values[name]) body[name] = values[name];
+      for (const name of ["contains", "attribute", "destination"]) if (values[name]) body[name] = values[name];
       for (const name of ["per_second", "limit"]) if (values[name]) body[name] = Number(values[name]);
       const dry = await finished(queue, await call(`${queuePath(queue)}/redrive`, { method: "POST", body: { ...body, dry_run: true } }));
       setTimeout(() => confirmBringBack(queue, body, dry));

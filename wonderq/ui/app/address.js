@@ -37,6 +37,12 @@ export function queueHref(queue, query) {
   return `/ui/queues/${encodeURIComponent(queue)}${text}`;
 }
 
+/** @param {string} topic @param {Record<string, string>} [query] */
+export function topicHref(topic, query) {
+  const text = query ? `?${new URLSearchParams(query)}` : "";
+  return `/ui/topics/${encodeURIComponent(topic)}${text}`;
+}
+
 /** A link within the dashboard. @param {any} properties */
 export function Link({ href, children, ...others }) {
   const follow = (/** @type {MouseEvent} */ event) => {

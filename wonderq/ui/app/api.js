@@ -1,12 +1,13 @@
 // Calls of the broker's API. Everything that it returns is the text of others: it is shown, and never becomes markup.
 
 export class ApiError extends Error {
-  /** @param {number} status @param {string} code @param {string} message @param {string | undefined} field */
-  constructor(status, code, message, field) {
+  /** @param {number} status @param {string} code @param {string} message @param {string | undefined} [field] @param {any} [answer] the whole answer */
+  constructor(status, code, message, field, answer) {
     super(message);
     this.status = status;
     this.code = code;
     this.field = field;
+    this.answer = answer;
   }
 
   /** Whether the broker did not answer at all. */
@@ -47,17 +48,20 @@ async function request(path, { method = "GET", body, signal }, more = {}) {
     answer = response.status === 304 ? undefined : await response.json().catch(() => null);
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, "no_answer", "The broker does not answer.", undefined);
+    throw new ApiError(0, "no_answer", "The broker does not answer.");
   }
   if (response.ok || response.status === 304) return { answer, etag: response.headers.get("ETag") ?? "" };
   const error = answer?.error ?? {};
   const status = answer?.error ? response.status : response.status >= 502 && response.status <= 504 ? 0 : response.status;
   if (status === 401) session.set(false);
-  throw new ApiError(status, error.code ?? "", error.message ?? `The answer has the status ${response.status}.`, error.field);
+  throw new ApiError(status, error.code ?? "", error.message ?? `The answer has the status ${response.status}.`, error.field, answer);
 }
 
 /** The path of a queue in the API. @param {string} queue */
 export const queuePath = (queue) => `/queues/${encodeURIComponent(queue)}`;
+
+/** The path of a topic in the API. @param {string} topic */
+export const topicPath = (topic) => `/topics/${encodeURIComponent(topic)}`;
 
 /** A path with those of the fields that have a value. @param {string} path @param {Record<string, unknown>} fields */
 export function withQuery(path, fields) {

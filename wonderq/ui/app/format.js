@@ -12,6 +12,9 @@ export const count = (value, noun) => `${whole.format(value)} ${noun}${value ===
 /** All messages of the counts by status. @param {Record<string, number>} counts */
 export const totalOf = (counts) => Object.values(counts).reduce((sum, each) => sum + each, 0);
 
+/** Whether a queue gets what others could not finish, or refused. @param {any} queue with figures */
+export const getsDeadLetters = ({ figures }) => figures.sources.length > 0 || figures.topics.some((/** @type {any} */ each) => each.gets === "refused");
+
 /** A rate per second. @param {number} value */
 export const rate = (value) => (value === 0 ? "0" : value < 0.1 ? "<0.1" : value < 10 ? oneDigit.format(value) : whole.format(Math.round(value)));
 

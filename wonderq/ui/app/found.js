@@ -46,5 +46,5 @@ export function Progress({ search, total }) {
 /** Why a message is a dead letter, in short. @param {any} message */
 export function reasonOf(message) {
   const error = message.last_error;
-  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? "buried";
+  return error ? [error.type, error.message].filter(Boolean).join(": ") : message.dead_letter?.reason ?? (message.status === "buried" ? "buried" : "sent here as it is, or refused by the queue of a subscription");
 }

@@ -7,7 +7,7 @@ import { interval, refresh, save, saved } from "./live.js";
 
 const KEYS = [
   ["/", "Go to the filter"],
-  ["g then q, f, d, r, s, b", "Overview, search, dead letters, redrives, schedules, broker"],
+  ["g then q, t, f, d, r, s, b", "Overview, topics, search, dead letters, redrives, schedules, broker"],
   ["j, k", "Next and previous row"],
   ["Enter", "Open the row"],
   ["x", "Tick the row"],
@@ -17,7 +17,7 @@ const KEYS = [
   ["?", "These keys"],
 ];
 /** @type {Record<string, string>} */
-const PAGES = { q: "/ui", f: "/ui/search", d: "/ui/dead", r: "/ui/redrives", s: "/ui/schedules", b: "/ui/broker" };
+const PAGES = { q: "/ui", t: "/ui/topics", f: "/ui/search", d: "/ui/dead", r: "/ui/redrives", s: "/ui/schedules", b: "/ui/broker" };
 
 /** @param {number} by */
 function moveRow(by) {

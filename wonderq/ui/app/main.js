@@ -14,12 +14,14 @@ import { Rights } from "./rights.js";
 /** Pages by their paths. Each is loaded when it is shown for the first time. @type {[string, string, () => Promise<any>][]} */
 const PAGES = [
   ["/ui", "Overview", async () => (await import("../pages/overview.js")).Overview],
+  ["/ui/topics", "Topics", async () => (await import("../pages/topics.js")).Topics],
   ["/ui/search", "Search", async () => (await import("../pages/search.js")).Search],
   ["/ui/dead", "Dead letters", async () => (await import("../pages/dead.js")).Dead],
   ["/ui/redrives", "Redrives", async () => (await import("../pages/redrives.js")).Redrives],
   ["/ui/schedules", "Schedules", async () => (await import("../pages/schedules.js")).Schedules],
   ["/ui/broker", "Broker", async () => (await import("../pages/broker.js")).Broker],
 ];
+const loadTopic = async () => (await import("../pages/topic.js")).Topic;
 const loadQueue = async () => (await import("../pages/queue.js")).Queue;
 const loadLogin = async () => (await import("../pages/login.js")).Login;
 
@@ -36,12 +38,12 @@ function Frame() {
   const compared = useRef(/** @type {any} */ (null));
   if (overview.data !== compared.current) setSkew((compared.current = overview.data));
   const rights = new Rights(overview.data?.access);
-  const queue = path.startsWith("/ui/queues/") ? decodeURIComponent(path.slice("/ui/queues/".length)) : null;
+  const [queue, topic] = [nameIn(path, "/ui/queues/"), nameIn(path, "/ui/topics/")];
   const load = (PAGES.find(([each]) => each === path) ?? PAGES[0])[2];
   useEffect(() => {
     const problems = overview.data?.problems.filter((/** @type {any} */ each) => each.severity !== "notice").length;
-    const name = queue ?? PAGES.find(([each]) => each === path)?.[1] ?? "WonderQ";
-    document.title = queue ? document.title : `${problems ? `(${problems}) ` : ""}${name} · WonderQ`;
+    const name = PAGES.find(([each]) => each === path)?.[1] ?? "WonderQ";
+    document.title = queue || topic ? document.title : `${problems ? `(${problems}) ` : ""}${name} · WonderQ`;
   }, [path, overview.data]);
   return html`<a class="skip" href="#main">Skip to the content</a>
     <${Top} path=${path} access=${overview.data?.access} onHelp=${() => setHelping(true)} />
@@ -49,11 +51,16 @@ function Frame() {
     <main id="main" tabindex="-1">
       ${queue !== null
         ? html`<${Lazy} key=${queue} load=${loadQueue} name=${queue} rights=${rights} />`
-        : html`<${Lazy} key=${path} load=${load} overview=${overview.data} error=${overview.error} rights=${rights} />`}
+        : topic !== null
+          ? html`<${Lazy} key=${topic} load=${loadTopic} name=${topic} rights=${rights} />`
+          : html`<${Lazy} key=${path} load=${load} overview=${overview.data} error=${overview.error} rights=${rights} />`}
     </main>
     ${isHelping && html`<${Help} onClose=${() => setHelping(false)} />`}
     <${Dialogs} />`;
 }
+
+/** The name at the end of a path, or null if it begins otherwise. @param {string} path @param {string} begin */
+const nameIn = (path, begin) => (path.startsWith(begin) ? decodeURIComponent(path.slice(begin.length)) : null);
 
 /**
  * Compare the clocks when an answer arrives. It may be up to a second old, so the largest difference counts.
@@ -74,7 +81,7 @@ function Top({ path, access, onHelp }) {
   return html`<header class="top">
     <${Link} href="/ui" class="brand">WonderQ</${Link}>
     <nav aria-label="Pages">${PAGES.map(
-      ([href, name]) => html`<${Link} key=${href} href=${href} aria-current=${href === path || (href === "/ui" && path.startsWith("/ui/queues/")) ? "page" : undefined}>${name}</${Link}>`,
+      ([href, name]) => html`<${Link} key=${href} href=${href} aria-current=${href === path || (href === "/ui" && path.startsWith("/ui/queues/")) || path.startsWith(`${href}/`) && href !== "/ui" ? "page" : undefined}>${name}</${Link}>`,
     )}</nav>
     <div class="tools"><${Refresh} /><${Theme} />
       <button type="button" class="quiet" onClick=${onHelp} title="Keyboard shortcuts (?)">Keys</button>

@@ -2,14 +2,20 @@
 
 import { html } from "../vendor/preact.js";
 import { bytes, count, dateTime, number, share, span } from "../app/format.js";
+import { Lazy } from "../app/lazy.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Badge, Bar, Empty, Failure, More } from "../app/parts.js";
+
+const loadShared = async () => (await import("./shared_log.js")).SharedLog;
+const loadStandBy = async () => (await import("./shared_log.js")).StandBy;
 
 /** @param {any} properties */
 export function Broker({ overview, error, rights }) {
   const state = usePoll(rights.opensAllQueues ? "/overview/broker" : null);
+  if (error?.status === 503) return html`<h1>Broker</h1><${Lazy} key="stand-by" load=${loadStandBy} />`;
   if (!overview) return html`<h1>Broker</h1><${Failure} error=${error} />`;
   return html`<h1>Broker</h1><${Facts} overview=${overview} state=${state.data} /><${Failure} error=${state.error} />
+    ${state.data?.shared_log && html`<${Lazy} load=${loadShared} log=${state.data.shared_log} />`}
     ${state.data && html`<${Limits} limits=${state.data.limits} /><${Keys} keys=${state.data.keys} isOpen=${overview.access.key === null} /><${Settings} settings=${state.data.settings} />`}
     ${rights.isKnown && !rights.opensAllQueues && html`<p class="faint">Limits, settings and keys need a key that opens all queues.</p>`}
     <p class="faint"><code>GET /metrics</code> has everything else, for Prometheus. <a href="/docs">The API</a> lists all calls.</p>`;

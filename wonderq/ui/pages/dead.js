@@ -2,10 +2,10 @@
 
 import { html } from "../vendor/preact.js";
 import { askToKick, bringBack, bringBackAll, deleteAll } from "../app/actions.js";
-import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
+import { changed, go, Link, queueHref, topicHref, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
-import { count, number, oneLine, totalOf, visible } from "../app/format.js";
+import { count, getsDeadLetters, number, oneLine, totalOf, visible } from "../app/format.js";
 import { reasonOf } from "../app/found.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Empty, Failure, More } from "../app/parts.js";
@@ -40,12 +40,12 @@ export function Dead({ rights }) {
 }
 
 /** Dead letters of a queue: all of a dead-letter queue, otherwise those that are buried. @param {any} queue */
-const sumOf = (queue) => (queue.figures.sources.length ? totalOf(queue.counts) : queue.counts.buried);
+const sumOf = (queue) => (getsDeadLetters(queue) ? totalOf(queue.counts) : queue.counts.buried);
 
 /** @param {any} properties */
 function Letters({ queue, total, rights, filter, period }) {
   const name = queue.queue;
-  const isOwn = queue.figures.sources.length === 0;
+  const isOwn = !getsDeadLetters(queue);
   const base = `${queuePath(name)}/dev/messages${isOwn ? "/status" : ""}`;
   const { since, until } = period;
   const path = withQuery(base, { status: isOwn ? "buried" : null, order: "newest", since, until, limit: LOOKED_AT, preview: 200 });
@@ -58,7 +58,7 @@ function Letters({ queue, total, rights, filter, period }) {
       ${rights.isAdmin && isOwn && html`<button type="button" onClick=${() => askToKick(name, total)}>Kick…</button>`}</div>
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<p class="faint">Reasons need the role <code>inspect</code>.</p>`}
-    ${shown?.length > 0 && html`<${Groups} name=${name} groups=${groupsOf(shown)} rights=${rights} isOwn=${isOwn} />`}
+    ${shown?.length > 0 && html`<${Groups} queue=${queue} groups=${groupsOf(shown)} rights=${rights} isOwn=${isOwn} />`}
     ${shown && !shown.length && isChosen && html`<p class="faint">None ${period.words && `came ${period.words}`}${period.words && filter ? " and " : ""}${filter && `has “${filter}” in it`}.</p>`}
     ${data?.length === LOOKED_AT && total > LOOKED_AT && html`<p class="faint">The numbers are of the ${number(LOOKED_AT)} newest${period.words && ` that came ${period.words}`}.</p>`}</section>`;
 }
@@ -73,7 +73,7 @@ const kindOf = (message) => message.last_error?.type || reasonOf(message).replac
 function groupsOf(messages) {
   const groups = new Map();
   for (const message of messages) {
-    const source = message.dead_letter?.queue ?? message.queue;
+    const source = message.dead_letter?.queue ?? (message.status === "buried" ? message.queue : "");
     const reason = reasonOf(message);
     const at = message.dead_letter?.moved_at ?? message.produced_at;
     const key = `${source}\n${kindOf(message)}`;
@@ -88,13 +88,16 @@ function groupsOf(messages) {
 }
 
 /** @param {any} properties */
-function Groups({ name, groups, rights, isOwn }) {
+function Groups({ queue, groups, rights, isOwn }) {
+  const name = queue.queue;
+  const topics = queue.figures.topics.filter((/** @type {any} */ each) => each.gets === "refused");
+  const sent = topics.length ? topics.slice(0, 3).map((/** @type {any} */ { topic }) => html`<${Link} key=${topic} href=${topicHref(topic)}>${topic}</${Link}> `) : "a send";
   return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-    <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row"><${Link} href=${queueHref(group.source)}>${group.source}</${Link}></th>
+    <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row">${group.source ? html`<${Link} href=${queueHref(group.source)}>${group.source}</${Link}>` : sent}</th>
       <td>${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
       <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>
-      <td class="narrow"><${More} about=${group.source} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}>`]]} /></td>
-      <td><div class="actions">${rights.isAdmin && !isOwn && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
+      <td class="narrow"><${More} about=${group.source || name} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}>`]]} /></td>
+      <td><div class="actions">${rights.isAdmin && !isOwn && group.source && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
         ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
 }
 
@@ -115,7 +118,7 @@ function askBringBack(name, group) {
 function askDelete(name, group) {
   ask({
     title: `Delete ${count(group.messages.length, "message")}`,
-    text: `This deletes those in ${name} that came from ${group.source}: “${visible(group.reason)}”${group.isMixed ? " and the like" : ""}. It cannot be undone.`,
+    text: `This deletes those in ${name} ${group.source ? `that came from ${group.source}` : "that were sent there"}: “${visible(group.reason)}”${group.isMixed ? " and the like" : ""}. It cannot be undone.`,
     confirm: `Delete ${count(group.messages.length, "message")}`,
     isDanger: true,
     typed: name,

@@ -5,7 +5,7 @@ import { bringBack, deleteAll } from "../app/actions.js";
 import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, number, oneLine, shortId, totalOf, visible } from "../app/format.js";
+import { count, getsDeadLetters, number, oneLine, shortId, totalOf, visible } from "../app/format.js";
 import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
@@ -27,7 +27,7 @@ export function Messages({ queue, rights, period }) {
   const status = query.get("status") ?? "";
   const { since, until, words } = period;
   // Of dead letters, people look for the newest; of other messages, for those that consumers get next.
-  const order = query.get("order") ?? (queue.figures.sources.length ? "newest" : "oldest");
+  const order = query.get("order") ?? (getsDeadLetters(queue) ? "newest" : "oldest");
   const [before, after] = [query.get("before") ?? "", query.get("after") ?? ""];
   const opened = query.get("message");
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);

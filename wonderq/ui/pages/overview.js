@@ -1,10 +1,10 @@
 // The overview: what needs somebody, then the figures, then the queues.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
+import { changed, go, Link, queueHref, topicHref, useAddress } from "../app/address.js";
 import { withQuery } from "../app/api.js";
 import { Chart } from "../app/chart.js";
-import { count, duration, number, rate } from "../app/format.js";
+import { count, duration, getsDeadLetters, number, rate } from "../app/format.js";
 import { HISTORY_STEP, outage, usePoll, useStore } from "../app/live.js";
 import { Badge, Empty, Failure, Figure, More, QueueBadges, Sparkline } from "../app/parts.js";
 import { Connect } from "./connect.js";
@@ -33,7 +33,7 @@ function Problems({ problems }) {
   const urgent = problems.filter((each) => each.severity !== "notice").length;
   return html`<section aria-labelledby="problems"><h2 id="problems" class=${urgent ? "" : "well"}>${urgent ? `${count(urgent, "thing")} ${urgent === 1 ? "needs" : "need"} you` : html`<span aria-hidden="true">✓</span> Nothing needs you.`}</h2>
     <ul class="problems">${shown.map(
-      (each) => html`<li key=${each.code + each.queue + each.schedule} class=${each.severity}><${Badge} kind=${each.severity}>${/** @type {any} */ (WORDS)[each.severity]}</${Badge}>
+      (each) => html`<li key=${each.message} class=${each.severity}><${Badge} kind=${each.severity}>${/** @type {any} */ (WORDS)[each.severity]}</${Badge}>
         <span>${each.message}</span>${target(each)}</li>`,
     )}</ul>
     ${problems.length > shown.length && html`<p><button type="button" onClick=${() => setShowsAll(true)}>Show all ${number(problems.length)}</button></p>`}</section>`;
@@ -41,6 +41,7 @@ function Problems({ problems }) {
 
 /** @param {any} problem */
 function target(problem) {
+  if (problem.topic) return html`<${Link} href=${topicHref(problem.topic)}>Topic</${Link}>`;
   if (problem.code === "dead_letters") return html`<${Link} href="/ui/dead">Dead letters</${Link}>`;
   if (problem.schedule) return html`<${Link} href="/ui/schedules">Schedules</${Link}>`;
   if (problem.code === "redrive_failed") return html`<${Link} href="/ui/redrives">Redrives</${Link}>`;
@@ -147,7 +148,7 @@ function Row({ queue, depth }) {
   const rates = figures.per_second;
   const age = figures.oldest_waiting_age;
   const perSecond = (/** @type {string} */ name) => (rates ? html`<span class=${rates[name] ? "" : "faint"}>${rate(rates[name])}</span>` : "–");
-  const isLate = age !== null && age >= 300 && !figures.sources.length && !settings.paused;
+  const isLate = age !== null && age >= 300 && !getsDeadLetters(queue) && !settings.paused;
   return html`<tr><th scope="row" class=${depth ? "below" : ""}><${Link} data-open href=${queueHref(queue.queue)}>${queue.queue}</${Link}> <${QueueBadges} queue=${queue} />
       <${More} about=${queue.queue} rows=${[["In flight", number(counts.processing)], ["Delayed", number(counts.delayed)], ["Buried", number(counts.buried)], ["In /s", perSecond("produced")], ["Done /s", perSecond("deleted")]]} /></th>
     <td class="n"><${Figure} value=${counts.unprocessed} /></td>

@@ -4,7 +4,7 @@ import { html, useEffect } from "../vendor/preact.js";
 import { go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, duration, number, rate, totalOf } from "../app/format.js";
+import { count, duration, getsDeadLetters, number, rate, totalOf } from "../app/format.js";
 import { Lazy } from "../app/lazy.js";
 import { usePoll } from "../app/live.js";
 import { Empty, Failure, QueueBadges, Tabs } from "../app/parts.js";
@@ -12,6 +12,7 @@ import { usePeriod } from "../app/period.js";
 import { askToKick, askToSend, bringBackAll } from "../app/actions.js";
 import { Messages } from "./messages.js";
 
+const loadTopics = async () => (await import("./topics_of.js")).TopicsOf;
 const loadConnect = async () => (await import("./connect.js")).Connect;
 const loadHistory = async () => (await import("./history.js")).History;
 const loadSettings = async () => (await import("./settings.js")).Settings;
@@ -43,6 +44,7 @@ export function Queue({ name, rights }) {
     <div class="heading"><h1>${name} <${QueueBadges} queue=${queue} /></h1><${Actions} queue=${queue} rights=${rights} period=${period} /></div>
     <${Failure} error=${error} />
     <${Facts} queue=${queue} />
+    <div>${queue.figures.topics.length > 0 && html`<${Lazy} load=${loadTopics} topics=${queue.figures.topics} />`}</div>
     <${Tabs} label="Parts of the queue">${TABS.map(
       ([key, title]) => html`<${Link} key=${key} href=${queueHref(name, key === "messages" ? undefined : { tab: key })} aria-current=${key === tab ? "page" : undefined}>${title}</${Link}>`,
     )}</${Tabs}>
@@ -108,7 +110,7 @@ function Actions({ queue, rights, period }) {
     });
   return html`<div class="actions">
     ${rights.sendsMessages && html`<button type="button" onClick=${() => askToSend(name)}>Send…</button>`}
-    ${rights.isAdmin && queue.figures.sources.length > 0 && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
+    ${rights.isAdmin && getsDeadLetters(queue) && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
     ${rights.isAdmin && queue.counts.buried > 0 && html`<button type="button" onClick=${() => askToKick(name, queue.counts.buried)}>Kick…</button>`}
     ${rights.isAdmin &&
     html`<button type="button" onClick=${() => set({ paused: !paused }, paused ? `${name} is resumed.` : `${name} is paused: consumers get nothing.`)}>${paused ? "Resume" : "Pause"}</button>
