@@ -8,7 +8,22 @@ import os
 import sys
 
 from wonderq import __version__
-from wonderq.cli import clock, copies, demo, folders, keys, messages, nats, queues, serve, tasks, top, topics, worker
+from wonderq.cli import (
+    clock,
+    cluster,
+    copies,
+    demo,
+    folders,
+    keys,
+    messages,
+    nats,
+    queues,
+    serve,
+    tasks,
+    top,
+    topics,
+    worker,
+)
 from wonderq.cli.arguments import (
     EXIT_CODES,
     INTERRUPTED,
@@ -27,14 +42,29 @@ from wonderq.folder.lock import FolderError
 from wonderq_storage import StorageError
 from wonderq_storage.errors import remedy
 
-_COMMAND_MODULES = (serve, messages, queues, topics, top, tasks, worker, keys, folders, copies, clock, nats, demo)
+_COMMAND_MODULES = (
+    serve,
+    messages,
+    queues,
+    topics,
+    top,
+    tasks,
+    worker,
+    keys,
+    folders,
+    copies,
+    clock,
+    nats,
+    cluster,
+    demo,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     set_up_output()
     options = build_parser().parse(arguments)
-    if options.run is not serve.run:
+    if options.run not in (serve.run, cluster.start):
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
             return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
