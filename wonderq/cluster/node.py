@@ -298,6 +298,10 @@ class Node:
         with self._lock:
             return self._roster.known_sequence(shard, log_id)
 
+    def known_log(self, shard: int) -> tuple[str, int]:
+        with self._lock:
+            return self._roster.newest_known(shard)
+
     def know_epoch(self, shard: int, epoch: int) -> None:
         with self._lock:
             self._roster.know_epoch(shard, epoch)

@@ -55,6 +55,9 @@ class Known(Protocol):
 
     def known_sequence(self, shard: int, log_id: str) -> int: ...
 
+    def known_log(self, shard: int) -> tuple[str, int]:
+        """Return the id of the log that was heard of last, and its newest acknowledged message; "" and 0 if none."""
+
     def know_epoch(self, shard: int, epoch: int) -> None: ...
 
     def lost(self, shard: int) -> None:
@@ -189,6 +192,7 @@ class Shard:
 
     def wait(self, reached: Reached) -> int | None:
         log_id = _hex(reached.log_id)
+        self._check_log(log_id)
         with self._condition:
             self._reached = reached
             self._known.know_epoch(self.number, reached.epoch)
@@ -202,6 +206,17 @@ class Shard:
                 self._set("warm")
                 self._condition.wait(0.2)  # the owner's newest messages are heard five times a second
         raise LogClosedError("this node leaves the shard to another one")
+
+    def _check_log(self, log_id: str) -> None:
+        """Check that the log is the one that other nodes know: servers that lost a whole stream begin a new one.
+
+        Raises:
+            CorruptLogError: it is another one.
+        """
+        known, sequence = self._known.known_log(self.number)
+        if known and known != log_id:
+            reason = f"the log {known} was here, with {sequence} acknowledged messages, and it is gone"
+            raise CorruptLogError(f"shard {self.number}", 0, reason)
 
     def known_sequence(self, log_id: bytes | None) -> int:
         return self._known.known_sequence(self.number, _hex(log_id))
