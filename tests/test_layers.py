@@ -123,6 +123,7 @@ RULES = {
                 "wonderq.logs",
                 "wonderq.serve",
                 "wonderq.serve_shared",
+                "wonderq.serve_cluster",
             ),
             *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),
@@ -159,6 +160,20 @@ RULES = {
         ),
         ("prometheus_client",),
     ),
+    "wonderq.cluster": Rule(
+        "which node of a cluster owns which queues; never how the nodes hear of each other",
+        (
+            *(
+                "wonderq.auth",
+                "wonderq.broker.broker",
+                "wonderq.httpd",
+                "wonderq.model",
+                "wonderq.ownership.neighbours",
+            ),
+            *("wonderq.rest", "wonderq.runtime", "wonderq.state.state", _STORAGE),
+        ),
+        ("falcon", "msgspec", "prometheus_client"),
+    ),
     "wonderq.metrics": Rule(
         "counters as Prometheus metrics",
         (
@@ -176,7 +191,7 @@ RULES = {
 }
 
 #: The composition roots, and the entry point, may import everything.
-ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.serve_shared", "wonderq.__main__", "wonderq")
+ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.serve_shared", "wonderq.serve_cluster", "wonderq.__main__", "wonderq")
 
 
 class Arrow(NamedTuple):

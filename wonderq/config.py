@@ -21,7 +21,7 @@ from wonderq.model.push_hosts import PushHosts
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy
 
 if TYPE_CHECKING:
-    from wonderq_storage.nats.address import LogAddress
+    from wonderq_storage.nats.address import Address, LogAddress
 
 _MIN_SEGMENT_SETTING = 32 << 20  # the largest message must fit in half of a segment
 _MAX_SEGMENT_SETTING = 4095 << 20  # offsets in a segment have 32 bits
@@ -32,8 +32,12 @@ _MIN_BATCH_MESSAGES, _MIN_BATCH_BYTES = 1000, 1 << 20
 _MAX_BATCH_MESSAGES, _MAX_BATCH_BYTES = 10_000, 256 << 20
 #: Largest batch with a log in JetStream, where a batch is one message with at most 8 MiB.
 MAX_SHARED_BATCH_BYTES = 4 << 20
-#: Size of a log in JetStream.
-DEFAULT_LOG_BYTES = 10 << 30
+#: Size of a log in JetStream, and of that of one shard of a cluster.
+DEFAULT_LOG_BYTES, DEFAULT_SHARD_BYTES = 10 << 30, 1 << 30
+#: Settings of a broker that a node of a cluster does not have, or has for the whole cluster.
+NOT_IN_A_CLUSTER = ("log", "replicas", "fsync", "segment_bytes", "max_clock_jump", "accept_clock")
+#: Port on which the NATS servers of a cluster's nodes reach each other.
+ROUTE_PORT = 7981
 #: Size that a body may have in addition to a batch with every second byte escaped.
 _BODY_OVERHEAD_BYTES = 1 << 20
 
@@ -42,6 +46,7 @@ _MANY = 10**18
 
 #: Beginning of the variables, and the rest of the names of those that are no setting.
 _PREFIX = "WONDERQ_"
+_OF_CLUSTER = "cluster_"
 _OTHER_VARIABLES = ("CONFIG", "URL", "KEY")
 
 #: Variables that Kubernetes sets in every container if a service is called wonderq, or wonderq-NAME
@@ -410,6 +415,85 @@ class Settings:
         return self.keys or self.data / KEYS_FILE
 
 
+@dataclass(frozen=True)
+class Peer:
+    """A node of a cluster, as the others reach its NATS server."""
+
+    name: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.host}:{self.port}"
+
+
+def _node_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text):
+        raise ValueError("expected a name of 1 to 40 of the characters A-Z a-z 0-9 _ and -")
+    return text
+
+
+def _peers(text: str) -> tuple[Peer, ...]:
+    peers = []
+    for item in text.split(","):
+        name, equals, address = item.strip().partition("=")
+        host, colon, port = address.rpartition(":")
+        if not colon or address.endswith("]"):
+            host, port = address, str(ROUTE_PORT)
+        host = host.removeprefix("[").removesuffix("]")
+        if not equals or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
+            raise ValueError(
+                "expected NAME=HOST or NAME=HOST:PORT of each node, such as a=10.0.0.1,b=10.0.0.2,c=10.0.0.3"
+            )
+        peers.append(Peer(_node_name(name), host, int(port)))
+    if len({each.name for each in peers}) < len(peers):
+        raise ValueError("two nodes have the same name")
+    return tuple(peers)
+
+
+def _servers(text: str) -> tuple[Address, ...]:
+    return _log(text).servers
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """The settings of `wonderq cluster start` besides those of a broker. In the file, they are in the table cluster."""
+
+    name: str = _setting("", _node_name, "NAME", "name of this node, one of those in --peers")
+    peers: tuple[Peer, ...] = _setting(
+        (),
+        _peers,
+        "NAME=HOST,...",
+        f"all nodes with a NATS server of their own, this one included; HOST may end in :PORT (default {ROUTE_PORT}), "
+        "the port on which the servers reach each other",
+    )
+    shards: int | None = _setting(
+        None, _integer(1, 256), "N", "number of shards, fixed when the cluster is made; without this setting, 16"
+    )
+    replicas: int | None = _setting(
+        None,
+        _one_number_of(1, 3),
+        "N",
+        "number of NATS servers that store each message, fixed when the cluster is made; without this setting, 3 if "
+        "there are three servers, else 1",
+    )
+    secret_file: Path | None = _setting(
+        None,
+        _file,
+        "FILE",
+        "file with the secret with which the NATS servers of the nodes know each other, the same on all nodes",
+    )
+    nats_port: int = _setting(
+        7980, _integer(1, 65535), "PORT", "port of this node's NATS server for this node alone, on 127.0.0.1"
+    )
+    nats_url: tuple[Address, ...] | None = _setting(
+        None,
+        _servers,
+        "URL",
+        "use these NATS servers, such as nats://user:password@host1:4222,host2:4222, and start none",
+    )
+
+
 def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """Combine the settings from all sources; see `load_with_sources`."""
     return load_with_sources(flags, environment, file)[0]
@@ -425,14 +509,73 @@ def load_with_sources(
     Raises:
         ConfigError: a value is not valid, a variable is unknown, or the file cannot be read.
     """
-    _check_variables(environment)
-    if file is None and "WONDERQ_CONFIG" in environment:
-        file = Path(environment["WONDERQ_CONFIG"])
+    _check_variables(environment, _variables_of(Settings))
+    file = _file_of(environment, file)
     from_file = _read(file) if file else {}
+    values, sources = _combine(Settings, flags, environment, from_file, file)
+    if values.get("log") is not None:
+        _set_default(values, sources, "batch_bytes", MAX_SHARED_BATCH_BYTES, "the most with --log")
+    return Settings(**values), sources
+
+
+def load_cluster(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None
+) -> tuple[ClusterSettings, Settings, dict[str, str]]:
+    """Combine the settings of a node; return those of its cluster, those of its brokers, and the sources of these.
+
+    The variables of the cluster's settings begin with ``WONDERQ_CLUSTER_``.
+
+    Raises:
+        ConfigError: see `load_with_sources`.
+    """
+    known = [*_variables_of(Settings), *_variables_of(ClusterSettings, _OF_CLUSTER)]
+    _check_variables(environment, known)
+    file = _file_of(environment, file)
+    from_file = _read(file) if file else {}
+    table = from_file.pop("cluster", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file}: cluster must be a table: [cluster]")
+    of_cluster, _ = _combine(ClusterSettings, flags, environment, table, file, _OF_CLUSTER)
+    flags = {name: value for name, value in flags.items() if name not in _names_of(ClusterSettings)}
+    values, sources = _combine(Settings, flags, environment, from_file, file)
+    for name in NOT_IN_A_CLUSTER:
+        if name in sources:
+            raise ConfigError(f"{sources[name]}: a node of a cluster has no such setting. Leave it out")
+    _set_default(values, sources, "batch_bytes", MAX_SHARED_BATCH_BYTES, "the most in a cluster")
+    _set_default(values, sources, "log_bytes", DEFAULT_SHARD_BYTES, "the default in a cluster")
+    return ClusterSettings(**of_cluster), Settings(**values), sources
+
+
+def _set_default(values: dict[str, Any], sources: dict[str, str], name: str, value: Any, source: str) -> None:
+    if name not in values:
+        values[name], sources[name] = value, source
+
+
+def _names_of(kind: type[Settings | ClusterSettings]) -> list[str]:
+    return [each.name for each in fields(kind)]
+
+
+def _variables_of(kind: type[Settings | ClusterSettings], prefix: str = "") -> list[str]:
+    return [f"{prefix}{name}".upper() for name in _names_of(kind)]
+
+
+def _file_of(environment: Mapping[str, str], file: Path | None) -> Path | None:
+    return Path(environment["WONDERQ_CONFIG"]) if file is None and "WONDERQ_CONFIG" in environment else file
+
+
+def _combine(
+    kind: type[Settings | ClusterSettings],
+    flags: Mapping[str, str],
+    environment: Mapping[str, str],
+    from_file: dict[str, Any],
+    file: Path | None,
+    prefix: str = "",
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values that are set, and where each comes from."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for each in fields(Settings):
-        name, variable = each.name, _PREFIX + each.name.upper()
+    for each in fields(kind):
+        name, variable = each.name, _PREFIX + (prefix + each.name).upper()
         if name in flags:
             text, source = flags[name], "--" + name.replace("_", "-")
         elif variable in environment:
@@ -450,16 +593,12 @@ def load_with_sources(
             raise ConfigError(f"{source}: {text!r} cannot be used: {error}") from error
         sources[name] = source
         from_file.pop(name, None)
-    if values.get("log") is not None and "batch_bytes" not in values:
-        values["batch_bytes"] = MAX_SHARED_BATCH_BYTES
-        sources["batch_bytes"] = "the most with --log"
     if from_file:
-        known = [each.name for each in fields(Settings)]
-        unknown = min(from_file)
+        known, unknown = _names_of(kind), min(from_file)
         raise ConfigError(
             f"{file}: unknown setting {unknown!r}{_did_you_mean(unknown, known)}; the settings are {', '.join(known)}"
         )
-    return Settings(**values), sources
+    return values, sources
 
 
 def in_force(settings: Settings, sources: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
@@ -486,13 +625,13 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_variables(environment: Mapping[str, str]) -> None:
+def _check_variables(environment: Mapping[str, str], known: Sequence[str]) -> None:
     """Check that each ``WONDERQ_`` variable has a meaning, because a misspelt one would be ignored otherwise.
 
     Raises:
         ConfigError: one has none.
     """
-    known = [*(each.name.upper() for each in fields(Settings)), *_OTHER_VARIABLES]
+    known = [*known, *_OTHER_VARIABLES]
     for variable in sorted(environment):
         name = variable.removeprefix(_PREFIX)
         if name != variable and name not in known and not _OF_A_SERVICE.fullmatch(name):

@@ -24,6 +24,7 @@ from wonderq.auth.keys import Keys, KeysError
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
+from wonderq.cluster.front import ClusterFront
 from wonderq.config import MAX_SHARED_BATCH_BYTES, Settings, in_force
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
@@ -317,7 +318,9 @@ def bind_addresses(settings: Settings) -> list[socket.socket]:
         return bind(*settings.listen)
 
 
-def start_server(app: App | Front, access: Access, settings: Settings, sockets: Sequence[socket.socket]) -> Server:
+def start_server(
+    app: App | Front | ClusterFront, access: Access, settings: Settings, sockets: Sequence[socket.socket]
+) -> Server:
     """Listen, without serving requests yet.
 
     A `Front` decides by itself about heads and bodies while there is no broker.

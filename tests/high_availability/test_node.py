@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.memory_log import MemoryLog
 from tests.support.scripted_peers import LOG_ID, ScriptedPeers, Seen
+from tests.support.shared_memory_log import SharedMemoryLog
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.ownership import member as member_module
@@ -26,25 +27,6 @@ from wonderq_storage import (
     Reached,
     UnsupportedFormatError,
 )
-
-
-class SharedMemoryLog:
-    """A shared `MemoryLog` with an epoch."""
-
-    def __init__(self, log: MemoryLog, epoch: int) -> None:
-        self.log = log
-        self.epoch = epoch
-        self.log_id = LOG_ID
-        self.waiting_s = 0.0
-        self.append_retries = 2
-        self.sent_at_the_end = 0
-
-    @property
-    def acknowledged_sequence(self) -> int:
-        return self.log.end() + self.sent_at_the_end
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.log, name)
 
 
 class Play:

@@ -60,11 +60,16 @@ class SharedProcess:
         self.stderr = folder / f"{name}.stderr"
         (self.port,) = free_ports(1)
         self._folder = folder
-        self._options = ["--log", log, *options]
+        self._options = ["--log", log, *options] if log else list(options)
         self.start()
 
+    @property
+    def command(self) -> list[str]:
+        """The command without its options."""
+        return ["serve"]
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "wonderq", "serve", "--data", str(self._folder / self.name)]
+        command = [sys.executable, "-m", "wonderq", *self.command, "--data", str(self._folder / self.name)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
         with self.stderr.open("ab") as errors:
             self.process = subprocess.Popen(

@@ -6,7 +6,7 @@ claimed message without its receipt, for example, requires the role `admin`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from falcon.routing import CompiledRouter
@@ -47,11 +47,22 @@ class Access:
     """
 
     def __init__(
-        self, keys: Keys, *, requests_per_second: int = UNLIMITED, buckets: TokenBuckets | None = None
+        self,
+        keys: Keys,
+        *,
+        requests_per_second: int = UNLIMITED,
+        buckets: TokenBuckets | None = None,
+        sessions: Sessions | None = None,
+        rules: Mapping[str, Mapping[str, Rule]] = RULES,
     ) -> None:
-        """Limit each key to ``requests_per_second``, unless it has a rate of its own."""
+        """Limit each key to ``requests_per_second``, unless it has a rate of its own.
+
+        Several applications of one process share ``buckets`` and ``sessions``. ``rules`` has the requirement of each
+        call, by path and method.
+        """
         self.router = CompiledRouter()
-        self.sessions = Sessions()
+        self.sessions = sessions or Sessions()
+        self._rules = rules
         self._keys = keys
         self._requests_per_second = requests_per_second
         self._buckets = buckets or TokenBuckets()
@@ -79,7 +90,7 @@ class Access:
             return None
         found = self.router.find(path)
         template = found[3] if found else None
-        role = _rule(method, path, template)
+        role = self._rule(method, path, template)
         if role == "anybody" or role == "signed":
             return None
         if key is None:
@@ -113,7 +124,7 @@ class Access:
     def _check_signer(self, head: Head) -> RequestError | None:
         """Return the error for a signed request whose access key id is unknown, so that its body need not be read."""
         found = self.router.find(head.path)
-        if self.open_to_all or _rule(head.method, head.path, found[3] if found else None) != "signed":
+        if self.open_to_all or self._rule(head.method, head.path, found[3] if found else None) != "signed":
             return None
         authorization = head.headers.get("AUTHORIZATION")
         try:
@@ -122,6 +133,12 @@ class Access:
             return _unauthorized()
         key = self.find(authorization) if signed is None else self.find_signed(signed.access_key_id)
         return _unauthorized() if key is None else None
+
+    def _rule(self, method: str, path: str, template: str | None) -> Rule | None:
+        """Return the requirement of a call, or None without a rule. ``template`` is None if no route has the path."""
+        if template is None:
+            return "signed" if is_plain_name(method, path) else None
+        return self._rules.get(template, {}).get(method)
 
     def _check_rate(self, key: Key, count: bool) -> RequestError | None:
         """Return the error for a key that exceeds its rate. A request takes its token even if it is denied later."""
@@ -167,13 +184,6 @@ class Access:
         """Return the queues that a key opens, for a request whose role is already checked."""
         key = self.find(authorization)
         return (lambda _: False) if key is None else key.opens
-
-
-def _rule(method: str, path: str, template: str | None) -> Rule | None:
-    """Return the requirement of a call, or None if there is no rule. ``template`` is None if no route has the path."""
-    if template is None:
-        return "signed" if is_plain_name(method, path) else None
-    return RULES.get(template, {}).get(method)
 
 
 def _unauthorized() -> RequestError:

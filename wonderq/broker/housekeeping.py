@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wonderq.broker.background import TICK_S, BackgroundLoop
+from wonderq.broker.background import TICK_S, BackgroundLoop, Rounds
 from wonderq.broker.broker import Broker
 from wonderq.broker.thinning import Thinner
 
@@ -20,10 +20,10 @@ class Housekeeper(BackgroundLoop):
         self._due_ms: float = 0  # when the next one has work, if nothing is appended before
         self._is_idle = False
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, rounds: Rounds | None = None) -> None:
+        """Begin, on a thread of its own or on those of ``rounds``."""
         self._broker.counters.housekeeper_runs = True
-        super().start()
+        super().start(rounds)
 
     def turn(self) -> float:
         """Run the steps that are due; return the seconds until the next one is."""
@@ -59,6 +59,6 @@ class Housekeeper(BackgroundLoop):
             return 0
         return self._tick_s
 
-    def _run(self) -> None:
-        super()._run()
+    def end(self) -> None:
+        """Note that the housekeeper does not run any more."""
         self._broker.counters.housekeeper_runs = False

@@ -48,6 +48,7 @@ GROUPS = {
         "schedule": Word("produce messages at recurring times", "schedules:schedule"),
         "key": Word("create, list and revoke API keys", "keys:key"),
         "folder": Word("check, repair, copy and shrink the folder of a log", "folders:folder"),
+        "cluster": Word("run brokers on several machines as one", "cluster:cluster"),
         "nats": Word("run NATS servers for development", "nats:nats"),
     },
     "others": {

@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "--version" in given and {"--version", "--json"}.issuperset(given):
         return _print_version(as_json="--json" in given)
     options = build_parser(given[0] if given else "").parse(given)
-    if options.parser.prog != "wonderq serve":
+    if options.parser.prog not in ("wonderq serve", "wonderq cluster start"):
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
             return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from wonderq.cli.arguments import Parser, fail
 from wonderq.cli.exit_codes import OK, REFUSED
-from wonderq.config import Settings, as_text, load_with_sources
+from wonderq.config import ClusterSettings, Settings, as_text, load_with_sources
 from wonderq.runtime.signals import Signals, StopRequested
 
 
@@ -23,7 +24,17 @@ def serve(command: Parser) -> None:
         "the variable overrides the file.",
         run,
     )
-    for each in fields(Settings):
+    add_settings(command, Settings)
+    command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+
+
+def add_settings(
+    command: argparse.ArgumentParser, kind: type[Settings | ClusterSettings], without: Collection[str] = ()
+) -> None:
+    """Add an option for each setting, except those ``without``."""
+    for each in fields(kind):
+        if each.name in without:
+            continue
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
         if each.metadata["separator"] == "\n":
             switch["action"] = "append"
@@ -34,7 +45,15 @@ def serve(command: Parser) -> None:
             help=f"{each.metadata['help']} (default {as_text(each.default)})",
             **switch,
         )
-    command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
+
+
+def flags_of(options: argparse.Namespace, names: Collection[str]) -> dict[str, str]:
+    """Return the values of the options for settings, as `wonderq.config` reads them."""
+    return {
+        name: "\n".join(value) if isinstance(value, list) else value
+        for name, value in vars(options).items()
+        if name in names
+    }
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,12 +71,7 @@ def _serve(options: argparse.Namespace, signals: Signals) -> int:
     from wonderq.serve import StartError, validate  # noqa: PLC0415
     from wonderq.serve import serve as serve_broker  # noqa: PLC0415
 
-    names = {each.name for each in fields(Settings)}
-    flags = {
-        name: "\n".join(value) if isinstance(value, list) else value
-        for name, value in vars(options).items()
-        if name in names
-    }
+    flags = flags_of(options, {each.name for each in fields(Settings)})
     try:
         settings, sources = load_with_sources(flags, os.environ, options.config)
         with closing(set_up_logging(settings.log_level, settings.log_format)):

@@ -41,6 +41,18 @@ class QueueNotFoundError(BrokerError):
         )
 
 
+class DifferentShardsError(BrokerError):
+    """A request concerns two queues that are in different shards of a cluster, or one that is in another shard."""
+
+    code = "different_shards"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The queue {name!r} is in another shard of this cluster, and this call needs both queues in one. Give "
+            "them names that are equal up to '--', such as orders--new and orders--dead."
+        )
+
+
 class NotPermittedError(BrokerError):
     """A call would change or use a queue that its client may not use."""
 

@@ -1,0 +1,205 @@
+"""The NATS server of a node of a cluster, as a child process of the node."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from wonderq_storage.nats.address import Address
+
+logger = logging.getLogger("wonderq.nats")
+
+_HOST = "127.0.0.1"
+
+_USER = "wonderq"
+
+#: Pause before a server that has ended is started again.
+_RESTART_S = 1.0
+
+_POLL_S = 0.2
+
+
+class ChildServer:
+    """A NATS server with JetStream. It is started again if it ends by itself.
+
+    ``folder`` gets its configuration, its data and its output. ``port`` is for this node alone, on loopback. ``routes``
+    are the places, as (host, port), of the servers of all nodes by their names, ``name`` included; without others, the
+    server is alone. ``route_host`` is the address on which it waits for the others, who must know ``secret``.
+    """
+
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        *,
+        name: str,
+        port: int,
+        route_host: str,
+        routes: Mapping[str, tuple[str, int]],
+        secret: str = "",
+    ) -> None:
+        self._program = program
+        self._folder = folder
+        self._name = name
+        self._port = port
+        self._route_host = route_host
+        self._routes = routes
+        self._secret = secret
+        self._password = secrets.token_hex(16)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="wonderq-nats-server", daemon=True)
+
+    @property
+    def address(self) -> Address:
+        """Its address for this node."""
+        return Address(_HOST, self._port, tls=False, user=_USER, password=self._password)
+
+    @property
+    def output(self) -> Path:
+        """File with what the server prints."""
+        return self._folder / "output"
+
+    @property
+    def pid(self) -> int | None:
+        """Number of its process, or None if it does not run."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def configuration(self) -> str:
+        """Return the contents of the configuration file."""
+        lines = [
+            "# wonderq cluster start writes this file. Changes are lost at the next start.",
+            f"server_name: {_quoted(self._name)}",
+            f'listen: "{_HOST}:{self._port}"',
+            f"pid_file: {_quoted(str(self._pid_file))}",
+            f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, sync_interval: always }}",
+            "max_payload: 8MB",
+            "ping_interval: 1s",
+            "ping_max: 2",
+            f"""accounts {{
+  SYS {{ exports: [{{ service: "$SYS.REQ.SERVER.PING.JSZ", response_type: stream }}] }}
+  WONDERQ {{
+    jetstream: enabled
+    users: [{{ user: {_USER}, password: "{self._password}" }}]
+    imports: [{{ service: {{ account: SYS, subject: "$SYS.REQ.SERVER.PING.JSZ" }} }}]
+  }}
+}}
+system_account: SYS""",
+        ]
+        if len(self._routes) > 1:
+            credentials = f"{_USER}:{quote(self._secret, safe='')}@" if self._secret else ""
+            others = ", ".join(
+                f'"nats-route://{credentials}{_host(host)}:{port}"'
+                for name, (host, port) in self._routes.items()
+                if name != self._name
+            )
+            _, own_port = self._routes[self._name]
+            guard = f" authorization {{ user: {_USER}, password: {_quoted(self._secret)} }}" if self._secret else ""
+            listen = f"{_host(self._route_host)}:{own_port}"
+            lines.append(f'cluster {{ name: wonderq, listen: "{listen}", routes: [{others}]{guard} }}')
+        return "\n".join([*lines, ""])
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder / "nats.pid"
+
+    def start(self) -> None:
+        """Start the server. One that a killed process has left behind ends first.
+
+        Raises:
+            OSError: the folder cannot be written, a port is in use, or the program cannot be run.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._end_leftover()
+        self._check_ports()
+        config = self._folder / "nats.conf"
+        with open(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(self.configuration())
+        self._launch()
+        self._thread.start()
+
+    def _check_ports(self) -> None:
+        """Check that nobody else uses the ports, because the server would be started again and again.
+
+        Raises:
+            OSError: somebody does.
+        """
+        places = [(_HOST, self._port)]
+        if len(self._routes) > 1:
+            places.append((self._route_host, self._routes[self._name][1]))
+        for host, port in places:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                socket.create_server((host, port), family=family).close()
+            except OSError as error:
+                raise OSError(error.errno, f"port {port} of {host} cannot be used: {error.strerror}") from error
+
+    def _launch(self) -> None:
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the path is that of nats-server
+                [self._program, "-c", str(self._folder / "nats.conf")],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # a Ctrl-C ends the node, which hands its shards over first
+            )
+
+    def _watch(self) -> None:
+        while not self._ending.wait(_POLL_S):
+            process = self._process
+            if process is not None and process.poll() is not None:
+                logger.error("the NATS server has ended. %s has its output. It is started again", self.output)
+                if not self._ending.wait(_RESTART_S):
+                    self._launch()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the server in order, or kill it after ``timeout_s``. Idempotent."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout_s)
+            process.kill()
+            process.wait()
+
+    def _end_leftover(self, timeout_s: float = 10.0) -> None:
+        """End the server of an earlier process of this node that was killed."""
+        try:
+            pid = int(self._pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self._folder / "nats.conf") not in command:
+            return  # another program has the number now
+        logger.warning("a NATS server of an earlier process still runs, and ends now")
+        deadline_s = time.monotonic() + timeout_s
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            while time.monotonic() < deadline_s:
+                os.kill(pid, 0)
+                time.sleep(0.05)
+            os.kill(pid, signal.SIGKILL)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a value of a configuration file."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,74 @@
+"""What the nodes of a cluster tell each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wonderq.cluster.announcements import ROLES, STATES, Announcement, OfShard, decode
+
+NUMBERS = st.integers(0, (1 << 63) - 1)
+TEXTS = st.text(max_size=128)
+SHARDS = st.dictionaries(st.integers(0, 255), st.builds(OfShard, st.sampled_from(ROLES), NUMBERS, TEXTS, NUMBERS))
+ANNOUNCEMENTS = st.builds(
+    Announcement,
+    node=TEXTS,
+    token=TEXTS,
+    state=st.sampled_from(STATES),
+    version=TEXTS,
+    url=TEXTS,
+    time_ms=NUMBERS,
+    offered=st.none() | st.tuples(NUMBERS, TEXTS),
+    warm=st.lists(NUMBERS, max_size=5),
+    shards=SHARDS,
+)
+
+GOOD = Announcement("a", "t", "able", "1", "http://a", 5, (1, "b"), [2], {0: OfShard("owner", 3, "aa", 7)})
+
+
+@given(ANNOUNCEMENTS)
+def test_an_announcement_arrives_as_it_was_sent(said: Announcement) -> None:
+    assert decode(said.encode()) == said
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_are_no_announcement(data: bytes) -> None:
+    assert decode(data) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("node", 1),
+        ("node", "x" * 129),
+        ("state", "asleep"),
+        ("time_ms", -1),
+        ("time_ms", True),
+        ("offered", 3),
+        ("offered", ["1", "b"]),
+        ("offered", [1]),
+        ("warm", "12"),
+        ("warm", [1.5]),
+        ("shards", []),
+        ("shards", {"x": ["owner", 1, "", 0]}),
+        ("shards", {"-1": ["owner", 1, "", 0]}),
+        ("shards", {"1": ["king", 1, "", 0]}),
+        ("shards", {"1": ["owner", 1, ""]}),
+        ("shards", {"1": ["owner", 1 << 64, "", 0]}),
+        ("more", 1),
+    ],
+)
+def test_a_wrong_field_makes_an_announcement_none(field: str, value: Any) -> None:
+    assert decode(GOOD.encode()) == GOOD
+    assert decode(json.dumps({**json.loads(GOOD.encode()), field: value}).encode()) is None
+
+
+@pytest.mark.parametrize("field", Announcement._fields)
+def test_a_missing_field_makes_an_announcement_none(field: str) -> None:
+    fields = json.loads(GOOD.encode())
+    del fields[field]
+    assert decode(json.dumps(fields).encode()) is None

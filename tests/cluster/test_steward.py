@@ -1,0 +1,253 @@
+"""The decisions of the nodes of a cluster, in simulated time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.simulated_cluster import SimulatedCluster
+from wonderq.cluster.placement import Placement
+from wonderq.cluster.steward import KEEP_OFF_S, MAX_CLOCK_AHEAD_MS, OFFER_S, RANK_S, STEADY_S
+
+SHARDS = 6
+
+#: Time in which a cluster comes to rest: shards move one after the other, when the same nodes were there for some time.
+REST_S = STEADY_S + KEEP_OFF_S + SHARDS * 3
+
+
+def cluster_at_rest(names: str = "abc", seed: int = 1) -> SimulatedCluster:
+    cluster = SimulatedCluster(names, SHARDS, seed)
+    cluster.run(REST_S)
+    assert cluster.owners() == cluster.wanted()
+    return cluster
+
+
+def test_nodes_that_start_together_take_each_shard_once() -> None:
+    cluster = cluster_at_rest()
+    assert cluster.takeovers == SHARDS
+
+
+def test_a_node_alone_takes_everything_after_a_second() -> None:
+    cluster = SimulatedCluster("a", SHARDS, 1)
+    cluster.run(0.9)
+    assert cluster.owners() == [[]] * SHARDS
+    cluster.run(1.0)
+    assert cluster.owners() == [["a"]] * SHARDS
+
+
+def test_the_shards_of_a_dead_node_are_taken_over_within_two_seconds() -> None:
+    cluster = cluster_at_rest()
+    lost = cluster.nodes["a"].owned
+    cluster.nodes["a"].kill()
+    cluster.run(2.0)
+    assert all(cluster.owners())
+    assert lost
+    assert all(cluster.owners()[shard] in (["b"], ["c"]) for shard in lost)
+
+
+def test_a_node_that_returns_gets_its_shards_back_one_after_the_other() -> None:
+    cluster = cluster_at_rest()
+    node = cluster.nodes["a"]
+    before = node.owned
+    node.kill()
+    cluster.run(3)
+    node.start()
+    cluster.run(STEADY_S - 3)
+    assert node.owned == [], "only when it was there for some time"
+    takeovers = cluster.takeovers
+    for _ in range(200):
+        cluster.run(0.1)
+        for each in cluster.nodes.values():
+            assert sum(shard.phase == "closing" for shard in each.shards) <= 1
+    assert node.owned == before
+    assert cluster.takeovers == takeovers + len(before)
+
+
+def test_a_frozen_node_loses_its_shards_and_keeps_off() -> None:
+    cluster = cluster_at_rest()
+    node = cluster.nodes["a"]
+    lost = node.owned
+    node.is_frozen = True
+    cluster.run(3)
+    takeovers = cluster.takeovers
+    node.is_frozen = False
+    cluster.run(1)
+    assert node.owned == []
+    assert all(cluster.owners())
+    assert cluster.takeovers == takeovers, "it has taken nothing back"
+    cluster.run(REST_S)
+    assert node.owned == lost
+
+
+def test_an_owner_that_is_heard_keeps_its_shard() -> None:
+    """A node that lost a message or two of the owner does not take its shard."""
+    cluster = SimulatedCluster("abc", SHARDS, 3, loss=0.3)
+    cluster.run(REST_S)
+    takeovers = cluster.takeovers
+    cluster.run(60)
+    assert cluster.takeovers - takeovers <= 2
+
+
+def test_a_node_that_stops_hands_everything_over_at_once() -> None:
+    cluster = cluster_at_rest()
+    node = cluster.nodes["b"]
+    node.steward.is_draining = True
+    cluster.run(8)
+    assert node.owned == []
+    assert all(cluster.owners())
+
+
+def test_a_transferred_shard_moves_at_once_and_stays() -> None:
+    cluster = cluster_at_rest()
+    shard = cluster.nodes["a"].owned[0]
+    for node in cluster.nodes.values():
+        node.steward.placement = Placement().transfer(shard, "c")
+    cluster.run(3)
+    assert cluster.owners()[shard] == ["c"]
+    cluster.run(REST_S)
+    assert cluster.owners()[shard] == ["c"]
+    assert cluster.owners() == cluster.wanted()
+
+
+def test_the_shard_of_a_pin_goes_elsewhere_when_its_node_dies() -> None:
+    cluster = cluster_at_rest()
+    for node in cluster.nodes.values():
+        node.steward.placement = Placement().transfer(0, "c")
+    cluster.run(3)
+    cluster.nodes["c"].kill()
+    cluster.run(3)
+    assert cluster.owners()[0] in (["a"], ["b"])
+
+
+def test_a_drained_node_gives_everything_away_and_gets_nothing_after_a_restart() -> None:
+    cluster = cluster_at_rest()
+    placement = Placement().drain("a")
+    for node in cluster.nodes.values():
+        node.steward.placement = placement
+    cluster.run(8)
+    node = cluster.nodes["a"]
+    assert node.owned == []
+    node.kill()
+    node.start()
+    node.steward.placement = placement
+    cluster.run(REST_S)
+    assert node.owned == []
+    assert all(cluster.owners())
+
+
+@pytest.mark.parametrize("ahead_ms", [MAX_CLOCK_AHEAD_MS + 250, -MAX_CLOCK_AHEAD_MS - 250, 86_400_000])
+def test_a_node_with_a_wrong_clock_owns_nothing(ahead_ms: int) -> None:
+    cluster = cluster_at_rest()
+    node = cluster.nodes["a"]
+    node.ahead_ms = ahead_ms
+    cluster.run(10)
+    assert node.owned == []
+    assert all(cluster.owners())
+    assert node.steward.state(cluster.now_s) == "unable"
+    node.ahead_ms = 0
+    cluster.run(REST_S)
+    assert node.owned
+
+
+def test_of_two_different_clocks_nobody_knows_which_one_is_wrong() -> None:
+    """A node then takes nothing over, and keeps what it has: a whole cluster would stand still otherwise."""
+    cluster = cluster_at_rest("ab")
+    cluster.nodes["a"].ahead_ms = 1000
+    before = cluster.owners()
+    cluster.run(5)
+    assert cluster.owners() == before
+
+
+def test_a_shard_whose_next_owner_cannot_take_it_goes_to_another_one() -> None:
+    cluster = cluster_at_rest()
+    shard = cluster.nodes["a"].owned[0]
+    cluster.nodes["a"].kill()
+    (wanted,) = cluster.wanted()[shard]
+    assert wanted is not None
+    cluster.nodes[wanted].shards[shard].not_before_s = cluster.now_s + 1000
+    (other,) = {"b", "c"} - {wanted}
+    cluster.run(2)
+    assert cluster.owners()[shard] == []
+    cluster.run(RANK_S + 0.5)
+    assert cluster.owners()[shard] == [other]
+
+
+def test_an_offer_that_nobody_takes_does_not_stop_the_others() -> None:
+    cluster = cluster_at_rest("ab")
+    node = cluster.nodes["a"]
+    first, second = node.owned[:2]
+    cluster.nodes["b"].shards[first].not_before_s = cluster.now_s + 1000
+    for each in cluster.nodes.values():
+        each.steward.placement = Placement().transfer(first, "b").transfer(second, "b")
+    cluster.run(OFFER_S + 5)
+    assert cluster.owners()[first] == ["a"], "it is served all the time"
+    assert cluster.owners()[second] == ["b"]
+
+
+def test_a_node_that_is_cut_off_takes_nothing() -> None:
+    cluster = cluster_at_rest()
+    node = cluster.nodes["a"]
+    before = set(node.owned)
+    node.cut(True)
+    cluster.run(5)
+    assert set(node.owned) <= before
+    takeovers = cluster.takeovers
+    node.cut(False)
+    cluster.run(0.9)
+    assert cluster.takeovers == takeovers, "it listens first"
+    cluster.run(REST_S)
+    assert cluster.owners() == cluster.wanted()
+
+
+FAULTS = st.lists(
+    st.tuples(
+        st.sampled_from(["kill", "freeze", "cut", "restart", "clock", "drain"]),
+        st.sampled_from("abc"),
+        st.floats(0, 6).map(lambda seconds: round(seconds, 1)),
+    ),
+    max_size=12,
+)
+
+
+def carry_out(cluster: SimulatedCluster, what: str, name: str) -> None:
+    node = cluster.nodes[name]
+    if what == "kill":
+        node.kill()
+    elif what == "restart" and not node.is_alive:
+        node.start()
+    elif what == "freeze":
+        node.is_frozen = not node.is_frozen
+    elif what == "cut":
+        node.cut(not node.is_cut)
+    elif what == "clock":
+        node.ahead_ms = 0 if node.ahead_ms else 5000
+    elif what == "drain":
+        node.steward.is_draining = True
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(FAULTS, st.integers(0, 1000), st.sampled_from([0.0, 0.1]))
+def test_after_any_faults_each_shard_has_one_owner_and_stays(
+    faults: list[tuple[str, str, float]], seed: int, loss: float
+) -> None:
+    cluster = SimulatedCluster("abc", SHARDS, seed, loss=loss)
+    cluster.run(2)
+    for what, name, wait_s in faults:
+        carry_out(cluster, what, name)
+        cluster.run(wait_s)
+    for node in cluster.nodes.values():
+        node.is_frozen, node.ahead_ms = False, 0
+        if node.is_cut:
+            node.cut(False)
+        if not node.is_alive or node.steward.is_draining:
+            node.start()
+    cluster.loss = 0.0
+    cluster.run(KEEP_OFF_S)
+    assert [len(each) for each in cluster.owners()] == [1] * SHARDS
+    cluster.run(REST_S)
+    assert cluster.owners() == cluster.wanted()
+    takeovers = cluster.takeovers
+    cluster.run(30)
+    assert cluster.takeovers == takeovers, "nothing moves without a reason"

@@ -1,0 +1,95 @@
+"""Announcements of the nodes of a cluster to each other, five times a second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+Role = Literal["owner", "released", "damaged", "other"]
+"""``released``: this node was the owner, and has ended in order. ``other``: it tells only what it knows."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+State = Literal["able", "draining", "unable"]
+"""``draining``: it gives its shards away, and takes none. ``unable``: its clock is wrong."""
+
+STATES: tuple[State, ...] = get_args(State)
+
+_MAX_CHARACTERS = 128
+_MAX_NUMBER = 1 << 63
+_MOST_SHARDS = 1024
+
+
+class OfShard(NamedTuple):
+    """What a node knows of one shard."""
+
+    role: Role
+    epoch: int
+    """Number of its own ownership, if it is or was the owner; otherwise of the newest one that it knows of."""
+    log_id: str
+    """Identity of the shard's log, in hexadecimal; empty if it is not known."""
+    sequence: int
+    """Sequence of the newest message that is known to be acknowledged."""
+
+
+class Announcement(NamedTuple):
+    """The state of one node."""
+
+    node: str
+    token: str
+    """Random text, the same for the life of the process."""
+    state: State
+    version: str
+    """Version of its WonderQ."""
+    url: str
+    """Address at which clients reach it."""
+    time_ms: int
+    """Its wall clock, in ms since 1970."""
+    offered: tuple[int, str] | None
+    """Shard that it wants to hand over, and the node that shall have it."""
+    warm: Sequence[int]
+    """Shards that it has read, and can take over at once."""
+    shards: Mapping[int, OfShard]
+
+    def encode(self) -> bytes:
+        fields = self._asdict()
+        fields["shards"] = {str(shard): list(of) for shard, of in self.shards.items()}
+        return json.dumps(fields).encode()
+
+
+def decode(data: bytes) -> Announcement | None:
+    """Return an announcement, or None for bytes that are none."""
+    try:
+        fields = json.loads(data)
+        shards = {int(shard): OfShard(*of) for shard, of in fields.pop("shards").items()}
+        offered = fields.pop("offered")
+        found = Announcement(offered=None if offered is None else (offered[0], offered[1]), shards=shards, **fields)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return None
+    return found if _is_valid(found) else None
+
+
+def _is_valid(found: Announcement) -> bool:
+    return (
+        all(map(_is_text, (found.node, found.token, found.version, found.url)))
+        and found.state in STATES
+        and _is_number(found.time_ms)
+        and (found.offered is None or (_is_number(found.offered[0]) and _is_text(found.offered[1])))
+        and isinstance(found.warm, list)
+        and all(map(_is_number, found.warm))
+        and len(found.shards) <= _MOST_SHARDS
+        and all(map(_is_number, found.shards))
+        and all(
+            of.role in ROLES and _is_number(of.epoch) and _is_text(of.log_id) and _is_number(of.sequence)
+            for of in found.shards.values()
+        )
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_CHARACTERS
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MAX_NUMBER

@@ -1,0 +1,149 @@
+"""The other nodes of a cluster, as one node has heard them."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from wonderq.cluster.announcements import Announcement
+from wonderq.ownership.neighbours import SUSPECT_S, clock_ahead_ms
+
+#: Announcements of a node whose clock is compared. A delay on the way makes its clock look late, so the one with the
+#: shortest delay counts.
+_COMPARED = 10
+
+#: Most nodes that are remembered. There are more only if somebody sends nonsense.
+_MOST = 64
+
+
+class Peer:
+    """A node that was heard."""
+
+    def __init__(self, said: Announcement, now_s: float) -> None:
+        self.newest = said
+        self.since_s = now_s
+        """Since when it has been heard without a gap."""
+        self.heard_s = now_s
+        self._ahead_ms: deque[int] = deque(maxlen=_COMPARED)
+
+    def hear(self, said: Announcement, now_s: float, time_ms: int) -> None:
+        if now_s - self.heard_s >= SUSPECT_S:
+            self.since_s = now_s
+            self._ahead_ms.clear()
+        self.newest, self.heard_s = said, now_s
+        self._ahead_ms.append(time_ms - said.time_ms)
+
+    @property
+    def own_clock_ahead_ms(self) -> int:
+        """By how much the clock of the node that listens is ahead of this one's."""
+        return min(self._ahead_ms, key=abs)
+
+
+class Owner(NamedTuple):
+    """The node that owns a shard, as far as it was heard."""
+
+    node: str
+    epoch: int
+    offered_to: str | None
+    """The node to which it wants to hand the shard over."""
+
+
+class Roster:
+    """All other nodes. ``now_s`` is a monotonic time.
+
+    Threads: the caller calls one method at a time.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self.newest_epoch = [0] * shards
+        """Newest epoch of each shard that anybody ever knew of."""
+        self._released_epoch = [0] * shards
+        self._known: list[dict[str, int]] = [{} for _ in range(shards)]  # acknowledged sequence, by log
+        self._peers: dict[str, Peer] = {}
+
+    def hear(self, said: Announcement, now_s: float, time_ms: int) -> bool:
+        """Take an announcement in; return whether it is worth a review at once. ``time_ms`` is the own wall clock."""
+        peer = self._peers.get(said.token)
+        before = None if peer is None else peer.newest
+        if peer is None:
+            peer = self._peers[said.token] = Peer(said, now_s)
+            while len(self._peers) > _MOST:
+                del self._peers[min(self._peers, key=lambda token: self._peers[token].heard_s)]
+        peer.hear(said, now_s, time_ms)
+        for shard, of in said.shards.items():
+            if shard < len(self.newest_epoch):
+                self.know(shard, of.log_id, of.sequence)
+                self.know_epoch(shard, of.epoch)
+                if of.role == "released":
+                    self._released_epoch[shard] = max(self._released_epoch[shard], of.epoch)
+        return before is None or _gist(before) != _gist(said)
+
+    def know(self, shard: int, log_id: str, sequence: int) -> None:
+        """Remember that a message of a shard's log was acknowledged."""
+        if log_id:
+            known = self._known[shard]
+            known[log_id] = max(known.pop(log_id, 0), sequence)
+            while len(known) > _MOST:
+                del known[next(iter(known))]
+
+    def know_epoch(self, shard: int, epoch: int) -> None:
+        """Remember that an epoch of a shard has begun."""
+        self.newest_epoch[shard] = max(self.newest_epoch[shard], epoch)
+
+    def release(self, shard: int, epoch: int) -> None:
+        """Remember that the owner of an epoch has ended."""
+        self._released_epoch[shard] = max(self._released_epoch[shard], epoch)
+
+    def known_sequence(self, shard: int, log_id: str) -> int:
+        """Return the sequence of the newest message of a log that is known to be acknowledged, or 0."""
+        return self._known[shard].get(log_id, 0)
+
+    def newest_known(self, shard: int) -> tuple[str, int]:
+        """Return the log of a shard that was heard of last, and the newest message of it that is known."""
+        return next(reversed(self._known[shard].items()), ("", 0))
+
+    def is_released(self, shard: int) -> bool:
+        """Whether the newest owner of a shard has said that it ended."""
+        return 0 < self.newest_epoch[shard] <= self._released_epoch[shard]
+
+    def present(self, now_s: float) -> dict[str, Peer]:
+        """Return the nodes that were heard lately, by name. After a restart, the newer process counts."""
+        found: dict[str, Peer] = {}
+        for peer in self._peers.values():
+            if now_s - peer.heard_s < SUSPECT_S:
+                other = found.get(peer.newest.node)
+                if other is None or other.since_s < peer.since_s:
+                    found[peer.newest.node] = peer
+        return found
+
+    def owner(self, shard: int, now_s: float) -> Owner | None:
+        """Return the owner of a shard among the other nodes, if it was heard lately.
+
+        One with an older epoch than the newest does not own the shard any more, and does not know that yet.
+        """
+        for peer in self._peers.values():
+            said = peer.newest
+            of = said.shards.get(shard)
+            is_owner = of is not None and of.role == "owner" and of.epoch >= self.newest_epoch[shard]
+            if is_owner and of is not None and now_s - peer.heard_s < SUSPECT_S:
+                offered = said.offered
+                return Owner(said.node, of.epoch, offered[1] if offered is not None and offered[0] == shard else None)
+        return None
+
+    def damaged_at(self, shard: int, now_s: float) -> str | None:
+        """Return the name of a node that has found the shard's log damaged."""
+        for node, peer in self.present(now_s).items():
+            of = peer.newest.shards.get(shard)
+            if of is not None and of.role == "damaged":
+                return node
+        return None
+
+    def clock_ahead_ms(self, now_s: float) -> int | None:
+        """Return by how much the own clock is ahead of the median of all clocks; None if no other node is heard."""
+        others = [peer.own_clock_ahead_ms for peer in self.present(now_s).values()]
+        return clock_ahead_ms(others) if others else None
+
+
+def _gist(said: Announcement) -> object:
+    """Return the part of an announcement that another node acts upon."""
+    return said.state, said.offered, list(said.warm), {shard: (of.role, of.epoch) for shard, of in said.shards.items()}

@@ -1,0 +1,451 @@
+"""`wonderq cluster start`: a node of a cluster. It runs a broker for each shard that it owns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from wonderq import __version__
+from wonderq.app import create_node_app
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.auth.roles import RULES
+from wonderq.auth.sessions import Sessions
+from wonderq.broker.background import Rounds
+from wonderq.broker.broker import Broker
+from wonderq.broker.housekeeping import Housekeeper
+from wonderq.broker.maintenance import LogMaintenance
+from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
+from wonderq.cluster.front import ClusterFront
+from wonderq.cluster.metrics import NodeCollector
+from wonderq.cluster.node import Node
+from wonderq.cluster.resources import CLUSTER_RULES
+from wonderq.cluster.shard import OwnedShard, Shard
+from wonderq.cluster.shard_map import shard_of
+from wonderq.config import ClusterSettings, Settings
+from wonderq.httpd.server import Server
+from wonderq.metrics import BrokerCollector, LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
+from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq.runtime.collector import CollectorPauses
+from wonderq.runtime.signals import Signals
+from wonderq.runtime.token_bucket import TokenBuckets
+from wonderq.serve import (
+    Sharing,
+    StartError,
+    announce,
+    bind_addresses,
+    check_file_limit,
+    make_app,
+    open_keys,
+    open_log,
+    start_server,
+    trusted_hosts,
+    validate,
+)
+from wonderq.serve_shared import TakeoverClock
+from wonderq_storage import SharedLog, StorageError
+from wonderq_storage.jetstream_peers import JetStreamPeers, Look
+from wonderq_storage.jetstream_stream import check_servers
+from wonderq_storage.jetstream_values import JetStreamValues
+from wonderq_storage.nats import Connection, JetStream, NatsError
+from wonderq_storage.nats.address import Address, LogAddress
+from wonderq_storage.nats.child_server import ChildServer
+from wonderq_storage.nats.local_servers import find_program
+
+logger = logging.getLogger("wonderq")
+
+#: Shards of a cluster whose settings leave that open.
+DEFAULT_SHARDS = 16
+
+#: Name of the bucket of NATS that holds what all nodes share.
+BUCKET = "wonderq"
+
+#: Subject on which the nodes find each other before their cluster is made.
+_FOUNDING = "wonderq.founding"
+
+_FOUNDING_INTERVAL_S = 0.2
+
+#: Interval at which a start tells what it waits for.
+_TELL_S = 10.0
+
+_CALL_S = 2.0
+
+#: Repetitions of a call of a shard's log end after this time.
+_PATIENCE_S = 30.0
+
+
+def serve_cluster(
+    cluster: ClusterSettings, settings: Settings, signals: Signals, sources: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Run a node of a cluster until SIGTERM or SIGINT, then give its shards to other nodes, and end.
+
+    ``sources`` tells the dashboard where the settings come from; see `wonderq.config.in_force`.
+
+    Raises:
+        StartError: the settings, NATS, the key file or the address cannot be used, or the node fits no cluster.
+        StopRequested: one of the signals arrived during the start. Everything is closed.
+    """
+    with node_of(cluster, settings, sources) as (node, server, keys):
+        logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
+        logger.info("listening on %s", " and ".join(server.urls))
+
+        def drain_and_stop() -> None:
+            node.drain()
+            server.stop()
+
+        def stop() -> None:
+            threading.Thread(target=drain_and_stop, name="wonderq-drain", daemon=True).start()
+
+        signals.ready(stop, keys.reload)
+        announce(
+            f"wonderq node {node.node} of the cluster {node.cluster_id} listening on {server.url} "
+            f"({node.count} shards, pid {os.getpid()})"
+        )
+        node.start()
+        server.run(on_stop=node.stop_claiming)
+    logger.info("stopped cleanly")
+
+
+class NodeAssembly(NamedTuple):
+    """The parts of a node. It hears nobody yet, and its server listens without serving."""
+
+    node: Node
+    server: Server
+    keys: Keys
+
+
+@contextmanager
+def node_of(
+    cluster: ClusterSettings, settings: Settings, sources: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[NodeAssembly]:
+    """Put a node together, and take it apart at the end of the ``with`` block.
+
+    Raises:
+        StartError: see `serve_cluster`.
+    """
+    _check(cluster, settings)
+    keys = open_keys(settings)
+    check_file_limit(settings)
+    with ExitStack() as stack:
+        sockets = bind_addresses(settings)
+        for each in sockets:
+            stack.callback(each.close)
+        servers = _servers(cluster, settings, stack)
+        jetstream = JetStream(Connection(servers, name=f"wonderq {cluster.name}"))
+        stack.callback(jetstream.connection.close)
+        _await_nats(jetstream)
+        values = JetStreamValues(jetstream, BUCKET)
+        charter = _charter(cluster, settings, jetstream, values)
+        parts = _Parts(settings, sources, keys, jetstream, servers, charter, cluster.name)
+        stack.callback(parts.rounds.close)
+        url = settings.public_url or f"http://{settings.listen[0]}:{sockets[0].getsockname()[1]}"
+        node = Node(
+            cluster.name,
+            charter,
+            _ClusterPeers(jetstream, charter),
+            values,
+            parts.own,
+            url=url,
+            version=__version__,
+        )
+        front = ClusterFront(node)
+        server = parts.server = start_server(front, _routed(parts.access()), settings, sockets)
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(NodeCollector(node))
+        registry.register(ServerCollector(server, settings.connections))
+        front.set_up(
+            create_node_app(
+                parts.access(CLUSTER_RULES),
+                registry,
+                node,
+                settings.limits,
+                hosts=trusted_hosts(settings),
+                cors_origins=settings.cors_origins,
+                ui=settings.ui,
+            )
+        )
+        pauses = CollectorPauses(lambda: sum(each.long_lived_objects for each in parts.brokers))
+        pauses.start()
+        stack.callback(pauses.stop)
+        stack.callback(node.stop)
+        yield NodeAssembly(node, server, keys)
+
+
+def _check(cluster: ClusterSettings, settings: Settings) -> None:
+    """Check the settings against each other.
+
+    Raises:
+        StartError: two settings contradict each other, or one is missing.
+    """
+    if not cluster.name:
+        raise StartError("the node has no name. Set --name, such as --name a")
+    names = [each.name for each in cluster.peers]
+    if cluster.nats_url is None and cluster.name not in names:
+        raise StartError(
+            f"--peers has no {cluster.name}, which is the name of this node, but {', '.join(names) or 'nobody'}. List "
+            "all nodes, this one included, such as --peers a=10.0.0.1,b=10.0.0.2,c=10.0.0.3"
+        )
+    validate(replace(settings, log=LogAddress((), "x"), replicas=cluster.replicas))
+    servers = len(cluster.nats_url or cluster.peers)
+    if cluster.replicas is not None and cluster.replicas > servers:
+        raise StartError(f"--replicas is {cluster.replicas}, and there are only {servers} NATS servers. Set fewer.")
+
+
+def _servers(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> list[Address]:
+    """Return the addresses of NATS; start the server of this node, unless others are given.
+
+    Raises:
+        StartError: the server cannot be started.
+    """
+    if cluster.nats_url is not None:
+        return list(cluster.nats_url)
+    program = find_program()
+    if program is None:
+        raise StartError("there is no nats-server. Install it: pip install 'wonderq[nats]', or use --nats-url")
+    host = settings.listen[0]
+    secret = _secret(cluster)
+    is_alone = len(cluster.peers) == 1
+    if not secret and not is_alone and not settings.insecure and not host.startswith("127.") and host != "localhost":
+        raise StartError(
+            f"the NATS server of this node would accept any other one that reaches {host}. Set --secret-file to a file "
+            "with the same random text on all nodes, or pass --insecure."
+        )
+    server = ChildServer(
+        program,
+        settings.data.absolute() / "nats",
+        name=cluster.name,
+        port=cluster.nats_port,
+        route_host=host,
+        routes={each.name: (each.host, each.port) for each in cluster.peers},
+        secret=secret,
+    )
+    try:
+        server.start()
+    except OSError as error:
+        raise StartError(f"the NATS server cannot be started: {error}") from error
+    stack.callback(server.stop)
+    return [server.address]
+
+
+def _secret(cluster: ClusterSettings) -> str:
+    if cluster.secret_file is None:
+        return ""
+    try:
+        text = cluster.secret_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"the secret in {cluster.secret_file} cannot be read: {error}") from error
+    if len(text) < 16:
+        raise StartError(f"the secret in {cluster.secret_file} has fewer than 16 characters. Use a random one.")
+    return text
+
+
+def _await_nats(jetstream: JetStream) -> None:
+    """Wait until enough NATS servers are connected, and check how they are set up.
+
+    Raises:
+        StartError: they could lose what they acknowledge.
+    """
+    tell_s = time.monotonic() + _TELL_S
+    while True:
+        try:
+            jetstream.call("STREAM.NAMES", timeout_s=_CALL_S)
+            break
+        except NatsError as error:
+            if time.monotonic() > tell_s:
+                tell_s = time.monotonic() + _TELL_S
+                logger.warning("waiting for more than half of the NATS servers: %s", error)
+            time.sleep(_FOUNDING_INTERVAL_S)
+    try:
+        may_ask = check_servers(jetstream)
+    except (StorageError, NatsError) as error:
+        raise StartError(f"the NATS servers cannot be used: {error}") from error
+    if not may_ask:
+        logger.warning(
+            "NATS does not tell whether it syncs messages before it acknowledges them. See that each server has "
+            "sync_interval: always; docs/HIGH_AVAILABILITY.md tells how to let WonderQ check it"
+        )
+
+
+def _charter(cluster: ClusterSettings, settings: Settings, jetstream: JetStream, values: JetStreamValues) -> Charter:
+    """Return the charter of the cluster, which is made if there is none.
+
+    Raises:
+        StartError: this node does not fit the cluster, or NATS does not answer.
+    """
+    servers = len(cluster.nats_url or cluster.peers)
+    founding = _Founding(cluster, jetstream)
+    while True:
+        try:
+            return join(
+                values,
+                settings.data,
+                Wanted(cluster.shards, cluster.replicas),
+                Wishes(DEFAULT_SHARDS, 3 if servers >= 3 else 1),
+                founding.await_all,
+            )
+        except (CharterError, OSError) as error:
+            raise StartError(f"this node cannot join: {error}") from error
+        except StorageError as error:
+            logger.warning("waiting for NATS: %s", error)
+            time.sleep(_FOUNDING_INTERVAL_S)
+
+
+class _Founding:
+    """The nodes of a cluster that is not made yet. All must be there, so that wrong peers cannot make two clusters."""
+
+    def __init__(self, cluster: ClusterSettings, jetstream: JetStream) -> None:
+        self._connection = jetstream.connection
+        peers = sorted({each.name for each in cluster.peers} | {cluster.name})
+        self._terms = {"peers": peers, "shards": cluster.shards, "replicas": cluster.replicas}
+        self._missing = set(peers) - {cluster.name}
+        self._own = json.dumps({"node": cluster.name, "terms": self._terms}).encode()
+        self._different: str | None = None
+        if self._missing:
+            self._connection.subscribe(_FOUNDING, self._hear)
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            fields = json.loads(data)
+            node, terms = str(fields["node"]), fields["terms"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return
+        if terms != self._terms:
+            self._different = f"the node {node} has {json.dumps(terms)}, and this one {json.dumps(self._terms)}"
+        else:
+            self._missing.discard(node)
+
+    def await_all(self, is_made: Callable[[], bool]) -> None:
+        """Wait until all nodes were heard, or the cluster is made.
+
+        Raises:
+            StartError: another node has other settings.
+        """
+        tell_s = time.monotonic() + _TELL_S
+        while self._missing and not is_made():
+            if self._different is not None:
+                raise StartError(
+                    f"the nodes have different settings of the cluster: {self._different}. Make them equal."
+                )
+            if time.monotonic() > tell_s:
+                tell_s = time.monotonic() + _TELL_S
+                logger.warning("a new cluster needs all of its nodes; waiting for %s", ", ".join(sorted(self._missing)))
+            self._say()
+            time.sleep(_FOUNDING_INTERVAL_S)
+        self._say()  # another node may wait only for this one
+
+    def _say(self) -> None:
+        try:
+            self._connection.publish(_FOUNDING, self._own, timeout_s=_CALL_S)
+        except NatsError as error:
+            logger.info("NATS cannot be reached: %s", error)
+
+
+class _ClusterPeers(JetStreamPeers):
+    """The other nodes, over NATS."""
+
+    def __init__(self, jetstream: JetStream, charter: Charter) -> None:
+        super().__init__(jetstream, f"wonderq.{charter.cluster_id}")
+        self._streams = [JetStreamPeers(jetstream, charter.stream(shard)) for shard in range(charter.shards)]
+
+    def look(self, shard: int = 0) -> Look | None:
+        return self._streams[shard].look()
+
+
+class _Parts:
+    """The parts that the broker of each shard is put together from."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Mapping[str, str],
+        keys: Keys,
+        jetstream: JetStream,
+        servers: list[Address],
+        charter: Charter,
+        name: str,
+    ) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._keys = keys
+        self._jetstream = jetstream
+        self._servers = tuple(servers)
+        self._charter = charter
+        self._name = name
+        self._buckets = TokenBuckets()
+        self._sessions = Sessions()
+        self.rounds = Rounds(2 * charter.shards)
+        self.brokers: set[Broker] = set()
+        self.server: Server
+
+    def access(self, rules: Mapping[str, Mapping[str, Any]] = RULES) -> Access:
+        """Return the access of one application. All count the rate of a key together."""
+        return Access(
+            self._keys,
+            requests_per_second=self._settings.requests_per_second,
+            buckets=self._buckets,
+            sessions=self._sessions,
+            rules=rules,
+        )
+
+    @contextmanager
+    def own(self, shard: Shard) -> Iterator[OwnedShard]:
+        """Read the log of a shard, wait for the turn, and run a broker on it for the ``with`` block.
+
+        Raises:
+            StorageError: the log cannot be read, or another node was faster.
+        """
+        charter, number = self._charter, shard.number
+        address = LogAddress(self._servers, charter.stream(number))
+        settings = replace(self._settings, log=address, replicas=charter.replicas)
+        counters = LogCounters()
+        with ExitStack() as stack:
+            sharing = Sharing(self._jetstream, self._name, shard, _PATIENCE_S)
+            log, checkpoints, part_bytes = open_log(settings, counters, sharing)
+            stack.callback(log.close)
+            broker = Broker(
+                log,
+                checkpoints=checkpoints,
+                clock=TakeoverClock(),
+                limits=settings.limits,
+                create_queues=settings.create_queues,
+                default_queue=shard_of(DEFAULT_QUEUE, charter.shards) == number,
+                has_name=lambda name: shard_of(name, charter.shards) == number,
+            )
+            stack.callback(broker.close)
+            self.brokers.add(broker)
+            stack.callback(self.brokers.discard, broker)
+            maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
+            # A planned hand-over does not wait for a checkpoint: the next node has read the log already.
+            stack.callback(lambda: maintenance.stop(with_checkpoint=False))
+            housekeeper = Housekeeper(broker)
+            stack.callback(housekeeper.stop)
+            stack.callback(broker.stop_claiming)
+            housekeeper.start(self.rounds)
+            maintenance.start(self.rounds)
+            vitals = ProcessVitals(log, counters, settings.connections)
+            vitals.server = self.server
+            app = make_app(settings, self._sources, broker, self.access(), make_registry(broker), vitals)
+            collectors = [BrokerCollector(broker), LogCollector(log, counters, broker)]
+            yield OwnedShard(broker, cast("SharedLog", log), app, collectors)
+
+
+class _Anything:
+    """Stands for a resource where only the paths count."""
+
+
+def _routed(access: Access) -> Access:
+    """Return an access that knows all paths of the API, so that it can check requests before their shard is known."""
+    for template in RULES:
+        access.router.add_route(template, _Anything())
+    return access
