@@ -22,6 +22,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
 from wonderq.broker.core import Core
@@ -69,11 +71,13 @@ class Broker:
         limits: Limits | None = None,
         create_queues: bool = True,
         default_queue: bool = True,
+        holds: Callable[[str], bool] | None = None,
     ) -> None:
         """Replay ``log`` from the newest usable checkpoint.
 
         ``create_queues`` allows producers to create queues. ``default_queue`` creates the queue `default` if it does
-        not exist: of several brokers that share the queues, one has it.
+        not exist: of several brokers that share the queues, one has it. ``holds`` returns whether a queue has its place
+        in this broker; a request that needs another one is refused with `DifferentShardsError`. None: it holds all.
         """
         self.core = Core(
             log,
@@ -82,6 +86,7 @@ class Broker:
             limits=limits,
             create_queues=create_queues,
             default_queue=default_queue,
+            holds=holds,
         )
         self.limits = self.core.limits
         self.counters = self.core.counters

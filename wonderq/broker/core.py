@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,7 @@ from wonderq.broker.consumers import ConsumerQueues
 from wonderq.broker.counters import BrokerCounters
 from wonderq.model.errors import (
     BrokerError,
+    DifferentShardsError,
     InvalidValueError,
     MessageNotFoundError,
     OtherQueueError,
@@ -39,6 +40,7 @@ from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.status import CLAIMED
 from wonderq.runtime.clock import Clock
 from wonderq.runtime.durability import DurabilityWaiter
+from wonderq.runtime.fibers import note_action
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -135,6 +137,7 @@ class Core:
         limits: Limits | None = None,
         create_queues: bool = True,
         default_queue: bool = True,
+        holds: Callable[[str], bool] | None = None,
     ) -> None:
         """Replay the log from the newest usable checkpoint. `wonderq.broker.broker.Broker` describes the settings."""
         self.limits = limits or Limits()
@@ -148,6 +151,7 @@ class Core:
         self.stopping = False
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
+        self._holds = holds
         self.state, self.log_bytes = replay_log(log, checkpoints)
         """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
@@ -196,6 +200,7 @@ class Core:
         """
         encoded = [record.encode(each) for each in records]
         leave_bytes = self.log.max_record_bytes // leave if leave else 0
+        note_action()
         positions = self.log.append_together(encoded, leave_bytes=leave_bytes)
         for each, data, position in zip(records, encoded, positions, strict=True):
             self.log_bytes += len(data)
@@ -227,11 +232,22 @@ class Core:
 
         Raises:
             QueueNotFoundError: no queue has this name.
+            DifferentShardsError: see `check_shard`.
         """
         found = self.state.queues.get(name)
         if found is None:
+            self.check_shard(name)
             raise QueueNotFoundError(name)
         return found
+
+    def check_shard(self, name: str) -> None:
+        """Check that a queue that may not exist has its place here.
+
+        Raises:
+            DifferentShardsError: another broker has it.
+        """
+        if self._holds is not None and not self._holds(name):
+            raise DifferentShardsError(name)
 
     def find_topic(self, name: str) -> Topic:
         """Return a topic, under the lock.
@@ -252,8 +268,10 @@ class Core:
         Raises:
             InvalidQueueNameError: no queue can have this name.
             TooManyQueuesError: the broker has as many queues as it may have.
+            DifferentShardsError: see `check_shard`.
         """
         check_queue_name(name, "queue")
+        self.check_shard(name)
         if name != DEFAULT_QUEUE:
             self.admission.check_queues(before)
         return Queue(self.state.next_queue + before, name, now_ms)
@@ -265,6 +283,7 @@ class Core:
             QueueNotFoundError: producers may not create queues.
         """
         if not self._create_queues:
+            self.check_shard(name)
             raise QueueNotFoundError(name)
         return self.new_queue(name, now_ms, before)
 

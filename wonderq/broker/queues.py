@@ -110,6 +110,7 @@ class Queues:
         target = settings.get("dead_letter_queue")
         if target:
             check_queue_name(target, "dead_letter_queue")
+            self._core.check_shard(target)
             if target == name:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 

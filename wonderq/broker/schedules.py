@@ -191,6 +191,7 @@ class Schedules:
 
     def _check(self, schedule: Schedule) -> None:
         check_queue_name(schedule.queue, "queue")
+        self._core.check_shard(schedule.queue)
         if schedule.missed not in MISSED:
             raise InvalidValueError("missed", f"missed must be one of {', '.join(MISSED)}.")
         if schedule.delay_ms is not None:

@@ -41,6 +41,18 @@ class QueueNotFoundError(BrokerError):
         )
 
 
+class DifferentShardsError(BrokerError):
+    """A request needs a queue that is on another shard of a cluster."""
+
+    code = "different_shards"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The queue {name[:100]} is on another shard of the cluster, and this request needs all its queues on one. "
+            "Queues whose names are equal up to -- are on one shard: name them like orders and orders--emails."
+        )
+
+
 class NotPermittedError(BrokerError):
     """A call would change or use a queue that its client may not use."""
 

@@ -59,6 +59,9 @@ ERROR_CODES = {
     "version_conflict": ErrorCode((409,), "The message has another version than `if_version`. Nothing was changed."),
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),
     "queue_not_deletable": ErrorCode((409,), "The queue `default` cannot be deleted."),
+    "different_shards": ErrorCode(
+        (409,), "The request needs two queues that are on different shards of a cluster. Nothing was changed."
+    ),
     "already_subscribed": ErrorCode((409,), "The queue has another subscription of the topic."),
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
     "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
@@ -87,6 +90,12 @@ ERROR_CODES = {
         (503,), "Another process owns the log, or none does. The request was not carried out: send it there.", 1
     ),
     "no_quorum": ErrorCode((503,), "NATS acknowledges nothing at present. The request was not carried out.", 1),
+    "shard_unavailable": ErrorCode(
+        (503,), "No node of the cluster serves the shard of the queue at present. The request was not carried out.", 1
+    ),
+    "outcome_unknown": ErrorCode(
+        (503,), "The node that serves the queue did not answer. The request may or may not have been carried out.", 1
+    ),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "too_many_unsent": ErrorCode(
         (503,), "Clients have not read their large responses yet, so there is no room for another."
@@ -120,6 +129,8 @@ BY_ANY_CALL = (
     "too_many_connections",
     "standing_by",
     "no_quorum",
+    "shard_unavailable",
+    "outcome_unknown",
     "headers_too_large",
     "internal_error",
     "not_implemented",

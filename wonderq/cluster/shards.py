@@ -1,0 +1,37 @@
+"""The shards of a cluster, as the parts of a node see them that answer requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wonderq.broker.broker import Broker
+
+
+class Shards(Protocol):
+    """The shards, numbered from 0.
+
+    Threads: any number may call any method. No method waits.
+    """
+
+    count: int
+    """Number of shards, fixed for the life of the cluster."""
+
+    node: str
+    """Name of this node."""
+
+    def local(self, shard: int) -> Broker | None:
+        """Return the broker of a shard that this node owns now, or None.
+
+        The broker may lose its shard at any moment. Its calls then raise `wonderq_storage.LogLostError`.
+        """
+
+    def owner(self, shard: int) -> str | None:
+        """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
+
+    def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        """Have ``callback(shard)`` called after the broker or the owner of a shard has changed.
+
+        It is called on a background thread, and must neither wait nor raise. It may be called without a change. Returns
+        a function that ends the calls.
+        """
