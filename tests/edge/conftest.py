@@ -17,5 +17,5 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
 
 @pytest.fixture
 def cluster(nats: NatsCluster) -> Iterator[EdgeCluster]:
-    with edge_cluster(nats.url, settings=EdgeSettings(retry_s=1.0)) as found:
+    with edge_cluster(nats.url, settings=EdgeSettings(retry_s=0.4)) as found:
         yield found

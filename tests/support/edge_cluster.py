@@ -17,6 +17,7 @@ from wonderq.broker.broker import Broker
 from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.server import Server
+from wonderq_storage import StorageError
 from wonderq_storage.nats import Connection
 
 SHARDS = 4
@@ -200,10 +201,13 @@ class EdgeCluster:
         eventually(lambda: broker.waiting_consumers == count, f"{count} consumers to wait")
 
     def stop(self) -> None:
+        for broker in self._brokers:
+            assert isinstance(broker.core.log, MemoryLog)
+            broker.core.log.release()
         for node in self.nodes.values():
             node.stop()
         for broker in self._brokers:
-            with suppress(Exception):
+            with suppress(StorageError):
                 broker.close()
 
 

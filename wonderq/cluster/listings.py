@@ -148,7 +148,7 @@ class _ListingResource:
         return None if key is None else key.id
 
     def send(self, req: falcon.Request, resp: falcon.Response, values: Iterator[Any]) -> None:
-        """Set the response to an array of entries in JSON, which are taken while they are sent, or to one in msgpack."""
+        """Set the response to an array of entries in JSON, taken while they are sent, or to one in msgpack."""
         if accepts_msgpack(req):
             answer_of(req, [msgspec.json.decode(each) for each in values]).send(req, resp)
         else:
