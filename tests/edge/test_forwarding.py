@@ -86,10 +86,8 @@ def test_a_request_has_the_same_answer_at_the_owner_and_elsewhere(
 ) -> None:
     queue = cluster.queue_of(1)
     cluster.owner(queue)("PUT", f"/queues/{queue}")
-    replies = []
-    for node in (cluster.owner(queue), cluster.other(queue)):
-        replies.append(node(method, path.format(q=queue), json=fields))
-    here, there = replies
+    nodes = (cluster.owner(queue), cluster.other(queue))
+    here, there = (node(method, path.format(q=queue), json=fields) for node in nodes)
     assert here.status == there.status < 500, (here, there)
     assert here.headers.get("allow") == there.headers.get("allow")
     assert here.headers["content-type"] == there.headers["content-type"]

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from tests.support.memory_log import MemoryLog
@@ -77,8 +78,9 @@ class EdgeNode:
         self.shards = FakeShards(cluster, name, cluster.count)
         self.connection = Connection(servers, name=name)
         self.access = access
+        make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
         self.assembly: EdgeAssembly = create_edge(
-            self.shards, self.connection, "wonderq-test", create_app, access, settings=settings
+            self.shards, self.connection, "wonderq-test", make_app, access, settings=settings
         )
         self.server = Server(self.assembly.edge, "127.0.0.1", 0)
         self.assembly.receive(self.server)

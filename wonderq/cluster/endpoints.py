@@ -31,7 +31,7 @@ class _Topic(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    name: str
+    subscription: str
     queue: str
 
 
@@ -90,9 +90,9 @@ class _EdgeTopics:
                 break
             if not page:
                 break
-            after = page[-1].name
+            after = page[-1].subscription
             found += [
-                SubscriptionInfo(Subscription(each.name, 0, 0), topic, each.queue, 0, 0)
+                SubscriptionInfo(Subscription(each.subscription, 0, 0), topic, each.queue, 0, 0)
                 for each in page
                 if permits(each.queue)
             ]
