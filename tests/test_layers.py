@@ -53,6 +53,7 @@ RULES = {
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.model", _STORAGE),
             *("wonderq.httpd.addresses", "wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure"),
+            "wonderq.httpd.forwarded",
             "wonderq.runtime.fibers",
         ),
         ("falcon", "msgspec"),
@@ -155,6 +156,19 @@ RULES = {
         ),
         ("prometheus_client",),
     ),
+    "wonderq.cluster": Rule(
+        "which node of a cluster owns which queues; never how the nodes hear of each other",
+        (
+            *(
+                "wonderq.auth",
+                "wonderq.broker.broker",
+                "wonderq.httpd",
+                "wonderq.model",
+            ),
+            *("wonderq.rest", "wonderq.runtime", "wonderq.sns", "wonderq.sqs", _STORAGE, "wonderq_storage.nats"),
+        ),
+        ("falcon", "msgspec"),
+    ),
     "wonderq.metrics": Rule(
         "counters as Prometheus metrics",
         (
@@ -172,7 +186,7 @@ RULES = {
 }
 
 #: The composition roots, and the entry point, may import everything.
-ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.serve_shared", "wonderq.__main__", "wonderq")
+ROOTS = ("wonderq.app", "wonderq.edge_app", "wonderq.serve", "wonderq.serve_shared", "wonderq.__main__", "wonderq")
 
 
 class Arrow(NamedTuple):

@@ -14,6 +14,7 @@ from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.grants import Grants
 from wonderq.auth.keys import Keys
+from wonderq.auth.roles import Role
 from wonderq.edge_app import EdgeSettings
 from wonderq.model.masks import Mask
 
@@ -36,7 +37,7 @@ def cluster(nats: NatsCluster, key_file: Path) -> Iterator[EdgeCluster]:
 def bearer(key_file: Path) -> Callable[..., dict[str, str]]:
     """Make keys, and return the headers that show them."""
 
-    def make(*roles: keys.Role, queues: tuple[str, ...] = ("*",), rate: int | None = None) -> dict[str, str]:
+    def make(*roles: Role, queues: tuple[str, ...] = ("*",), rate: int | None = None) -> dict[str, str]:
         _, text = keys.create(key_file, name="k", roles=roles, queues=queues, requests_per_second=rate)
         return {"Authorization": f"Bearer {text}"}
 
@@ -64,11 +65,7 @@ def test_a_key_is_checked_at_the_edge_and_holds_at_the_owner(
         assert node("DELETE", f"{path}/{message['id']}", headers=admin).status == 200
         asked = {"queues": [queue, f"{queue}--b"]}
         assert node("POST", "/messages/consume", json=asked, headers=consumer).status == 403
-        assert [each["queue"] for each in node("GET", "/queues", headers=bearer_of(cluster, admin)).json]
-
-
-def bearer_of(_: EdgeCluster, headers: dict[str, str]) -> dict[str, str]:
-    return headers
+        assert [each["queue"] for each in node("GET", "/queues", headers=admin).json]
 
 
 def test_listings_show_what_the_key_opens(cluster: EdgeCluster, bearer: Callable[..., dict[str, str]]) -> None:

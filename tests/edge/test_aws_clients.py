@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.edge_cluster import EdgeCluster, EdgeNode
+from tests.support.http_client import Wire
 from tests.support.nats_servers import needs_nats
 from tests.support.sns_clients import sns_client
-from tests.support.http_client import Wire
 from tests.support.sqs_clients import Boto, Caller, Query, RefusedError, call
 
 pytestmark = needs_nats

@@ -62,8 +62,10 @@ def test_the_largest_queues_of_all_shards_come_first(cluster: EdgeCluster, queue
 
 @pytest.mark.parametrize(
     "target",
-    ["/queues", "/queues?limit=2", "/queues?sort=bytes", "/overview", "/overview/history", "/overview/broker"]
-    + ["/topics", "/schedules", "/redrives", "/search?contains=zzz&examine=100000"],
+    [
+        *("/queues", "/queues?limit=2", "/queues?sort=bytes", "/overview", "/overview/history", "/overview/broker"),
+        *("/topics", "/schedules", "/redrives", "/search?contains=zzz&examine=100000"),
+    ],
 )
 def test_a_listing_fails_while_a_shard_has_no_owner(cluster: EdgeCluster, queues: list[str], target: str) -> None:
     del cluster.nodes["b"].shards.brokers[3]

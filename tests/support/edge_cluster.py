@@ -149,7 +149,7 @@ class EdgeCluster:
         broker = Broker(
             log,
             default_queue=shard_of("default", count) == shard,
-            holds=lambda name: shard_of(name, count) == shard,
+            has_name=lambda name: shard_of(name, count) == shard,
         )
         self._brokers.append(broker)
         return broker

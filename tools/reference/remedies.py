@@ -13,6 +13,19 @@ REMEDIES = {
     "no_quorum": (
         "Repeat the request. If the error stays, see that two of the three NATS servers run and reach each other."
     ),
+    "not_owner": "Send the request to the node that the message names.",
+    "shard_unavailable": (
+        "Repeat the request. If the error stays, look at the nodes: `wonderq cluster status` shows what keeps them "
+        "from owning the shard."
+    ),
+    "outcome_unknown": (
+        "Repeat the request: with the same idempotency key if it produces, so that nothing is stored twice. Clients of "
+        "WonderQ and of SQS repeat it by themselves."
+    ),
+    "different_shards": (
+        "Give the two queues names that are equal up to `--`, such as `orders--new` and `orders--dead`: they are then "
+        "in one shard."
+    ),
     "too_many_topics": (
         "Delete topics that you no longer need. Use filters instead of a topic for each kind of message."
     ),

@@ -49,13 +49,15 @@ class Access:
     The application uses `router` as its own router, so that both parse a path in the same way.
     """
 
+    grants = Grants()
+    """Stand for keys that another node has checked. All applications of a process take the same ones."""
+
     def __init__(
         self, keys: Keys, *, requests_per_second: int = UNLIMITED, buckets: TokenBuckets | None = None
     ) -> None:
         """Limit each key to ``requests_per_second``, unless it has a rate of its own."""
         self.router = CompiledRouter()
         self.sessions = Sessions()
-        self.grants = Grants()
         self._keys = keys
         self._requests_per_second = requests_per_second
         self._buckets = buckets or TokenBuckets()

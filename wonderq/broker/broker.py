@@ -71,13 +71,13 @@ class Broker:
         limits: Limits | None = None,
         create_queues: bool = True,
         default_queue: bool = True,
-        holds: Callable[[str], bool] | None = None,
+        has_name: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Replay ``log`` from the newest usable checkpoint.
 
         ``create_queues`` allows producers to create queues. ``default_queue`` creates the queue `default` if it does
-        not exist: of several brokers that share the queues, one has it. ``holds`` returns whether a queue has its place
-        in this broker; a request that needs another one is refused with `DifferentShardsError`. None: it holds all.
+        not exist: of several brokers that share the queues, one has it. ``has_name`` returns whether this broker has
+        the queue, topic or schedule of a name.
         """
         self.core = Core(
             log,
@@ -86,7 +86,7 @@ class Broker:
             limits=limits,
             create_queues=create_queues,
             default_queue=default_queue,
-            holds=holds,
+            has_name=has_name,
         )
         self.limits = self.core.limits
         self.counters = self.core.counters
@@ -165,9 +165,14 @@ class Broker:
         return [] if self.core.clock.problem is None else [self.core.clock.problem]
 
     @property
+    def damage(self) -> CorruptLogError | None:
+        """Damage that was found in the log, and has ended all work; None without any."""
+        return self.core.transaction.damage
+
+    @property
     def is_damaged(self) -> bool:
         """Whether damage was found in the log."""
-        return self.core.transaction.damage is not None
+        return self.damage is not None
 
     @property
     def waiting_consumers(self) -> int:

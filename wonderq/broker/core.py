@@ -137,7 +137,7 @@ class Core:
         limits: Limits | None = None,
         create_queues: bool = True,
         default_queue: bool = True,
-        holds: Callable[[str], bool] | None = None,
+        has_name: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """Replay the log from the newest usable checkpoint. `wonderq.broker.broker.Broker` describes the settings."""
         self.limits = limits or Limits()
@@ -151,7 +151,7 @@ class Core:
         self.stopping = False
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
-        self._holds = holds
+        self._has_name = has_name
         self.state, self.log_bytes = replay_log(log, checkpoints)
         """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         self.admission = Admission(self.limits, self.state)
@@ -232,22 +232,13 @@ class Core:
 
         Raises:
             QueueNotFoundError: no queue has this name.
-            DifferentShardsError: see `check_shard`.
+            DifferentShardsError: a queue of this name would be in another shard.
         """
         found = self.state.queues.get(name)
         if found is None:
             self.check_shard(name)
             raise QueueNotFoundError(name)
         return found
-
-    def check_shard(self, name: str) -> None:
-        """Check that a queue that may not exist has its place here.
-
-        Raises:
-            DifferentShardsError: another broker has it.
-        """
-        if self._holds is not None and not self._holds(name):
-            raise DifferentShardsError(name)
 
     def find_topic(self, name: str) -> Topic:
         """Return a topic, under the lock.
@@ -267,14 +258,23 @@ class Core:
 
         Raises:
             InvalidQueueNameError: no queue can have this name.
+            DifferentShardsError: a queue of this name would be in another shard.
             TooManyQueuesError: the broker has as many queues as it may have.
-            DifferentShardsError: see `check_shard`.
         """
         check_queue_name(name, "queue")
         self.check_shard(name)
         if name != DEFAULT_QUEUE:
             self.admission.check_queues(before)
         return Queue(self.state.next_queue + before, name, now_ms)
+
+    def check_shard(self, name: str) -> None:
+        """Check that this broker has the queue, topic or schedule of a name, if several brokers share the names.
+
+        Raises:
+            DifferentShardsError: another broker has it.
+        """
+        if not self._has_name(name):
+            raise DifferentShardsError(name)
 
     def new_output_queue(self, name: str, now_ms: int, before: int = 0) -> Queue:
         """Do what `new_queue` does, for a producer.

@@ -37,6 +37,7 @@ class Queues:
 
         Raises:
             NotPermittedError: the client may not use the dead-letter queue.
+            DifferentShardsError: the dead-letter queue is in another shard.
             InvalidQueueNameError, InvalidValueError: the name or a setting is not allowed.
             TooManyQueuesError: the broker has as many queues as it may have.
         """
@@ -87,6 +88,8 @@ class Queues:
         if "tags" in settings or "sqs" in settings:  # a log of an earlier program may have larger ones
             check_texts(changed.tags, changed.sqs)
         target = changed.dead_letter_queue
+        if target and target != before.dead_letter_queue:
+            self._core.check_shard(target)
         if (
             target
             and (target, changed.max_receives) != (before.dead_letter_queue, before.max_receives)
@@ -110,7 +113,6 @@ class Queues:
         target = settings.get("dead_letter_queue")
         if target:
             check_queue_name(target, "dead_letter_queue")
-            self._core.check_shard(target)
             if target == name:
                 raise InvalidValueError("dead_letter_queue", "A queue cannot be its own dead-letter queue.")
 

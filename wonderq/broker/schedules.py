@@ -144,6 +144,7 @@ class Schedules:
 
         Raises:
             NotPermittedError: the client may not use the queue, or the queue of the schedule that has this name.
+            DifferentShardsError: the queue is in another shard.
             InvalidValueError, InvalidQueueNameError: a value is out of range, malformed or missing.
             TooManySchedulesError: the broker has as many schedules as it may have.
         """
@@ -153,6 +154,9 @@ class Schedules:
             )
         if "queue" in given and not permits(given["queue"]):
             raise NotPermittedError(f"for the queue {given['queue'][:80]}")
+        if "queue" in given:
+            check_queue_name(given["queue"], "queue")
+            self._core.check_shard(given["queue"])
         while True:
             with self._core.locked() as (state, _, now_ms):
                 before = _metadata(state, name)
@@ -191,7 +195,6 @@ class Schedules:
 
     def _check(self, schedule: Schedule) -> None:
         check_queue_name(schedule.queue, "queue")
-        self._core.check_shard(schedule.queue)
         if schedule.missed not in MISSED:
             raise InvalidValueError("missed", f"missed must be one of {', '.join(MISSED)}.")
         if schedule.delay_ms is not None:

@@ -42,14 +42,14 @@ class QueueNotFoundError(BrokerError):
 
 
 class DifferentShardsError(BrokerError):
-    """A request needs a queue that is on another shard of a cluster."""
+    """A request concerns two queues that are in different shards of a cluster, or one that is in another shard."""
 
     code = "different_shards"
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"The queue {name[:100]} is on another shard of the cluster, and this request needs all its queues on one. "
-            "Queues whose names are equal up to -- are on one shard: name them like orders and orders--emails."
+            f"The queue {name!r} is in another shard of this cluster, and this call needs both queues in one. Give "
+            "them names that are equal up to '--', such as orders--new and orders--dead."
         )
 
 

@@ -59,10 +59,8 @@ ERROR_CODES = {
     "version_conflict": ErrorCode((409,), "The message has another version than `if_version`. Nothing was changed."),
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),
     "queue_not_deletable": ErrorCode((409,), "The queue `default` cannot be deleted."),
-    "different_shards": ErrorCode(
-        (409,), "The request needs two queues that are on different shards of a cluster. Nothing was changed."
-    ),
     "already_subscribed": ErrorCode((409,), "The queue has another subscription of the topic."),
+    "different_shards": ErrorCode((409,), "In a cluster: the call needs two queues that are in different shards."),
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
     "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
     "batch_too_large": ErrorCode((413,), "A batch exceeds 1000 entries, 16 MiB or the configured limit."),
@@ -90,11 +88,14 @@ ERROR_CODES = {
         (503,), "Another process owns the log, or none does. The request was not carried out: send it there.", 1
     ),
     "no_quorum": ErrorCode((503,), "NATS acknowledges nothing at present. The request was not carried out.", 1),
+    "not_owner": ErrorCode(
+        (503,), "In a cluster: another node owns the shard. The request was not carried out: send it there.", 1
+    ),
     "shard_unavailable": ErrorCode(
-        (503,), "No node of the cluster serves the shard of the queue at present. The request was not carried out.", 1
+        (503,), "In a cluster: no node owns the shard at present. The request was not carried out.", 1
     ),
     "outcome_unknown": ErrorCode(
-        (503,), "The node that serves the queue did not answer. The request may or may not have been carried out.", 1
+        (503,), "In a cluster: the node that owns the shard did not answer. The request may have been carried out.", 1
     ),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "too_many_unsent": ErrorCode(
@@ -129,8 +130,10 @@ BY_ANY_CALL = (
     "too_many_connections",
     "standing_by",
     "no_quorum",
+    "not_owner",
     "shard_unavailable",
     "outcome_unknown",
+    "different_shards",
     "headers_too_large",
     "internal_error",
     "not_implemented",
