@@ -53,6 +53,7 @@ RULES = {
         (
             *("wonderq.auth", "wonderq.broker", "wonderq.model", _STORAGE),
             *("wonderq.httpd.addresses", "wonderq.httpd.errors", "wonderq.httpd.room", "wonderq.httpd.structure"),
+            "wonderq.httpd.forwarded",
             "wonderq.runtime.fibers",
         ),
         ("falcon", "msgspec"),
@@ -170,7 +171,8 @@ RULES = {
                 "wonderq.model",
                 "wonderq.ownership.neighbours",
             ),
-            *("wonderq.rest", "wonderq.runtime", "wonderq.state.state", _STORAGE),
+            *("wonderq.rest", "wonderq.runtime", "wonderq.sns", "wonderq.sqs", "wonderq.state.state", _STORAGE),
+            "wonderq_storage.nats",
         ),
         ("falcon", "msgspec", "prometheus_client"),
     ),
@@ -191,7 +193,10 @@ RULES = {
 }
 
 #: The composition roots, and the entry point, may import everything.
-ROOTS = ("wonderq.app", "wonderq.serve", "wonderq.serve_shared", "wonderq.serve_cluster", "wonderq.__main__", "wonderq")
+ROOTS = (
+    *("wonderq.app", "wonderq.edge_app", "wonderq.serve", "wonderq.serve_shared", "wonderq.serve_cluster"),
+    *("wonderq.__main__", "wonderq"),
+)
 
 
 class Arrow(NamedTuple):

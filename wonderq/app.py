@@ -75,7 +75,7 @@ _UNKNOWN_HOST = (
 _OF_UI = "HTTP_X_WONDERQ_UI"
 
 #: Response headers that a page of a trusted origin may read.
-_EXPOSED = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
+EXPOSED = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 
 def create_app(
@@ -106,14 +106,14 @@ def create_app(
     dashboard = None if ui == "off" else UiRequests(access, mask, is_read_only=ui == "read-only")
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access, dashboard)]
     if cors_origins:
-        middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=_EXPOSED))
+        middleware.insert(0, falcon.CORSMiddleware(allow_origins=cors_origins, expose_headers=EXPOSED))
     if access is None:
         app: App = falcon.App(middleware=middleware)
     else:
         app = falcon.App(middleware=[*middleware, AuthMiddleware(access, cors_origins)], router=access.router)
     app.req_options.keep_blank_qs_values = True
     app.req_options.auto_parse_qs_csv = False
-    _prepare(app)
+    prepare(app)
     broker_errors: list[type[Exception]] = [BrokerError, *STORAGE_CODES]
     for kind in broker_errors:
         app.add_error_handler(kind, _respond_to_broker_error)
@@ -144,7 +144,7 @@ def create_stand_by_app(
     parts that take long to make, so that a broker is served soon after a takeover.
     """
     app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
-    _prepare(app)
+    prepare(app)
     health = StandByHealth(standing)
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
@@ -176,7 +176,7 @@ def create_node_app(
     has other routes.
     """
     app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
-    _prepare(app)
+    prepare(app)
     health = NodeHealth(node)
     app.add_route("/healthz", health)
     app.add_route("/readyz", health, suffix="ready")
@@ -198,7 +198,7 @@ def create_node_app(
     return app
 
 
-def _prepare(app: App) -> None:
+def prepare(app: App) -> None:
     """Set what every application has in common: paths count as they are, and each error has a response."""
     app.req_options.strip_url_path_trailing_slash = False
     app.add_error_handler(RequestError, _respond_to_request_error)

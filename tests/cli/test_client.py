@@ -115,7 +115,7 @@ def test_a_client_does_not_talk_to_itself() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}", retries=0) as client:
-        client._engine._http.source_address = ("127.0.0.1", port)
+        client._engine._http.pools[0].source_address = ("127.0.0.1", port)
         with pytest.raises(Unreachable, match="Connection refused") as raised:
             client.queues()
     assert not raised.value.outcome_unknown

@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.support.http_client import ServedBroker, WireReply, serving
+from tests.support.http_client import ServedBroker, Wire, WireReply, serving
 from wonderq.app import create_app
 from wonderq.broker.broker import Broker
 from wonderq.sqs.limits import STRICT, SqsLimits
@@ -163,7 +163,7 @@ def result_of(element: ET.Element) -> Any:
 class Query:
     """Client that sends forms to the URL of a queue and reads XML, as the old SDKs do."""
 
-    def __init__(self, served: ServedBroker) -> None:
+    def __init__(self, served: Wire) -> None:
         self.served = served
 
     def __call__(self, action: str, **members: Any) -> dict[str, Any]:
@@ -185,13 +185,13 @@ class Query:
                 for name, value in found.items()}  # fmt: skip
 
 
-def post(served: ServedBroker, body: bytes, headers: Mapping[str, str], path: str = "/") -> WireReply:
+def post(served: Wire, body: bytes, headers: Mapping[str, str], path: str = "/") -> WireReply:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nHost: localhost:{served.port}\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
     return served.send(head.encode() + body, method="POST")
 
 
-def post_form(served: ServedBroker, fields: Any, path: str = "/") -> WireReply:
+def post_form(served: Wire, fields: Any, path: str = "/") -> WireReply:
     return post(served, urlencode(fields).encode(), {"Content-Type": FORM}, path)
 
 

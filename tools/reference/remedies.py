@@ -18,6 +18,10 @@ REMEDIES = {
         "Repeat the request. If the error stays, look at the nodes: `wonderq cluster status` shows what keeps them "
         "from owning the shard."
     ),
+    "outcome_unknown": (
+        "Repeat the request: with the same idempotency key if it produces, so that nothing is stored twice. Clients of "
+        "WonderQ and of SQS repeat it by themselves."
+    ),
     "different_shards": (
         "Give the two queues names that are equal up to `--`, such as `orders--new` and `orders--dead`: they are then "
         "in one shard."

@@ -6,12 +6,15 @@ claimed message without its receipt, for example, requires the role `admin`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Self
 
 from falcon.routing import CompiledRouter
 
 from wonderq.auth import sigv4
+from wonderq.auth.grants import Grants
 from wonderq.auth.keys import EVERYBODY, Key, Keys
 from wonderq.auth.roles import RULES, Role, Rule, is_plain_name
 from wonderq.auth.sessions import SCHEME, Sessions, credential
@@ -46,6 +49,9 @@ class Access:
     The application uses `router` as its own router, so that both parse a path in the same way.
     """
 
+    grants = Grants()
+    """Stand for keys that another node has checked. All applications of a process take the same ones."""
+
     def __init__(
         self,
         keys: Keys,
@@ -66,6 +72,12 @@ class Access:
         self._keys = keys
         self._requests_per_second = requests_per_second
         self._buckets = buckets or TokenBuckets()
+
+    def with_own_router(self) -> Self:
+        """Return an object that decides like this one, for another application with routes of its own."""
+        twin = copy.copy(self)
+        twin.router = CompiledRouter()
+        return twin
 
     @property
     def open_to_all(self) -> bool:
@@ -95,7 +107,8 @@ class Access:
             return None
         if key is None:
             return _unauthorized()
-        too_fast = self._check_rate(key, count)
+        # A request with a grant was counted by the node that checked its key.
+        too_fast = None if self.grants.has(authorization) else self._check_rate(key, count)
         if too_fast is not None:
             return too_fast
         if found is None:
@@ -153,6 +166,10 @@ class Access:
 
     def find(self, authorization: str | None) -> Key | None:
         """Return the valid key in an ``Authorization`` header, or that of a session; None if there is none."""
+        if self.grants.has(authorization) and not self.open_to_all:
+            assert authorization is not None
+            granted = self.grants.key_id_of(authorization)
+            return EVERYBODY if granted is None else self._keys.find_by_id(granted)
         if authorization is None or not authorization.startswith(SCHEME) or self.open_to_all:
             return self._keys.find(authorization)
         key_id = self.sessions.key_id_of(authorization.removeprefix(SCHEME))

@@ -40,6 +40,7 @@ from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.status import CLAIMED
 from wonderq.runtime.clock import Clock
 from wonderq.runtime.durability import DurabilityWaiter
+from wonderq.runtime.fibers import note_action
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -199,6 +200,7 @@ class Core:
         """
         encoded = [record.encode(each) for each in records]
         leave_bytes = self.log.max_record_bytes // leave if leave else 0
+        note_action()
         positions = self.log.append_together(encoded, leave_bytes=leave_bytes)
         for each, data, position in zip(records, encoded, positions, strict=True):
             self.log_bytes += len(data)
@@ -281,6 +283,7 @@ class Core:
             QueueNotFoundError: producers may not create queues.
         """
         if not self._create_queues:
+            self.check_shard(name)
             raise QueueNotFoundError(name)
         return self.new_queue(name, now_ms, before)
 

@@ -213,9 +213,15 @@ class Queries:
         """Return a queue's settings, which may not be durable yet; None if the queue does not exist.
 
         Use this before an operation on the queue that waits for durability itself.
+
+        Raises:
+            DifferentShardsError: another broker has the queue, if it exists.
         """
         found = self._core.state.queues.get(name)
-        return None if found is None else found.settings
+        if found is None:
+            self._core.check_shard(name)
+            return None
+        return found.settings
 
     def queue(self, name: str) -> QueueInfo:
         """Return the settings and statistics of a queue.

@@ -12,7 +12,7 @@ from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
-from wonderq.client.http_asyncio import AsyncHttpPool
+from wonderq.client.http_asyncio import AsyncHttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -33,7 +33,7 @@ class AsyncEngine:
         self.options = options
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
-        self._http: AsyncHttpPool
+        self._http: AsyncHttpPools
         self._lanes = self._no_lanes()
         self._giving_back: set[asyncio.Task[None]] = set()
         self._room = Room(options.buffer_bytes)
@@ -66,7 +66,7 @@ class AsyncEngine:
             options = self.options
             if self._loop is not None:
                 await self._http.abandon()
-            self._http = AsyncHttpPool(options.endpoint, options.connections, options.connect_timeout_s)
+            self._http = AsyncHttpPools(options.endpoints, options.connections, options.connect_timeout_s)
             self._lanes = self._no_lanes()
             self._giving_back = set()
             self._room = Room(options.buffer_bytes)

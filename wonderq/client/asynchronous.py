@@ -31,7 +31,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         key: str | None = None,
         retries: int = 5,
@@ -64,7 +64,7 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """Address of the broker."""
+        """Address of the broker; the first one if there are several."""
         return self._engine.options.endpoint.url
 
     async def close(self) -> None:

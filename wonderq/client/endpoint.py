@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,6 +27,24 @@ class Endpoint:
     port: int
     is_tls: bool
     headers: dict[str, str]
+
+    @classmethod
+    def each(cls, urls: str | Sequence[str] | None, key: str | None) -> tuple[Endpoint, ...]:
+        """Return the endpoints of one or several URLs, as a list or separated by commas. Otherwise as `of`.
+
+        Raises:
+            ValueError: there is none, one is not an address, or one occurs twice.
+            InvalidKeyError: see `of`.
+        """
+        if urls is None:
+            urls = os.environ.get("WONDERQ_URL") or DEFAULT_URL
+        given = urls.split(",") if isinstance(urls, str) else urls
+        found = tuple(cls.of(each.strip(), key) for each in given)
+        if not found:
+            raise ValueError("there is no address: give at least one")
+        if len({each.url for each in found}) < len(found):
+            raise ValueError(f"{', '.join(given)} names an address twice")
+        return found
 
     @classmethod
     def of(cls, url: str | None, key: str | None) -> Endpoint:

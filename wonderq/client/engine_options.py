@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wonderq.client.endpoint import Endpoint
@@ -23,7 +24,8 @@ def this_process() -> str:
 class EngineOptions:
     """Arguments of a client."""
 
-    endpoint: Endpoint
+    endpoints: tuple[Endpoint, ...]
+    """Addresses of the broker, or of the nodes of a cluster."""
     retries: Retries
     connections: int
     connect_timeout_s: float
@@ -33,7 +35,7 @@ class EngineOptions:
     @classmethod
     def of(
         cls,
-        url: str | None,
+        url: str | Sequence[str] | None,
         key: str | None,
         retries: int,
         pool: int,
@@ -57,7 +59,12 @@ class EngineOptions:
         if buffer < 1:
             raise ValueError("buffer is a number of bytes: 1 or more")
         policy = Retries(retries, read_s=read_timeout, total_s=timeout)
-        return cls(Endpoint.of(url, key), policy, pool, connect_timeout, buffer, consumer)
+        return cls(Endpoint.each(url, key), policy, pool, connect_timeout, buffer, consumer)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first address."""
+        return self.endpoints[0]
 
     def buffer_full(self) -> Unreachable:
         """Return the error of a call that found no room in the buffer within its total time."""

@@ -46,7 +46,7 @@ class Refused(WonderQError):  # noqa: N818
     @property
     def outcome_unknown(self) -> bool:
         """Whether the request may have been carried out: the broker failed, or lost its log, while it wrote to it."""
-        return self.code in ("log_failed", "log_lost", "internal_error")
+        return self.code in ("log_failed", "log_lost", "outcome_unknown", "internal_error")
 
 
 class Invalid(Refused):
@@ -105,6 +105,7 @@ _CLAIM_STATUS = {
     "shutting_down": 503,
     "log_failed": 503,
     "log_lost": 503,
+    "different_shards": 409,
     "too_many_keys": 507,
     "disk_full": 507,
 }

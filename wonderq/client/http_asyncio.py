@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 try:
     import aiohttp
 except ImportError as missing:
     raise ImportError("AsyncClient needs aiohttp: pip install 'wonderq[asyncio]'", name="aiohttp") from missing
 
+from wonderq.client.addresses import Addresses
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
@@ -103,6 +105,34 @@ class AsyncHttpPool:
                 _of_parents.append(connector)
             elif self._loop.is_closed():
                 await connector.close()
+
+
+class AsyncHttpPools:
+    """A pool for each of the addresses of a broker, or of the nodes of a cluster."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], connections: int, connect_timeout_s: float) -> None:
+        self._pools = [AsyncHttpPool(each, connections, connect_timeout_s) for each in endpoints]
+        self._addresses = Addresses(len(self._pools))
+
+    async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
+        """Send a request to the address in use, and to others that surely have not got it; return what came of it.
+
+        Raises: as `AsyncHttpPool.exchange`.
+        """
+        while True:
+            at = self._addresses.at
+            outcome, again = self._addresses.judge(at, await self._pools[at].exchange(request, poll))
+            if not again:
+                return outcome
+
+    async def close(self) -> None:
+        for each in self._pools:
+            await each.close()
+
+    async def abandon(self) -> None:
+        """Do what `AsyncHttpPool.abandon` does, with all pools."""
+        for each in self._pools:
+            await each.abandon()
 
 
 def _cancel_in(loop: asyncio.AbstractEventLoop, exchange: asyncio.Future[Answer | NoAnswer]) -> None:

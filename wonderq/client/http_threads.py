@@ -8,8 +8,10 @@ import ssl
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 
+from wonderq.client.addresses import Addresses
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled
@@ -159,6 +161,29 @@ class HttpPool:
     def close(self) -> None:
         self._pool.close()
         self._waiting_pool.close()
+
+
+class HttpPools:
+    """A pool for each of the addresses of a broker, or of the nodes of a cluster."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], connections: int, connect_timeout_s: float) -> None:
+        self.pools = [HttpPool(each, connections, connect_timeout_s) for each in endpoints]
+        self._addresses = Addresses(len(self.pools))
+
+    def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
+        """Send a request to the address in use, and to others that surely have not got it; return what came of it.
+
+        Raises: as `HttpPool.exchange`.
+        """
+        while True:
+            at = self._addresses.at
+            outcome, again = self._addresses.judge(at, self.pools[at].exchange(request, poll))
+            if not again:
+                return outcome
+
+    def close(self) -> None:
+        for each in self.pools:
+            each.close()
 
 
 def _reason(error: OSError) -> str:

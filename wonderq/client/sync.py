@@ -35,7 +35,7 @@ class Client:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         key: str | None = None,
         retries: int = 5,
@@ -49,7 +49,8 @@ class Client:
         """Make a client; the first call connects.
 
         Args:
-            url: ``http://HOST:PORT``; default: ``WONDERQ_URL``, or else http://127.0.0.1:7979.
+            url: ``http://HOST:PORT``; default: ``WONDERQ_URL``, or else http://127.0.0.1:7979. Several, as a list or
+                separated by commas, are the nodes of a cluster: the client uses one, and the next one when that fails.
             key: API key; default: ``WONDERQ_KEY``.
             retries: repetitions of a request that was not answered, or that the broker asks to repeat later.
             pool: most connections for calls with ``wait``, and the same number for all others.
@@ -76,7 +77,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Address of the broker."""
+        """Address of the broker; the first one if there are several."""
         return self.options.endpoint.url
 
     @property

@@ -14,7 +14,7 @@ from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
-from wonderq.client.http_threads import HttpPool
+from wonderq.client.http_threads import HttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -39,7 +39,7 @@ class Engine:
 
     def _start(self) -> None:
         options = self.options
-        self._http = HttpPool(options.endpoint, options.connections, options.connect_timeout_s)
+        self._http = HttpPools(options.endpoints, options.connections, options.connect_timeout_s)
         self._lock = threading.Lock()
         self._lanes = Lanes(lambda batcher: ThreadLane(batcher, self._carry_out), options.connections)
         self._room = Room(options.buffer_bytes)

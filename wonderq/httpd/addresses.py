@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from wonderq.httpd.forwarded import BASE_URL
+
 #: Prefix of an IPv4 address on an IPv6 socket (RFC 4291, section 2.5.5.2).
 _MAPPED = bytes(10) + b"\xff\xff"
 _NETWORK_BYTES = 8
@@ -67,6 +69,9 @@ class PublicAddress:
         """Return the address for the client of a request, given as a WSGI environment."""
         if self.url:
             return self.url
+        at_the_edge: str | None = environ.get(BASE_URL)
+        if at_the_edge is not None:
+            return at_the_edge
         scheme: str = environ["wsgi.url_scheme"]
         host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         given, forwarded = environ.get("HTTP_X_FORWARDED_PROTO"), environ.get("HTTP_FORWARDED")

@@ -235,6 +235,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             self._stopping.set()
             self._hub.interrupt()
 
+    def submit(self, work: Callable[[], Any]) -> None:
+        """Run ``work`` on a fiber of this server soon. May be called from any thread."""
+        self._hub.submit(work)
+
     def _wake_up(self) -> None:
         self.trigger.pull_trigger()
 

@@ -94,6 +94,9 @@ ERROR_CODES = {
     "shard_unavailable": ErrorCode(
         (503,), "In a cluster: no node owns the shard at present. The request was not carried out.", 1
     ),
+    "outcome_unknown": ErrorCode(
+        (503,), "In a cluster: the node that owns the shard did not answer. The request may have been carried out.", 1
+    ),
     "log_damaged": ErrorCode((503,), "The log on the disk is damaged.", 30),
     "too_many_unsent": ErrorCode(
         (503,), "Clients have not read their large responses yet, so there is no room for another."
@@ -129,6 +132,7 @@ BY_ANY_CALL = (
     "no_quorum",
     "not_owner",
     "shard_unavailable",
+    "outcome_unknown",
     "different_shards",
     "headers_too_large",
     "internal_error",

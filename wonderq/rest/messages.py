@@ -13,6 +13,7 @@ from wonderq.broker.claims import ClaimOptions
 from wonderq.broker.produce import are_bodies
 from wonderq.broker.reader import Batch
 from wonderq.httpd.errors import RequestError, error_object
+from wonderq.httpd.forwarded import WAITED_S
 from wonderq.httpd.room import RESPONSE_SHARE
 from wonderq.model import errors
 from wonderq.model.messages import NewMessage, RequestNumber, SendResults
@@ -176,7 +177,7 @@ def _claim_options(req: falcon.Request, fields: schemas.Consume) -> ClaimOptions
     return ClaimOptions(
         fields.max,
         set_ms(fields.visibility_timeout),
-        fields.wait,
+        max(fields.wait - req.env.get(WAITED_S, 0), 0),
         client_gone,
         set_value(fields.attempt_id),
         req.env.get(RESPONSE_SHARE),

@@ -47,9 +47,12 @@ class Fiber(greenlet):
         """Whether `Hub.recheck` may wake the fiber."""
         self.steps_left = _STEPS_PER_TURN
         """Steps left of this turn; see `took`."""
+        self.has_acted = False
+        """Whether this piece of work has appended a record; see `note_action`."""
 
     def run(self) -> None:
         while self.work is not None:
+            self.has_acted = False
             try:
                 self.work()
             except Exception:
@@ -84,7 +87,7 @@ Sleeper = tuple[Fiber, int]
 
 
 class Hub:
-    """Runs fibers on the thread that calls `run`. Other threads may call only `wake` and `interrupt`."""
+    """Runs fibers on the thread that calls `run`. Other threads may call `wake`, `submit` and `interrupt`."""
 
     def __init__(self, interrupt: Callable[[], None]) -> None:
         """Use ``interrupt`` to make the thread of the hub stop waiting and call `run`."""
@@ -92,6 +95,7 @@ class Hub:
         self._interrupt_lock = threading.RLock()  # reentrant: a signal handler may interrupt on the same thread
         self._closed = False
         self._thread = 0
+        self._submitted: deque[Callable[[], Any]] = deque()
         self._ready: deque[Sleeper] = deque()
         self._yielded: deque[Sleeper] = deque()
         self._timers: list[tuple[float, int, Sleeper]] = []
@@ -112,6 +116,11 @@ class Hub:
         fiber.work = work
         self._ready.append((fiber, fiber.sleeps))
 
+    def submit(self, work: Callable[[], Any]) -> None:
+        """Run ``work`` on a fiber soon. May be called from any thread."""
+        self._submitted.append(work)
+        self._call_soon()
+
     def recycle(self, fiber: Fiber) -> bool:
         """Keep a fiber whose work has ended for reuse. Returns False if enough are kept."""
         if len(self._idle) >= _MAX_IDLE_FIBERS:
@@ -126,6 +135,8 @@ class Hub:
         """
         self._thread = threading.get_ident()
         self._interrupted = False
+        while self._submitted:
+            self.spawn(self._submitted.popleft())
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             self._ready.append(heapq.heappop(self._timers)[2])
@@ -138,7 +149,7 @@ class Hub:
         for each in self._after_turn:
             each()
         self._after_turn.clear()
-        if self._ready or self._yielded:
+        if self._ready or self._yielded or self._submitted:
             return 0
         return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
 
@@ -149,6 +160,10 @@ class Hub:
     def wake(self, *sleepers: Sleeper) -> None:
         """Make fibers ready, in this order. May be called from any thread."""
         self._ready.extend(sleepers)
+        self._call_soon()
+
+    def _call_soon(self) -> None:
+        """Make the thread of the hub call `run` if another thread asks for it."""
         if not self._interrupted and threading.get_ident() != self._thread:
             self._interrupted = True
             self.interrupt()
@@ -203,6 +218,40 @@ def took(steps: int) -> None:
         fiber.steps_left -= steps
         if fiber.steps_left <= 0:
             fiber.yield_to_others()
+
+
+class _Acting(threading.local):
+    has_acted = False
+
+
+_acting = _Acting()
+
+
+def note_action() -> None:
+    """Note that the work of the calling fiber, or of the calling thread without one, has appended a record."""
+    fiber = Hub.current()
+    if fiber is not None:
+        fiber.has_acted = True
+    else:
+        _acting.has_acted = True
+
+
+def begin_action() -> None:
+    """Forget what `note_action` noted, because another piece of work begins."""
+    fiber = Hub.current()
+    if fiber is not None:
+        fiber.has_acted = False
+    else:
+        _acting.has_acted = False
+
+
+def has_acted() -> bool:
+    """Return whether the work of the caller has appended a record since `begin_action`.
+
+    If it has not, whoever does it again elsewhere does it only once.
+    """
+    fiber = Hub.current()
+    return _acting.has_acted if fiber is None else fiber.has_acted
 
 
 class Event:

@@ -22,6 +22,7 @@ from wonderq.sns.limits import STRICT, SnsLimits
 from wonderq.sns.notifications import Notifications
 from wonderq.sns.signing import Signer
 from wonderq.sqs.authentication import authenticate
+from wonderq.sqs.endpoint import Forward
 from wonderq.sqs.errors import SqsError
 from wonderq.sqs.wire import action_in_form, bounds_of, form_of, names_action, new_request_id, value_in_form
 
@@ -79,8 +80,10 @@ class SnsEndpoint:
         limits: SnsLimits = STRICT,
         address: PublicAddress | None = None,
         signer: Signer | None = None,
+        forward: Forward | None = None,
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. Without ``signer`` envelopes have none."""
+        self._forward = forward
         address = address or PublicAddress()
         self._service = Service(broker, limits, address)
         self._bounds = bounds_of(limits.batch_entries, limits.message_bytes)
@@ -100,6 +103,8 @@ class SnsEndpoint:
                 key = EVERYBODY if called in _BY_TOKEN else authenticate(self._access, req, body, "sns")
                 action = _find(called, key)
                 parameters = wire.read_query(form, self._bounds)
+                if self._forward is not None and self._forward(req, resp, key, called, parameters, body):
+                    return
                 result = action.run(Context(self._service, called, parameters, key.opens, req.env))
             except (BrokerError, wonderq_storage.StorageError) as error:
                 raise from_broker(error) from error

@@ -12,6 +12,7 @@ import falcon
 from wonderq.auth import sigv4
 from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
+from wonderq.httpd.forwarded import REGION
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs.errors import SqsError
 from wonderq.sqs.names import DEFAULT_REGION
@@ -33,6 +34,11 @@ def authenticate(access: Access | None, req: falcon.Request, body: bytes, servic
         if req.method == "GET":
             check_get(req.env)
         return EVERYBODY
+    if access.grants.has(req.auth):
+        granted = access.find(req.auth)
+        if granted is None:
+            raise SqsError("InvalidClientTokenId", UNKNOWN_KEY, 403)
+        return granted
     try:
         signed = sigv4.parse(req.auth) or sigv4.parse_query(req.query_string)
     except sigv4.SignatureError as error:
@@ -58,6 +64,9 @@ def authenticate(access: Access | None, req: falcon.Request, body: bytes, servic
 
 def region_of(environ: Mapping[str, Any]) -> str:
     """Return the region for which the client signed a request, given as a WSGI environment."""
+    region: str | None = environ.get(REGION)
+    if region is not None:
+        return region
     return sigv4.region_in(environ.get("HTTP_AUTHORIZATION") or environ.get("QUERY_STRING", "")) or DEFAULT_REGION
 
 

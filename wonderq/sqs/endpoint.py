@@ -52,6 +52,13 @@ ACTIONS = {
 """Every action of SQS."""
 
 
+Forward = Callable[[falcon.Request, falcon.Response, Key, str, Mapping[str, Any], bytes], bool]
+"""Answers a call that another broker has to carry out: the key, the action, its parameters, and the body.
+
+Returns False if the call is to be carried out here. Raises `SqsError`, `RequestError`.
+"""
+
+
 class SqsEndpoint:
     """The resource that serves SQS clients."""
 
@@ -61,8 +68,10 @@ class SqsEndpoint:
         access: Access | None = None,
         limits: SqsLimits = STRICT,
         address: PublicAddress | None = None,
+        forward: Forward | None = None,
     ) -> None:
         """Without ``access`` it serves everybody and ignores signatures. ``address`` is that in the URLs of queues."""
+        self._forward = forward
         self._service = Service(broker, limits, address or PublicAddress())
         self._bounds = wire.bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
@@ -98,6 +107,8 @@ class SqsEndpoint:
                     parameters["QueueUrl"] = url_of("", queue)
                 if key is not EVERYBODY:
                     _authorize_queues(key, parameters)
+                if self._forward is not None and self._forward(req, resp, key, called, parameters, body):
+                    return
                 context = Context(self._service, called, parameters, key.opens, req.env)
                 result = ACTIONS[called].run(context)
             except (BrokerError, wonderq_storage.StorageError) as error:

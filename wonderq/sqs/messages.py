@@ -7,6 +7,7 @@ from hashlib import sha256
 from itertools import repeat
 from typing import Any, NamedTuple, TypeGuard
 
+from wonderq.httpd.forwarded import WAITED_S
 from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
     BrokerError,
@@ -303,7 +304,7 @@ def receive_message(context: Context) -> dict[str, Any]:
             name,
             limit=most or 1,
             visibility_timeout_ms=None if timeout_s is None else timeout_s * 1000,
-            wait_s=wait_s,
+            wait_s=max(wait_s - context.environ.get(WAITED_S, 0), 0),
             client_gone=context.client_gone,
             attempt_id=attempt,
             room=context.room,

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from wonderq_storage.nats import protocol
 from wonderq_storage.nats.address import Address, parse_addresses
@@ -55,6 +55,16 @@ class Reply(NamedTuple):
     payload: bytes
 
 
+class _Replies(Protocol):
+    """Where the thread that reads puts the replies to one request."""
+
+    def put(self, delivery: protocol.Delivery) -> bool:
+        """Take a reply; return False if no more are taken."""
+
+    def fail(self, error: NatsError) -> None:
+        """Take the reason why no more replies come."""
+
+
 class _Expected:
     """The replies to one request, from the thread that reads to the one that asked."""
 
@@ -72,6 +82,9 @@ class _Expected:
         self.arrived.put(delivery)
         return True
 
+    def fail(self, error: NatsError) -> None:
+        self.arrived.put(error)
+
     def take(self, deadline_s: float) -> Reply:
         try:
             found = self.arrived.get(timeout=max(deadline_s - time.monotonic(), 0))
@@ -80,10 +93,37 @@ class _Expected:
         if isinstance(found, NatsError):
             raise found
         self.taken_bytes += len(found.payload)
-        status, description, fields = parse_headers(found.headers)
-        if status == _NO_RESPONDERS and not found.payload:
-            raise NoRespondersError("no NATS server answers this request at present")
-        return Reply(status, description, fields, found.payload)
+        return _reply_of(found)
+
+
+def _reply_of(delivery: protocol.Delivery) -> Reply:
+    """Return a reply.
+
+    Raises:
+        NoRespondersError: it is the server's own, because nobody received the request.
+    """
+    status, description, fields = parse_headers(delivery.headers)
+    if status == _NO_RESPONDERS and not delivery.payload:
+        raise NoRespondersError("no NATS server answers this request at present")
+    return Reply(status, description, fields, delivery.payload)
+
+
+class _Passed:
+    """Passes the replies to one request on, on the thread that reads."""
+
+    def __init__(self, callback: Callable[[Reply | NatsError], None]) -> None:
+        self._callback = callback
+
+    def put(self, delivery: protocol.Delivery) -> bool:
+        try:
+            self._callback(_reply_of(delivery))
+        except NatsError as error:
+            self._callback(error)
+            return False
+        return True
+
+    def fail(self, error: NatsError) -> None:
+        self._callback(error)
 
 
 class Connection:
@@ -111,8 +151,8 @@ class Connection:
         self._link: Link | None = None
         self._info: dict[str, Any] = {}
         self._problem = "it was not tried yet"
-        self._expected: dict[str, _Expected] = {}
-        self._subscribed: dict[str, Callable[[bytes], None]] = {}
+        self._expected: dict[str, _Replies] = {}
+        self._subscribed: dict[str, Callable[[protocol.Delivery], None]] = {}
         self._connected_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
         self._thread.start()
@@ -170,9 +210,7 @@ class Connection:
         message = protocol.publish(subject, inbox, encoded, payload)
         with self._changed:
             link = self._await_link(deadline_s)
-            largest = self._info.get("max_payload", 0)
-            if (size := len(encoded) + len(payload)) > largest:
-                raise PayloadTooLargeError(f"a message of {size:,} bytes exceeds the server's max_payload, {largest:,}")
+            self._check_size(len(encoded) + len(payload))
             self._expected[inbox] = expected
         try:
             self._send(link, message, deadline_s)
@@ -181,6 +219,55 @@ class Connection:
                 deadline_s = time.monotonic() + timeout_s
         finally:
             self._expected.pop(inbox, None)
+
+    def ask(self, subject: str, payload: bytes, callback: Callable[[Reply | NatsError], None]) -> Callable[[], None]:
+        """Send a message without waiting, and have its replies passed on until the returned function is called.
+
+        The thread that reads all replies makes the calls, so ``callback`` must not wait or raise. An error is its last
+        call: `NoRespondersError` if nobody received the message, otherwise nobody knows whether it was received.
+
+        Raises:
+            NatsUnreachableError, PayloadTooLargeError, ClientClosedError: it was not sent.
+            ConnectionLostError: nobody knows whether it was sent.
+        """
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        message = protocol.publish(subject, inbox, b"", payload)
+        with self._changed:
+            link = self._await_link(time.monotonic())
+            self._check_size(len(payload))
+            self._expected[inbox] = _Passed(callback)
+        try:
+            self._post(link, message)
+        except NatsError:
+            self._expected.pop(inbox, None)
+            raise
+        return lambda: self._forget(inbox)
+
+    def _forget(self, inbox: str) -> None:
+        self._expected.pop(inbox, None)
+
+    def post(self, subject: str, payload: bytes) -> None:
+        """Send a message that nobody answers, without waiting. Messages of one thread arrive in their order.
+
+        Raises: as `ask`.
+        """
+        message = protocol.publish(subject, None, b"", payload)
+        with self._changed:
+            link = self._await_link(time.monotonic())
+            self._check_size(len(payload))
+        self._post(link, message)
+
+    @staticmethod
+    def _post(link: Link, message: bytes) -> None:
+        try:
+            link.post(message, _DIAL_S)
+        except OSError as error:
+            raise ConnectionLostError(f"the connection to NATS broke: {error}") from error
+
+    def _check_size(self, size: int) -> None:
+        largest = self._info.get("max_payload", 0)
+        if size > largest:
+            raise PayloadTooLargeError(f"a message of {size:,} bytes exceeds the server's max_payload, {largest:,}")
 
     def publish(self, subject: str, payload: bytes, *, timeout_s: float) -> None:
         """Send a message that nobody answers. It is lost if nobody is subscribed to its subject.
@@ -202,8 +289,12 @@ class Connection:
         The thread that reads all replies makes the calls, so ``callback`` must not wait or raise. Messages that arrive
         while there is no connection are lost. The subject must have no wildcards.
         """
+        self.subscribe_to_requests(subject, lambda payload, _: callback(payload))
+
+    def subscribe_to_requests(self, subject: str, callback: Callable[[bytes, str], None]) -> None:
+        """Do what `subscribe` does; ``callback`` also gets the subject for answers, or nothing if none is expected."""
         with self._changed:
-            self._subscribed[subject] = callback
+            self._subscribed[subject] = lambda delivery: callback(delivery.payload, delivery.reply_to)
             link = self._link
             message = protocol.subscribe(subject, len(self._subscribed) + 1)
         if link is not None:
@@ -341,7 +432,7 @@ class Connection:
             lost = list(self._expected.values())
             self._expected.clear()
         for each in lost:
-            each.arrived.put(reason)
+            each.fail(reason)
         if link is not None:
             link.close()
 
@@ -368,7 +459,7 @@ class Connection:
             case protocol.Delivery(subject):
                 expected = self._expected.get(subject)
                 if (callback := self._subscribed.get(subject)) is not None:
-                    callback(event.payload)
+                    callback(event)
                 if expected is not None and not expected.put(event):
                     self._expected.pop(subject, None)
             case protocol.Ping():

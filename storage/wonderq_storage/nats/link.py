@@ -8,9 +8,14 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 _RECEIVE_BYTES = 256 << 10
 _TLS_READ_BYTES = 64 << 10
+
+#: Bytes of messages that wait to be sent by another thread. A server that is this far behind is given up.
+_MOST_POSTED_BYTES = 64 << 20
 
 
 class Link:
@@ -26,6 +31,9 @@ class Link:
         self._socket.setblocking(False)
         self._sending = threading.Lock()
         self._tls: _Tls | None = None
+        self._posting = threading.Lock()
+        self._posted_bytes = 0  # of messages that `_poster` has to send
+        self._poster: ThreadPoolExecutor | None = None
         self.is_open = True
         """Whether messages can still be sent."""
 
@@ -85,6 +93,68 @@ class Link:
         finally:
             self._sending.release()
 
+    def post(self, data: bytes, timeout_s: float) -> None:
+        """Send a message as a whole, without waiting: another thread sends what the socket does not take at once.
+
+        Messages that one thread posts are sent in their order.
+
+        Raises:
+            OSError: the connection is at its end, or the server is too far behind, so that it is shut down.
+        """
+        with self._posting:
+            if self._posted_bytes > _MOST_POSTED_BYTES:
+                self.shut_down()
+            if not self.is_open:
+                raise ConnectionResetError("the connection is closed")
+            if self._posted_bytes or not self._sending.acquire(blocking=False):
+                self._post(len(data), lambda: self.send(data, timeout_s))
+                return
+            try:
+                rest = self._send_some(data)
+            except BaseException:
+                self._sending.release()
+                raise
+            if rest:
+                self._post(len(rest), lambda: self._send_rest(rest, timeout_s))
+            else:
+                self._sending.release()
+
+    def _send_some(self, data: bytes) -> bytes:
+        """Send as much as the socket takes at once; return the rest."""
+        if self._tls is not None:
+            data = self._tls.encrypt(data)
+        try:
+            return data[self._socket.send(data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            self.shut_down()
+            raise
+
+    def _send_rest(self, rest: bytes, timeout_s: float) -> None:
+        """Send the rest of a message whose beginning was sent, and let others send."""
+        try:
+            self._send_all(rest, time.monotonic() + timeout_s)
+        except OSError:
+            self.shut_down()
+            raise
+        finally:
+            self._sending.release()
+
+    def _post(self, size: int, work: Callable[[], None]) -> None:
+        """Have another thread send something, after all that it has to send already."""
+
+        def run() -> None:
+            with contextlib.suppress(OSError):  # the connection is shut down, which its reader notices
+                work()
+            with self._posting:
+                self._posted_bytes -= size
+
+        if self._poster is None:
+            self._poster = ThreadPoolExecutor(1, "wonderq-nats-post")
+        self._posted_bytes += size
+        self._poster.submit(run)
+
     def _send_all(self, data: bytes, deadline_s: float) -> None:
         with memoryview(data) as view:
             at = 0
@@ -109,6 +179,9 @@ class Link:
     def close(self) -> None:
         """Close the socket. Only the thread that reads may do so. Idempotent."""
         self.shut_down()
+        with self._posting:
+            if self._poster is not None:
+                self._poster.shutdown(wait=False)
         with self._sending:
             self._socket.close()
 

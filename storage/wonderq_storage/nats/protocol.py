@@ -35,6 +35,8 @@ class Delivery(NamedTuple):
     headers: bytes
     """Encoded headers, or nothing."""
     payload: bytes
+    reply_to: str = ""
+    """Subject for the answer, or nothing if none is expected."""
 
 
 class Ping(NamedTuple):
@@ -60,6 +62,7 @@ class _Head(NamedTuple):
     subject: str
     headers_bytes: int
     total_bytes: int
+    reply_to: str
 
 
 class Parser:
@@ -103,7 +106,7 @@ class Parser:
             headers, payload = bytes(view[self._at : middle]), bytes(view[middle:end])
         self._at = self._searched = end + 2
         self._head = None
-        events.append(Delivery(head.subject, headers, payload))
+        events.append(Delivery(head.subject, headers, payload, head.reply_to))
         return True
 
     def _read_line(self, events: list[Event]) -> bool:
@@ -149,7 +152,8 @@ class Parser:
         if not headers_bytes <= total_bytes <= self._max_message_bytes:
             raise ProtocolError(f"a message of {total_bytes:,} bytes is larger than {self._max_message_bytes:,}")
         try:
-            return _Head(fields[0].decode(), headers_bytes, total_bytes)
+            reply_to = fields[2].decode() if len(fields) - has_headers == 4 else ""
+            return _Head(fields[0].decode(), headers_bytes, total_bytes, reply_to)
         except UnicodeDecodeError as error:
             raise ProtocolError("the subject of a message is not UTF-8") from error
 

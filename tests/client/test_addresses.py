@@ -1,0 +1,215 @@
+"""Clients with several addresses: the next one is asked when one fails, and only if that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.support.http_client import ServedBroker, serving
+from tests.support.memory_log import MemoryLog
+from wonderq import AsyncClient, Client, Unreachable
+from wonderq.app import create_stand_by_app
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.broker.broker import Broker
+from wonderq.client.addresses import Addresses
+from wonderq.client.endpoint import Endpoint
+from wonderq.client.requests import Answer, NoAnswer, Request
+from wonderq.client.retries import Retries
+from wonderq.rest.health import Standing
+
+
+@pytest.fixture(autouse=True)
+def _begin_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Addresses.__init__
+    monkeypatch.setattr(Addresses, "__init__", lambda self, count: original(self, count, lambda _: 0))
+
+
+def url_of(served: ServedBroker) -> str:
+    return f"http://127.0.0.1:{served.port}"
+
+
+def closed_port() -> str:
+    """Return an address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def brokers() -> Iterator[list[ServedBroker]]:
+    """Serve two brokers on one log, as two nodes of a cluster: what is sent to one can be read at the other."""
+    broker = Broker(MemoryLog())
+    with serving(broker) as first, serving(broker) as second:
+        yield [first, second]
+
+
+@contextmanager
+def cutting(requests: list[bytes]) -> Iterator[str]:
+    """Serve connections that end when a request has come, so that nobody knows whether it was carried out."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    requests.append(connection.recv(1 << 16))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+# The choice
+
+
+def test_a_failure_moves_on_and_a_good_answer_stays() -> None:
+    addresses = Addresses(3)
+    good, gone = Answer(200, b""), NoAnswer("refused", outcome_unknown=False)
+    assert addresses.judge(0, good) == (good, False)
+    assert addresses.at == 0
+    assert addresses.judge(0, gone) == (gone, True)
+    assert addresses.judge(1, gone) == (gone, True)
+    assert addresses.judge(2, gone) == (gone, False), "all were tried"
+    assert addresses.at == 0
+    assert addresses.judge(0, good) == (good, False)
+    assert addresses.judge(0, gone) == (gone, True), "and another round may begin"
+
+
+def test_a_request_that_may_have_arrived_is_left_to_the_policy_of_repetitions() -> None:
+    addresses = Addresses(2)
+    lost = NoAnswer("cut", outcome_unknown=True)
+    assert addresses.judge(0, lost) == (lost, False)
+    assert addresses.at == 1
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_the_pause_that_one_address_asks_for_does_not_hold_for_the_next(status: int) -> None:
+    addresses = Addresses(2)
+    busy = Answer(status, b"", retry_after_s=5.0)
+    assert addresses.judge(0, busy) == (Answer(status, b""), False)
+    assert addresses.judge(1, busy) == (busy, False), "all of them ask for it"
+
+
+def test_other_refusals_do_not_move_a_client() -> None:
+    addresses = Addresses(2)
+    for status in (400, 404, 409, 429, 507):
+        refused = Answer(status, b"", retry_after_s=1.0)
+        assert addresses.judge(0, refused) == (refused, False)
+    assert addresses.at == 0
+
+
+def test_a_late_failure_of_an_address_that_was_left_does_not_move_again() -> None:
+    addresses = Addresses(3)
+    lost = NoAnswer("cut", outcome_unknown=True)
+    addresses.judge(0, lost)
+    addresses.judge(0, lost)
+    assert addresses.at == 1
+
+
+def test_addresses_come_as_a_list_or_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ["http://a:1", "http://b:7979"]
+    for given in ("http://a:1,http://b:7979", "http://a:1/ , http://b:7979", expected, tuple(expected)):
+        assert [each.url for each in Endpoint.each(given, None)] == expected
+    monkeypatch.setenv("WONDERQ_URL", "http://a:1,http://b:7979")
+    assert [each.url for each in Endpoint.each(None, None)] == expected
+    for wrong in ([], "", "http://a:1,,http://b:1", "http://a:1,nonsense", ["http://a:1", "http://a:1/"]):
+        with pytest.raises(ValueError, match="address"):
+            Endpoint.each(wrong, None)
+
+
+# Against servers
+
+
+def test_a_client_goes_to_the_next_address_when_one_cannot_be_reached(brokers: list[ServedBroker]) -> None:
+    with Client([closed_port(), url_of(brokers[1])], retries=0) as client:
+        client.queue("q").send("x")
+        assert [each.body for each in client.queue("q").receive()] == ["x"]
+
+
+def test_a_client_goes_on_when_its_server_ends(brokers: list[ServedBroker]) -> None:
+    with Client(",".join(map(url_of, brokers))) as client:
+        queue = client.queue("q")
+        queue.send("before")
+        brokers[0].server.stop()
+        brokers[0].thread.join()
+        brokers[1].broker.core.stopping = False  # the end of the first server has stopped the broker of both
+        queue.send("after")
+        assert sorted(each.body for each in queue.receive(2)) == ["after", "before"]
+
+
+def test_a_stand_by_is_left_at_once(brokers: list[ServedBroker], tmp_path: Any) -> None:
+    standing = Standing("standing_by", "standing_by", "Another process owns the log.")
+    app = create_stand_by_app(Access(Keys(tmp_path / "keys.json")), CollectorRegistry(), lambda: standing)
+    with serving(Broker(MemoryLog()), app) as stand_by:
+        pauses: list[float] = []
+        with Client([url_of(stand_by), url_of(brokers[1])]) as client:
+            steps = client.options.retries.attempt(Request("GET", "/queues/default"))
+            step: Any = next(steps)
+            outcomes = []
+            while not isinstance(step, Answer):
+                if isinstance(step, Request):
+                    outcomes.append(client._engine._http.exchange(step))
+                    try:
+                        step = steps.send(outcomes[-1])
+                    except StopIteration as end:
+                        step = end.value
+                else:
+                    pauses.append(step.seconds)
+                    step = steps.send(None)
+        assert step.status == 200
+        assert max(pauses) < 1, "less than the Retry-After of the stand-by"
+
+
+def test_a_request_that_is_not_safe_to_repeat_goes_to_no_other_address(brokers: list[ServedBroker]) -> None:
+    requests: list[bytes] = []
+    with cutting(requests) as url, Client([url, url_of(brokers[1])]) as client:
+        request = Request("PUT", "/queues/made", repeatable=False)
+        with pytest.raises(Unreachable) as lost:
+            client._engine._drive(Retries().attempt(request))
+        assert lost.value.outcome_unknown
+        assert len(requests) == 1
+        assert "made" not in [each.name for each in client.queues()]
+        again = client._engine._drive(Retries().attempt(Request("PUT", "/queues/made")))
+        assert again.status == 201
+
+
+def test_a_send_whose_answer_was_lost_is_repeated_at_the_next_address_and_stored_once(
+    brokers: list[ServedBroker],
+) -> None:
+    requests: list[bytes] = []
+    with cutting(requests) as url, Client([url, url_of(brokers[1])]) as client:
+        client.queue("q").send("once")
+        assert requests, "the first address got it"
+        assert [each.body for each in client.queue("q").receive(5)] == ["once"]
+
+
+def test_no_address_answers() -> None:
+    with Client([closed_port(), closed_port()], retries=1, timeout=5) as client, pytest.raises(Unreachable) as lost:
+        client.queue("q").send("x")
+    assert not lost.value.outcome_unknown
+
+
+def test_the_client_for_tasks_goes_to_the_next_address_too(brokers: list[ServedBroker]) -> None:
+    async def use(make: Callable[[], AsyncClient]) -> None:
+        async with make() as client:
+            queue = client.queue("q")
+            await queue.send("x")
+            assert [each.body for each in await queue.receive()] == ["x"]
+
+    requests: list[bytes] = []
+    with ExitStack() as stack:
+        cut = stack.enter_context(cutting(requests))
+        for first in (closed_port(), cut):
+            asyncio.run(use(lambda first=first: AsyncClient([first, url_of(brokers[1])])))  # type: ignore[misc]
+    assert requests

@@ -1,0 +1,168 @@
+"""SQS and SNS clients at any node: names, URLs, handles, lists and errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.edge_cluster import EdgeCluster, EdgeNode
+from tests.support.http_client import Wire
+from tests.support.nats_servers import needs_nats
+from tests.support.sns_clients import sns_client
+from tests.support.sqs_clients import Boto, Caller, Query, RefusedError, call
+
+pytestmark = needs_nats
+
+
+@pytest.fixture(params=["json", "forms"])
+def client(request: pytest.FixtureRequest, cluster: EdgeCluster) -> Callable[[str], Caller]:
+    """Return clients of both protocols, by the name of their node."""
+
+    def make(node: EdgeNode) -> Caller:
+        port = int(node.server.effective_port)
+        return Boto(f"http://localhost:{port}") if request.param == "json" else Query(Wire("127.0.0.1", port))
+
+    clients = {name: make(node) for name, node in cluster.nodes.items()}
+    return clients.__getitem__
+
+
+def base_of(cluster: EdgeCluster, node: str) -> str:
+    """Return the beginning of the URLs of queues that the clients of a node get."""
+    return f"http://localhost:{cluster.nodes[node].server.effective_port}/000000000000/"
+
+
+def test_a_message_goes_through_any_node(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    for shard in range(cluster.count):
+        name = cluster.queue_of(shard)
+        url = client("a")("CreateQueue", QueueName=name)["QueueUrl"]
+        assert url == base_of(cluster, "a") + name, "the URL is of the node that the client asked"
+        assert client("b")("GetQueueUrl", QueueName=name)["QueueUrl"] == base_of(cluster, "b") + name
+        for sender, receiver in (("a", "b"), ("b", "a"), ("b", "b")):
+            sent = client(sender)("SendMessage", QueueUrl=url, MessageBody="hello")
+            [message] = client(receiver)("ReceiveMessage", QueueUrl=url, WaitTimeSeconds=5)["Messages"]
+            assert (message["Body"], message["MessageId"]) == ("hello", sent["MessageId"])
+            client(sender)(
+                "ChangeMessageVisibility", QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=60
+            )
+            client(receiver)("DeleteMessage", QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        attributes = client("b")("GetQueueAttributes", QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
+        assert attributes["QueueArn"].endswith(f":000000000000:{name}")
+        if isinstance(client("b"), Boto):
+            assert attributes["QueueArn"].split(":")[3] == "eu-central-1", "the region that the client signed for"
+
+
+def test_batches(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    name = cluster.queue_of(1)
+    url = client("a")("CreateQueue", QueueName=name)["QueueUrl"]
+    entries = [{"Id": str(number), "MessageBody": f"m{number}"} for number in range(3)]
+    assert len(client("a")("SendMessageBatch", QueueUrl=url, Entries=entries)["Successful"]) == 3
+    found = client("a")("ReceiveMessage", QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert [each["Body"] for each in found] == ["m0", "m1", "m2"]
+    handles = [{"Id": str(at), "ReceiptHandle": each["ReceiptHandle"]} for at, each in enumerate(found)]
+    wrong = {"Id": "wrong", "ReceiptHandle": "nonsense"}
+    deleted = client("a")("DeleteMessageBatch", QueueUrl=url, Entries=[*handles, wrong])
+    assert (len(deleted["Successful"]), [each["Id"] for each in deleted["Failed"]]) == (3, ["wrong"])
+
+
+def test_queues_of_all_shards_are_listed_in_pages(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    names = sorted(cluster.queue_of(shard, stem) for shard in range(cluster.count) for stem in ("x", "y"))
+    for name in names:
+        client("a")("CreateQueue", QueueName=name)
+    for node in ("a", "b"):
+        base = base_of(cluster, node)
+        listed = client(node)("ListQueues", MaxResults=3)
+        urls, more = listed["QueueUrls"], listed.get("NextToken")
+        while more:
+            listed = client(node)("ListQueues", MaxResults=3, NextToken=more)
+            urls, more = urls + listed["QueueUrls"], listed.get("NextToken")
+        assert urls == [base + name for name in sorted([*names, "default"])]
+        assert client(node)("ListQueues", QueueNamePrefix="x")["QueueUrls"] == [base + n for n in names if n[0] == "x"]
+
+
+def test_dead_letters_and_move_tasks(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    stem = cluster.queue_of(1)
+    dead = client("a")("CreateQueue", QueueName=f"{stem}--dead")["QueueUrl"]
+    arn = client("a")("GetQueueAttributes", QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": "1"}}'
+    url = client("a")("CreateQueue", QueueName=stem, Attributes={"RedrivePolicy": policy})["QueueUrl"]
+    assert client("a")("ListDeadLetterSourceQueues", QueueUrl=dead)["queueUrls"] == [url]
+    started = client("a")("StartMessageMoveTask", SourceArn=arn)
+    assert client("b")("ListMessageMoveTasks", SourceArn=arn)["Results"][0]["SourceArn"] == arn
+    assert client("a")("CancelMessageMoveTask", TaskHandle=started["TaskHandle"]) == {
+        "ApproximateNumberOfMessagesMoved": 0
+    }
+    with pytest.raises(RefusedError, match="Task does not exist"):
+        client("a")("CancelMessageMoveTask", TaskHandle="01234567-89ab-cdef-0123-456789abcdef")
+
+
+def test_a_dead_letter_queue_on_another_shard_is_refused(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    here, there = cluster.queue_of(1), cluster.queue_of(0)
+    client("a")("CreateQueue", QueueName=there)
+    policy = f'{{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:{there}", "maxReceiveCount": "1"}}'
+    for node in ("a", "b"):
+        with pytest.raises(RefusedError, match="another shard"):
+            client(node)("CreateQueue", QueueName=here, Attributes={"RedrivePolicy": policy})
+    with pytest.raises(RefusedError):
+        client("a")("GetQueueUrl", QueueName=here)
+
+
+def test_errors_are_those_of_sqs(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    absent = base_of(cluster, "a") + cluster.queue_of(1)
+    for node in ("a", "b"):
+        with pytest.raises(RefusedError, match="does not exist") as refused:
+            client(node)("SendMessage", QueueUrl=absent, MessageBody="x")
+        assert refused.value.status == 400
+    del cluster.nodes["b"].shards.brokers[1]
+    cluster.hear(1, None)
+    for action, members in (
+        ("SendMessage", {"QueueUrl": absent, "MessageBody": "x"}),
+        ("ListQueues", {}),
+        ("ReceiveMessage", {"QueueUrl": absent}),
+    ):
+        with pytest.raises(RefusedError, match="Shard 1 is not available") as refused:
+            client("a")(action, **members)
+        assert (refused.value.status, refused.value.code) == (503, "ServiceUnavailable")
+
+
+def test_a_poll_of_sqs_moves_with_its_shard(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+    name = cluster.queue_of(1)
+    url = client("a")("CreateQueue", QueueName=name)["QueueUrl"]
+    found: list[Any] = []
+    poll = threading.Thread(
+        target=lambda: found.append(client("a")("ReceiveMessage", QueueUrl=url, WaitTimeSeconds=20))
+    )
+    poll.start()
+    cluster.wait_for_waiting(name)
+    cluster.give(1, "a")
+    cluster.wait_for_waiting(name)
+    client("b")("SendMessage", QueueUrl=url, MessageBody="moved")
+    poll.join()
+    assert [each["Body"] for each in found[0]["Messages"]] == ["moved"]
+
+
+def test_topics_of_sns(cluster: EdgeCluster) -> None:
+    clients = [sns_client(node.url) for node in cluster.nodes.values()]
+    stems = sorted(cluster.queue_of(shard, "t") for shard in range(cluster.count))
+    arns = [call(clients[at % 2], "CreateTopic", Name=stem)["TopicArn"] for at, stem in enumerate(stems)]
+    subscriptions = []
+    for stem, arn in zip(stems, arns, strict=True):
+        cluster.nodes["a"]("PUT", f"/queues/{stem}--out")
+        endpoint = f"arn:aws:sqs:eu-central-1:000000000000:{stem}--out"
+        made = call(clients[0], "Subscribe", TopicArn=arn, Protocol="sqs", Endpoint=endpoint)
+        subscriptions.append(made["SubscriptionArn"])
+        assert call(clients[1], "Publish", TopicArn=arn, Message="news")["MessageId"]
+        [message] = cluster.nodes["b"]("GET", f"/queues/{stem}--out/messages/consume").json
+        assert "news" in message["message"]
+    for client in clients:
+        assert [each["TopicArn"] for each in call(client, "ListTopics")["Topics"]] == arns
+        listed = call(client, "ListSubscriptions")["Subscriptions"]
+        assert [each["SubscriptionArn"] for each in listed] == subscriptions
+        assert [each["Endpoint"].split(":")[-1] for each in listed] == [f"{stem}--out" for stem in stems]
+    far = f"arn:aws:sqs:eu-central-1:000000000000:{stems[0]}--out"
+    for client in clients:
+        with pytest.raises(RefusedError, match="another shard"):
+            call(client, "Subscribe", TopicArn=arns[1], Protocol="sqs", Endpoint=far)

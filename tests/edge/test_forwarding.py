@@ -1,0 +1,289 @@
+"""Requests at a node that does not own the queue: one code path with the owner, and what happens when it moves."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.edge_cluster import EdgeCluster, EdgeNode, Reply, edge_cluster
+from tests.support.nats_servers import NatsCluster, needs_nats
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.cluster.edge import MOST_BODY_BYTES
+from wonderq.edge_app import EdgeSettings
+
+pytestmark = needs_nats
+
+MIB = 1 << 20
+
+
+class Call:
+    """A request under way on a thread of its own."""
+
+    def __init__(self, node: EdgeNode, *arguments: Any, **named: Any) -> None:
+        self.replies: list[Reply] = []
+        self._thread = threading.Thread(target=lambda: self.replies.append(node(*arguments, **named)))
+        self._thread.start()
+
+    def reply(self) -> Reply:
+        self._thread.join(PATIENCE_S)
+        [reply] = self.replies
+        return reply
+
+
+@contextmanager
+def waiting_client(node: EdgeNode, target: str) -> Iterator[socket.socket]:
+    """Send a request, and yield its connection before the answer comes."""
+    with socket.create_connection(("127.0.0.1", int(node.server.effective_port)), timeout=PATIENCE_S) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        yield connection
+
+
+def waiting(cluster: EdgeCluster, queue: str) -> int:
+    """Return the number of messages of a queue that wait."""
+    count: int = cluster.other(queue)("GET", f"/queues/{queue}/dev/messages/count?status=unprocessed").json["count"]
+    return count
+
+
+def test_any_node_answers_for_any_queue(cluster: EdgeCluster) -> None:
+    for shard in range(cluster.count):
+        queue = cluster.queue_of(shard)
+        owner, other = cluster.owner(queue), cluster.other(queue)
+        produced = other("POST", f"/queues/{queue}/messages/produce", json={"message": "one"})
+        assert produced.status == 201, produced.content
+        [message] = owner("GET", f"/queues/{queue}/messages/consume").json
+        assert (message["id"], message["message"]) == (produced.json["id"], "one")
+        deleted = other("DELETE", f"/queues/{queue}/messages/{message['id']}", json={"receipt": message["receipt"]})
+        assert deleted.status == 200, deleted.content
+        assert owner("GET", f"/queues/{queue}/dev/messages/count?status=unprocessed").json["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/queues/{q}/messages/produce", {"message": 1}),
+        ("POST", "/queues/{q}/messages/produce", {"messages": ["a", "b"]}),
+        ("PUT", "/queues/{q}", {"max_receives": 0}),
+        ("GET", "/queues/{q}/messages/consume?max=0", None),
+        ("GET", "/queues/{q}/messages/nonsense", None),
+        ("DELETE", "/queues/{q}/messages/nonsense", {"receipt": "nonsense"}),
+        ("PATCH", "/queues/{q}/messages/nonsense", {}),
+        ("GET", "/queues/{q}?figures=true", None),
+        ("GET", "/queues/absent-{q}/history", None),
+        ("POST", "/queues/{q}/messages/kick", None),
+        ("POST", "/queues/{q}/messages/delete", {"ids": ["nonsense"]}),
+        ("PUT", "/queues/{q}/nowhere", {}),
+        ("POST", "/queues/{q}", {}),
+        ("GET", "/nowhere", None),
+    ],
+)
+def test_a_request_has_the_same_answer_at_the_owner_and_elsewhere(
+    cluster: EdgeCluster, method: str, path: str, fields: Any
+) -> None:
+    queue = cluster.queue_of(1)
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    nodes = (cluster.owner(queue), cluster.other(queue))
+    here, there = (node(method, path.format(q=queue), json=fields) for node in nodes)
+    assert here.status == there.status < 500, (here, there)
+    assert here.headers.get("allow") == there.headers.get("allow")
+    assert here.headers["content-type"] == there.headers["content-type"]
+    value, other = here.json, there.json
+    if here.status >= 400 or method == "GET":
+        for each in (value, other):
+            each.pop("oldest_age", None)
+        assert value == other
+
+
+def test_a_response_of_several_parts_arrives_whole(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    bodies = [letter * (MIB - 100) for letter in "abc"]
+    for body in bodies:
+        assert cluster.other(queue)("POST", f"/queues/{queue}/messages/produce", json={"message": body}).status == 201
+    found = cluster.other(queue)("GET", f"/queues/{queue}/messages/consume?max=3").json
+    assert [each["message"] for each in found] == bodies
+
+
+def test_a_body_too_large_for_a_message_of_nats_is_refused_by_every_node(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    body = b'{"message": "' + b"x" * MOST_BODY_BYTES + b'"}'
+    for node in cluster.nodes.values():
+        reply = node(
+            "POST", f"/queues/{queue}/messages/produce", body=body, headers={"Content-Type": "application/json"}
+        )
+        assert (reply.status, reply.code) == (413, "body_too_large")
+
+
+def test_the_client_of_a_forwarded_request_may_ask_for_msgpack_and_for_no_change(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    other = cluster.other(queue)
+    other("PUT", f"/queues/{queue}")
+    first = other("GET", f"/queues/{queue}", headers={"Accept": "application/msgpack"})
+    assert first.headers["content-type"] == "application/msgpack"
+    again = other(
+        "GET", f"/queues/{queue}", headers={"Accept": "application/msgpack", "If-None-Match": first.headers["etag"]}
+    )
+    assert (again.status, again.content) == (304, b"")
+
+
+# The shard moves
+
+
+def test_a_shard_without_owner_is_named_and_nothing_is_carried_out(cluster: EdgeCluster) -> None:
+    queue, shard = cluster.queue_of(1), 1
+    broker = cluster.owner(queue).shards.brokers.pop(shard)
+    cluster.hear(shard, None)
+    for node in cluster.nodes.values():
+        reply = node("POST", f"/queues/{queue}/messages/produce", json={"message": "x"})
+        assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "shard_unavailable", "1")
+        assert "Shard 1 " in reply.json["error"]["message"]
+    assert queue not in broker.queue_names()
+
+
+@pytest.mark.parametrize("claimed_by", ["ghost", "b", None])
+def test_a_request_waits_for_the_next_owner(cluster: EdgeCluster, claimed_by: str | None) -> None:
+    """The owner that is heard may be dead, may not own the shard any more, or none may be heard."""
+    queue, shard = cluster.queue_of(1), 1
+    del cluster.nodes["b"].shards.brokers[shard]
+    cluster.hear(shard, claimed_by)
+    call = Call(cluster.nodes["a"], "POST", f"/queues/{queue}/messages/produce", json={"message": "x"})
+    eventually(lambda: cluster.nodes["a"].assembly.carrier._waiting.get(shard), "the request to be tried again")
+    cluster.give(shard, "b")
+    assert call.reply().status == 201
+    assert waiting(cluster, queue) == 1
+
+
+def hold_a_produce(cluster: EdgeCluster, queue: str, **fields: Any) -> Call:
+    """Send a message at a node that does not own the queue, and keep its record from becoming durable."""
+    shard = cluster.shard(queue)
+    log = cluster.logs[shard]
+    log.hold()
+    count = len(log.records)
+    call = Call(cluster.other(queue), "POST", f"/queues/{queue}/messages/produce", json={"message": "x", **fields})
+    eventually(lambda: len(log.records) > count, "the record")
+    return call
+
+
+def test_an_unknown_outcome_is_said_and_not_repeated(cluster: EdgeCluster) -> None:
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue)
+    former = cluster.logs[shard]
+    cluster.open(shard, "a")
+    former.release()  # the former owner learns that it has lost the shard
+    reply = call.reply()
+    assert (reply.status, reply.code) == (503, "log_lost")
+    cluster.nodes["b"].shards.brokers.pop(shard)
+    cluster.hear(shard, "a")
+    assert waiting(cluster, queue) == 0, "the record was not durable"
+
+
+def test_a_frozen_owner_is_not_waited_for_once_another_one_is_heard(cluster: EdgeCluster) -> None:
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue)
+    cluster.open(shard, "a")
+    cluster.hear(shard, "a")
+    reply = call.reply()
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
+
+
+@pytest.mark.parametrize(
+    "key", [{"idempotency_key": "k"}, {"producer_id": "p", "request_number": 1}], ids=["key", "number"]
+)
+def test_a_send_with_a_key_is_repeated_at_the_next_owner(cluster: EdgeCluster, key: dict[str, Any]) -> None:
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue, **key)
+    cluster.open(shard, "a")
+    cluster.hear(shard, "a")
+    assert call.reply().status == 201
+    cluster.nodes["b"].shards.brokers.pop(shard)
+    assert waiting(cluster, queue) == 1
+
+
+def test_a_send_with_a_key_that_was_stored_is_not_stored_again(cluster: EdgeCluster) -> None:
+    """The former owner's record is durable, and only its answer is lost."""
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue, idempotency_key="k")
+    former = cluster.logs[shard]
+    former._durable = former._end
+    cluster.open(shard, "a")
+    cluster.hear(shard, "a")
+    reply = call.reply()
+    assert (reply.status, reply.json["duplicate"]) == (201, True)
+    cluster.nodes["b"].shards.brokers.pop(shard)
+    assert waiting(cluster, queue) == 1
+
+
+def test_a_lost_connection_to_nats_makes_the_outcome_unknown(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    other = cluster.other(queue)
+    call = hold_a_produce(cluster, queue)
+    link = other.connection._link
+    assert link is not None
+    link.shut_down()
+    reply = call.reply()
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
+    cluster.logs[1].release()
+
+
+@pytest.fixture
+def three(nats: NatsCluster) -> Iterator[EdgeCluster]:
+    with edge_cluster(nats.url, ("a", "b", "c"), settings=EdgeSettings(retry_s=0.4)) as found:
+        yield found
+
+
+def hand_over(cluster: EdgeCluster, shard: int, node: str) -> None:
+    cluster.give(shard, node)
+
+
+def take_over(cluster: EdgeCluster, shard: int, node: str) -> None:
+    """Another node takes the shard, and its former owner stays frozen: it never answers again."""
+    cluster.open(shard, node)
+    cluster.hear(shard, None)
+    cluster.hear(shard, node)
+
+
+@pytest.mark.parametrize("move", [hand_over, take_over])
+@pytest.mark.parametrize(("at", "to"), [("a", "c"), ("a", "a"), ("b", "c")], ids=["elsewhere", "to-here", "from-here"])
+def test_a_long_poll_moves_to_the_next_owner(
+    three: EdgeCluster, at: str, to: str, move: Callable[[EdgeCluster, int, str], None]
+) -> None:
+    """Shard 1 is owned by b. A consumer waits at a node, and the shard moves."""
+    if at == "b" and move is take_over:
+        pytest.skip("the node of a frozen owner is frozen with its consumers")
+    queue, shard = three.queue_of(1), 1
+    three.nodes["b"]("PUT", f"/queues/{queue}")
+    with waiting_client(three.nodes[at], f"/queues/{queue}/messages/consume?wait=20") as client:
+        three.wait_for_waiting(queue)
+        move(three, shard, to)
+        next_broker = three.nodes[to].shards.brokers[shard]
+        eventually(lambda: next_broker.waiting_consumers, "the consumer to wait at the next owner")
+        three.nodes["c"]("POST", f"/queues/{queue}/messages/produce", json={"message": "moved"})
+        assert b'"moved"' in client.recv(1 << 16)
+
+
+def test_a_consumer_that_disconnects_is_forgotten_by_the_owner(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    other = cluster.other(queue)
+    other("PUT", f"/queues/{queue}")
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=20"):
+        cluster.wait_for_waiting(queue)
+    cluster.wait_for_waiting(queue, 0)
+    other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"})
+    assert waiting(cluster, queue) == 1
+
+
+def test_a_node_answers_others_while_requests_wait_for_an_owner(cluster: EdgeCluster) -> None:
+    lost, queue = cluster.queue_of(1), cluster.queue_of(3)
+    del cluster.nodes["b"].shards.brokers[1]
+    calls = [Call(cluster.nodes["a"], "GET", f"/queues/{lost}") for _ in range(5)]
+    eventually(lambda: len(cluster.nodes["a"].assembly.carrier._waiting.get(1, ())) == 5, "all to wait")
+    assert cluster.nodes["a"]("PUT", f"/queues/{queue}").status == 201
+    assert {call.reply().code for call in calls} == {"shard_unavailable"}

@@ -1,0 +1,224 @@
+"""Nodes of a cluster in this process: real servers and a real NATS server, and brokers that tests move between them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from tests.support.memory_log import MemoryLog
+from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.app import create_app
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.cluster.shard_map import shard_of
+from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
+from wonderq.httpd.server import Server
+from wonderq_storage import StorageError
+from wonderq_storage.nats import Connection
+
+SHARDS = 4
+
+
+class FakeShards:
+    """The shards as one node sees them: the truth of `EdgeCluster`, at once or when a test wants it."""
+
+    def __init__(self, cluster: EdgeCluster, node: str, count: int) -> None:
+        self.count = count
+        self.node = node
+        self.brokers: dict[int, Broker] = {}
+        self.heard: dict[int, str | None] = {}
+        self._cluster = cluster
+        self._callbacks: list[Callable[[int], None]] = []
+
+    def local(self, shard: int) -> Broker | None:
+        return self.brokers.get(shard)
+
+    def owner(self, shard: int) -> str | None:
+        return self.heard.get(shard)
+
+    def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def hear(self, shard: int, owner: str | None) -> None:
+        """Hear who owns a shard."""
+        self.heard[shard] = owner
+        for each in list(self._callbacks):
+            each(shard)
+
+
+class Reply(NamedTuple):
+    """An answer of a node."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def code(self) -> str:
+        """The code of the error."""
+        code: str = self.json["error"]["code"]
+        return code
+
+
+class EdgeNode:
+    """A node with its server."""
+
+    def __init__(self, cluster: EdgeCluster, name: str, servers: str, access: Access | None, settings: Any) -> None:
+        self.name = name
+        self.shards = FakeShards(cluster, name, cluster.count)
+        self.connection = Connection(servers, name=name)
+        self.access = access
+        make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
+        self.assembly: EdgeAssembly = create_edge(
+            self.shards, self.connection, "wonderq-test", make_app, access, settings=settings
+        )
+        self.server = Server(self.assembly.edge, "127.0.0.1", 0)
+        self.assembly.receive(self.server)
+        self._thread = threading.Thread(target=self.server.run, name=f"node-{name}")
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def stop(self) -> None:
+        self.server.stop()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+        self.connection.close()
+
+    def __call__(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: Any = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.server.effective_port), timeout=PATIENCE_S)
+        sent = dict(headers or {})
+        if json is not None:
+            body = _encode(json)
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, target, body, sent)
+            response = connection.getresponse()
+            return Reply(
+                response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+            )
+        finally:
+            connection.close()
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+class EdgeCluster:
+    """Nodes that share shards. Each shard has a log that any node can take over."""
+
+    def __init__(self, servers: str, names: Sequence[str] = ("a", "b"), count: int = SHARDS, **options: Any) -> None:
+        """``options``: ``access`` of all nodes, ``settings`` of their applications."""
+        self.count = count
+        self.logs = [MemoryLog(shared=True) for _ in range(count)]
+        self.nodes: dict[str, EdgeNode] = {}
+        self._brokers: list[Broker] = []
+        settings = options.get("settings") or EdgeSettings()
+        for name in names:
+            access = options["access"]() if "access" in options else None
+            self.nodes[name] = EdgeNode(self, name, servers, access, settings)
+        for each in self.nodes.values():
+            each.connection.server_info(timeout_s=PATIENCE_S)
+        for shard in range(count):
+            self.give(shard, names[shard % len(names)])
+
+    def broker(self, shard: int, log: MemoryLog) -> Broker:
+        """Return a broker for a shard."""
+        count = self.count
+        broker = Broker(
+            log,
+            default_queue=shard_of("default", count) == shard,
+            has_name=lambda name: shard_of(name, count) == shard,
+        )
+        self._brokers.append(broker)
+        return broker
+
+    def open(self, shard: int, node: str) -> Broker:
+        """Let a node take a shard over, without any node hearing of it. A former owner does not notice yet."""
+        self.logs[shard] = self.logs[shard].opened_again() if self._was_opened(shard) else self.logs[shard]
+        broker = self.nodes[node].shards.brokers[shard] = self.broker(shard, self.logs[shard])
+        return broker
+
+    def _was_opened(self, shard: int) -> bool:
+        return any(each.core.log is self.logs[shard] for each in self._brokers)
+
+    def give(self, shard: int, node: str) -> Broker:
+        """Hand a shard over in order: the former owner ends its broker, the next opens it, and all nodes hear of it."""
+        for each in self.nodes.values():
+            former = each.shards.brokers.get(shard)
+            if former is not None:
+                former.stop_claiming()
+                former.core.log.close()
+                del each.shards.brokers[shard]
+        broker = self.open(shard, node)
+        self.hear(shard, node)
+        return broker
+
+    def hear(self, shard: int, owner: str | None) -> None:
+        """Let all nodes hear who owns a shard."""
+        for each in self.nodes.values():
+            each.shards.hear(shard, owner)
+
+    def owner(self, queue: str) -> EdgeNode:
+        """Return the node that owns the shard of a queue."""
+        shard = self.shard(queue)
+        return next(each for each in self.nodes.values() if shard in each.shards.brokers)
+
+    def other(self, queue: str) -> EdgeNode:
+        """Return a node that does not own the shard of a queue."""
+        shard = self.shard(queue)
+        return next(each for each in self.nodes.values() if shard not in each.shards.brokers)
+
+    def shard(self, queue: str) -> int:
+        return shard_of(queue, self.count)
+
+    def queue_of(self, shard: int, stem: str = "q") -> str:
+        """Return a name of a queue that has its place in a shard."""
+        return next(name for at in range(1000) if shard_of(name := f"{stem}{at}", self.count) == shard)
+
+    def wait_for_waiting(self, queue: str, count: int = 1) -> None:
+        """Wait until consumers wait at the owner of a queue."""
+        broker = self.owner(queue).shards.brokers[self.shard(queue)]
+        eventually(lambda: broker.waiting_consumers == count, f"{count} consumers to wait")
+
+    def stop(self) -> None:
+        for broker in self._brokers:
+            assert isinstance(broker.core.log, MemoryLog)
+            broker.core.log.release()
+        for node in self.nodes.values():
+            node.stop()
+        for broker in self._brokers:
+            with suppress(StorageError):
+                broker.close()
+
+
+@contextmanager
+def edge_cluster(
+    servers: str, names: Sequence[str] = ("a", "b"), count: int = SHARDS, **options: Any
+) -> Iterator[EdgeCluster]:
+    """Run nodes in this process."""
+    with ExitStack() as stack:
+        cluster = EdgeCluster(servers, names, count, **options)
+        stack.callback(cluster.stop)
+        yield cluster

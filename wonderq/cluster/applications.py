@@ -1,0 +1,144 @@
+"""The applications of the shards that this node owns, and what came of a request to one of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from wonderq.auth.access import Access
+from wonderq.broker.broker import Broker
+from wonderq.cluster.shards import Shards
+from wonderq.cluster.wire import ForwardedRequest
+from wonderq.model.masks import Mask
+from wonderq.rest.masks import MASK
+from wonderq.rest.overview import READ_ONLY
+from wonderq.runtime.fibers import begin_action, has_acted
+
+MakeApp = Callable[[Broker, Access | None], Any]
+"""Makes the WSGI application of a broker, with routes of its own in the access."""
+
+
+class Response(NamedTuple):
+    """A response of an application."""
+
+    status: str
+    """Status line, such as ``200 OK``."""
+    headers: list[tuple[str, str]]
+    body: Iterable[bytes]
+
+    @property
+    def code(self) -> int:
+        """The status as a number."""
+        return int(self.status[:3])
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+        try:
+            return b"".join(self.body)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End a body that is made while it is read."""
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            close()
+
+
+class Outcome(NamedTuple):
+    """What came of a request."""
+
+    verdict: str
+    """``done``: there is a response. ``not_done``: the request was surely not carried out. ``unknown``: it may have
+    been."""
+    response: Response | None = None
+    """With ``not_done`` and ``unknown``, what the application said, if it did."""
+    reason: str = ""
+    """Why there is no response, as a sentence."""
+
+
+NOT_OWNER = Outcome("not_done", reason="The node does not own the shard.")
+
+
+class _Owned(NamedTuple):
+    broker: Broker
+    app: Any
+
+
+class Applications:
+    """An application for each shard that this node owns.
+
+    Threads: any number may call any method.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        make: MakeApp,
+        access: Access | None,
+        *,
+        mask: Mask | None = None,
+        is_read_only: bool = False,
+    ) -> None:
+        """``mask`` and ``is_read_only`` are those of the dashboard; see `wonderq.app.create_app`."""
+        self._shards = shards
+        self._make = make
+        self._access = access
+        self._of_ui = {MASK: mask, READ_ONLY: is_read_only} if mask is not None else {READ_ONLY: is_read_only}
+        self._lock = threading.Lock()
+        self._owned: dict[int, _Owned] = {}
+        self.stop = shards.changed(self._prepare)
+        """Ends the calls of ``shards``."""
+
+    def _prepare(self, shard: int) -> None:
+        """Make the application of a shard that this node has taken over, before the first request."""
+        self.find(shard)
+
+    def find(self, shard: int) -> _Owned | None:
+        """Return the broker of a shard and its application, or None if another node owns it."""
+        broker = self._shards.local(shard)
+        found = self._owned.get(shard)
+        if broker is None:
+            if found is not None:
+                self._owned.pop(shard, None)
+            return None
+        if found is not None and found.broker is broker:
+            return found
+        with self._lock:  # falcon and msgspec build their tables at the first use
+            found = self._owned.get(shard)
+            if found is None or found.broker is not broker:
+                access = None if self._access is None else self._access.with_own_router()
+                found = self._owned[shard] = _Owned(broker, self._make(broker, access))
+        return found
+
+    def carry_out(self, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
+        """Carry out a request that this node or another one has authenticated."""
+        owned = self.find(request.shard)
+        if owned is None:
+            return NOT_OWNER
+        authorization = "" if self._access is None else self._access.grants.header_of(request.key_id)
+        environ = request.environ(authorization, BytesIO(request.body), client_gone)
+        if request.is_of_ui:
+            environ.update(self._of_ui)
+        return call(owned, environ)
+
+
+def call(owned: _Owned, environ: Mapping[str, Any]) -> Outcome:
+    """Call the application of a shard, and judge its response.
+
+    A broker that stops, or has lost its shard, answers early: with an empty list, or an error. Unless it appended a
+    record for the request, the request may be made again at the next owner, whatever the response is.
+    """
+    begin_action()
+    head: list[Any] = []
+    body = owned.app(environ, lambda status, headers, _=None: head.extend((status, headers)))
+    response = Response(head[0], head[1], body)
+    if owned.broker.unready is None:
+        return Outcome("done", response)
+    if not has_acted():
+        return Outcome("not_done", response, "The shard is being taken over.")
+    if response.code == 503:
+        return Outcome("unknown", response, "The shard was lost while the request was under way.")
+    return Outcome("done", response)

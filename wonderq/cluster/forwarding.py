@@ -1,0 +1,151 @@
+"""The edge's side of forwarding: passes a request on to the node that owns its shard, and waits for the response."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from wonderq.cluster import wire
+from wonderq.cluster.applications import Outcome, Response
+from wonderq.cluster.shards import Shards
+from wonderq.cluster.wire import ForwardedRequest
+from wonderq.runtime.fibers import Event
+from wonderq_storage.nats import (
+    ClientClosedError,
+    Connection,
+    NatsError,
+    NatsUnreachableError,
+    NoRespondersError,
+    PayloadTooLargeError,
+    Reply,
+)
+
+#: Longest wait for a response, besides the longest ``wait`` of a request. An append is tried for 30 s at most.
+ANSWER_S = 30.0
+
+#: A response of the former owner that arrives this long after another node has announced the shard still counts.
+GRACE_S = 0.25
+
+_GONE = Outcome("done", Response("503 Service Unavailable", [], ()))
+
+
+class _Pending:
+    """A request that waits for its response. The thread that reads NATS, and that of ``changed``, tell it news."""
+
+    def __init__(self) -> None:
+        self.news = Event()
+        self._arrived: deque[Reply | NatsError] = deque()
+        self._body: list[bytes] = []
+        self.owner_was_lost = False
+
+    def arrive(self, reply: Reply | NatsError) -> None:
+        self._arrived.append(reply)
+        self.news.set()
+
+    def outcome(self) -> Outcome | None:
+        """Return what came of the request, or None if that is not known yet."""
+        while self._arrived:
+            reply = self._arrived.popleft()
+            if isinstance(reply, NoRespondersError):
+                return Outcome("not_done", reason="The node that owns the shard is not connected.")
+            if isinstance(reply, NatsError):
+                return Outcome("unknown", reason=f"The connection to NATS is lost: {reply}.")
+            try:
+                part = wire.decode_part(reply.payload)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                return Outcome("unknown", reason=f"The response of the node cannot be read: {error}.")
+            if part.number != len(self._body):
+                return Outcome("unknown", reason="A part of the response was lost.")
+            self._body.append(part.body)
+            if part.verdict != "more":
+                response = Response(part.status, part.headers, self._body) if part.status else None
+                return Outcome(part.verdict, response, f"The node answered {part.status or 'that it lost the shard'}.")
+        return None
+
+
+class Forwarder:
+    """Passes requests on to other nodes.
+
+    ``wait_s`` is the longest time that a request may ask its broker to wait.
+
+    Threads: any number may call any method. A fiber that waits blocks no thread.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        prefix: str,
+        shards: Shards,
+        *,
+        wait_s: float,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        self._connection = connection
+        self._prefix = prefix
+        self._shards = shards
+        self._longest_s = wait_s + answer_s
+        self._pending: dict[int, set[_Pending]] = {}
+        self.stop = shards.changed(self._tell)
+        """Ends the calls of ``shards``."""
+
+    def _tell(self, shard: int) -> None:
+        for each in list(self._pending.get(shard, ())):
+            each.owner_was_lost = each.owner_was_lost or self._shards.owner(shard) is None
+            each.news.set()
+
+    def send(self, owner: str, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
+        """Pass a request on to a node, and return what came of it.
+
+        If the client disconnects meanwhile, the node is told, and the outcome does not matter.
+        """
+        request.deadline_ms = round((time.time() + self._longest_s) * 1000)
+        pending = _Pending()
+        waiting = self._pending.setdefault(request.shard, set())
+        waiting.add(pending)
+        end = _nothing
+        try:
+            subject = wire.node_subject(self._prefix, owner, "requests")
+            end = self._connection.ask(subject, wire.encode(request), pending.arrive)
+            return self._wait(owner, request, pending, client_gone)
+        except (NatsUnreachableError, ClientClosedError, PayloadTooLargeError) as error:
+            return Outcome("not_done", reason=f"The request could not be passed on: {error}.")
+        except NatsError as error:
+            return Outcome("unknown", reason=f"The connection to NATS is lost: {error}.")
+        finally:
+            end()
+            waiting.discard(pending)
+
+    def _wait(
+        self, owner: str, request: ForwardedRequest, pending: _Pending, client_gone: Callable[[], bool]
+    ) -> Outcome:
+        now_s = time.monotonic()
+        until_s = now_s + self._longest_s
+        moved_s: float | None = None
+        while now_s < until_s:
+            outcome = pending.outcome()
+            if outcome is not None:
+                return outcome
+            if client_gone():
+                self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())
+                return _GONE
+            if moved_s is None and self._has_moved(owner, request.shard, pending):
+                moved_s = now_s
+                until_s = min(until_s, now_s + GRACE_S)
+            pending.news.wait(until_s - now_s)
+            pending.news.clear()
+            now_s = time.monotonic()
+        if moved_s is not None:
+            return pending.outcome() or Outcome("unknown", reason="Another node has taken the shard over.")
+        return pending.outcome() or Outcome("unknown", reason="The node did not answer in time.")
+
+    def _has_moved(self, owner: str, shard: int, pending: _Pending) -> bool:
+        """Return whether the shard was taken over since the request was sent, so that the response may never come."""
+        present = self._shards.owner(shard)
+        return present is not None and (present != owner or pending.owner_was_lost)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,122 @@
+"""The queue that a request is about, by which its shard is found, and whether it may be made twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from wonderq.httpd.errors import MSGPACK
+from wonderq.model.queue_names import DEFAULT_QUEUE
+
+#: Topics and schedules have their place by their own name, as queues have.
+_NAMED = re.compile(r"/(?:queues|topics|schedules)/([^/]+)")
+
+_OF_DEFAULT = re.compile(r"/(?:dev/)?messages(?:/|$)")
+
+#: Paths whose body may name the queues.
+_IN_BODY = ("/messages/consume", "/messages/next")
+
+#: Calls that read only. `consume` is among them: a message that was claimed for a lost response comes again, as after
+#: any lost response.
+_READS = re.compile(r"GET|HEAD|POST .*(?:/messages/consume|/match)")
+_SENDS = re.compile(r"POST .*(?:/messages/produce|/publish)")
+
+
+class _Sources(msgspec.Struct):
+    queues: Any = None
+
+
+class _SqsNames(msgspec.Struct):
+    QueueUrl: Any = None
+    QueueName: Any = None
+    SourceArn: Any = None
+
+
+_sources = {
+    media_type: decoder.decode
+    for media_type, decoder in (
+        ("", msgspec.json.Decoder(_Sources)),
+        (MSGPACK, msgspec.msgpack.Decoder(_Sources)),
+    )
+}
+_sqs_names = msgspec.json.Decoder(_SqsNames).decode
+
+
+def name_in_path(method: str, path: str) -> str | None:
+    """Return the name of the queue, topic or schedule that a path is about; None if the path alone does not tell."""
+    found = _NAMED.match(path)
+    if found is not None:
+        return found[1]
+    if _OF_DEFAULT.match(path) and not (method == "POST" and path in _IN_BODY):
+        return DEFAULT_QUEUE
+    return None
+
+
+def names_queues_in_body(method: str, path: str) -> bool:
+    """Return whether the body of a request may name its queues."""
+    return method == "POST" and path in _IN_BODY
+
+
+def first_source(media_type: str, body: bytes) -> str:
+    """Return the first queue that the body of a poll names. A body without any, or that is malformed, is for `default`.
+
+    The queues must all be on one shard, whose broker refuses the others.
+    """
+    try:
+        given = _sources[MSGPACK if media_type.startswith(MSGPACK) else ""](body).queues
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return DEFAULT_QUEUE
+    first = given[0] if isinstance(given, list) and given else DEFAULT_QUEUE
+    name = first.get("queue") if isinstance(first, dict) else first
+    return name if isinstance(name, str) else DEFAULT_QUEUE
+
+
+def sqs_names(body: bytes) -> Mapping[str, Any]:
+    """Return the parameters of a body in the JSON protocol of SQS that may name its queue; none if it is malformed."""
+    try:
+        return msgspec.structs.asdict(_sqs_names(body))
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def is_repeatable(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Return whether a request of the REST API does the same when it is carried out twice."""
+    call = f"{method} {path}"
+    if _READS.fullmatch(method) or _READS.fullmatch(call):
+        return True
+    if not _SENDS.fullmatch(call):
+        return False
+    if "HTTP_IDEMPOTENCY_KEY" in headers:
+        return True
+    is_msgpack = headers.get("CONTENT_TYPE", "").startswith(MSGPACK)
+    try:
+        fields = (msgspec.msgpack if is_msgpack else msgspec.json).decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return True  # it will be refused
+    if not isinstance(fields, dict):
+        return True
+    if "idempotency_key" in fields or ("producer_id" in fields and "request_number" in fields):
+        return True
+    return _all_have(fields.get("messages"), "idempotency_key")
+
+
+def is_repeatable_sqs(action: str, parameters: Mapping[str, Any]) -> bool:
+    """Return whether an action of SQS or SNS does the same when it is carried out twice."""
+    if action.startswith(("Get", "List")) or action == "ReceiveMessage":
+        return True
+    if action in ("SendMessage", "Publish"):
+        return bool(parameters.get("MessageDeduplicationId"))
+    if action in ("SendMessageBatch", "PublishBatch"):
+        entries = parameters.get("Entries", parameters.get("PublishBatchRequestEntries"))
+        return _all_have(entries, "MessageDeduplicationId")
+    return False
+
+
+def _all_have(entries: Any, field: str) -> bool:
+    """Return whether there are entries, and each has a field."""
+    found: Iterable[Any] = entries if isinstance(entries, list) else ()
+    checked = [isinstance(each, dict) and bool(each.get(field)) for each in found]
+    return bool(checked) and all(checked)

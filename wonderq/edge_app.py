@@ -1,0 +1,211 @@
+"""The application of a node of a cluster, put together: its routes, and the parts that pass requests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import falcon
+from prometheus_client import CollectorRegistry
+
+from wonderq.app import (
+    EXPOSED,
+    App,
+    AuthMiddleware,
+    Home,
+    OriginMiddleware,
+    UiRequests,
+    add_dashboard,
+    add_documentation,
+    prepare,
+)
+from wonderq.auth.access import Access
+from wonderq.auth.roles import RULES, SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
+from wonderq.broker.broker import Broker
+from wonderq.cluster import listings, overviews, routing
+from wonderq.cluster.applications import Applications, MakeApp
+from wonderq.cluster.carrying import RETRY_S, Carrier
+from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
+from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
+from wonderq.cluster.forwarding import ANSWER_S, Forwarder
+from wonderq.cluster.health import EdgeHealth
+from wonderq.cluster.receiving import FiberRunner, Receiver
+from wonderq.cluster.shards import Shards
+from wonderq.httpd.addresses import PublicAddress, TrustedHosts
+from wonderq.httpd.room import whole_body
+from wonderq.metrics import Metrics
+from wonderq.model.limits import Limits
+from wonderq.model.masks import Mask
+from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq.rest.session import Session
+from wonderq.sns.endpoint import SnsEndpoint
+from wonderq.sns.limits import STRICT as SNS_STRICT
+from wonderq.sns.limits import SnsLimits
+from wonderq.sns.signing import Signer
+from wonderq.sqs.endpoint import SqsEndpoint
+from wonderq.sqs.limits import STRICT, SqsLimits
+from wonderq_storage.nats import Connection
+
+#: Routes with an answer of their own on the edge. All others of `RULES` go to the shard of the name in their path.
+_OWN_ROUTES = {
+    *("/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/ui/session", "/ui/assets/{folder}/{file}"),
+    *("/queues", "/topics", "/schedules", "/redrives", "/search", "/dev/messages", "/dev/messages/status"),
+    *("/queues/{queue}/dev/messages", "/queues/{queue}/dev/messages/status"),
+    *("/overview", "/overview/history", "/overview/broker"),
+    *UI_PAGES,
+    *SQS_ADDRESSES,
+    SNS_CERTIFICATE,
+}
+
+
+class EdgeSettings(NamedTuple):
+    """Settings of a node's application; see `wonderq.app.create_app`."""
+
+    limits: Limits = Limits()
+    hosts: TrustedHosts | None = None
+    cors_origins: Collection[str] = ()
+    sqs_limits: SqsLimits = STRICT
+    sns_limits: SnsLimits = SNS_STRICT
+    signer: Signer | None = None
+    address: PublicAddress | None = None
+    ui: str = "on"
+    mask: Mask | None = None
+    retry_s: float = RETRY_S
+    """Time in which a request is tried again that was surely not carried out."""
+    answer_s: float = ANSWER_S
+    """Longest wait for the response of another node, besides the longest ``wait`` of a request."""
+
+
+class EdgeAssembly(NamedTuple):
+    """The application of a node, and its parts."""
+
+    edge: Edge
+    """The WSGI application."""
+    carrier: Carrier
+    """Carries out requests of the node itself, such as those of background work, too."""
+    receive: Callable[[FiberRunner], None]
+    """Begins to carry out the requests of other nodes, on the fibers of the server. Call it once."""
+    stop: Callable[[], None]
+    """Ends the calls of `Shards.changed`."""
+
+
+def create_edge(
+    shards: Shards,
+    connection: Connection,
+    prefix: str,
+    make_app: MakeApp,
+    access: Access | None = None,
+    registry: CollectorRegistry | None = None,
+    *,
+    health: Any = None,
+    settings: EdgeSettings = EdgeSettings(),  # noqa: B008 - it is not mutable
+) -> EdgeAssembly:
+    """Return the application of a node, which answers each request whatever node owns the queue.
+
+    ``connection`` is best one of its own, so that requests do not wait for appends. ``prefix`` begins the subjects of
+    the cluster. ``make_app`` makes the application of the broker of a shard, such as `wonderq.app.create_app` with the
+    settings of this process; each gets an access with routes of its own. ``health`` answers ``/healthz`` and
+    ``/readyz`` instead of `EdgeHealth`.
+    """
+    is_read_only = settings.ui == "read-only"
+    apps = Applications(shards, make_app, access, mask=settings.mask, is_read_only=is_read_only)
+    forwarder = Forwarder(connection, prefix, shards, wait_s=settings.limits.wait_s, answer_s=settings.answer_s)
+    carrier = Carrier(shards, apps, forwarder, retry_s=settings.retry_s)
+    own_access = None if access is None else access.with_own_router()
+    forwarding = Forwarding(shards.count, carrier, own_access, settings.address or PublicAddress())
+    app = _create_app(forwarding, own_access, registry or CollectorRegistry(), health or EdgeHealth(shards), settings)
+
+    def receive(runner: FiberRunner) -> None:
+        Receiver(connection, prefix, shards.node, apps, runner).start()
+
+    def stop() -> None:
+        for each in (apps, forwarder, carrier):
+            each.stop()
+
+    return EdgeAssembly(Edge(shards.count, apps, app), carrier, receive, stop)
+
+
+def _create_app(
+    forwarding: Forwarding, access: Access | None, registry: CollectorRegistry, health: Any, settings: EdgeSettings
+) -> App:
+    dashboard = None
+    if settings.ui != "off":
+        dashboard = UiRequests(access, settings.mask, is_read_only=settings.ui == "read-only")
+    origins = settings.cors_origins
+    middleware: list[Any] = [OriginMiddleware(origins, settings.hosts, access, dashboard)]
+    if origins:
+        middleware.insert(0, falcon.CORSMiddleware(allow_origins=origins, expose_headers=EXPOSED))
+    if access is None:
+        app: App = falcon.App(middleware=middleware)
+    else:
+        app = falcon.App(middleware=[*middleware, AuthMiddleware(access, origins)], router=access.router)
+    app.req_options.keep_blank_qs_values = True
+    app.req_options.auto_parse_qs_csv = False
+    prepare(app)
+    app.add_error_handler(ShardRefusal, _respond_to_refusal)
+    _add_routes(app, forwarding, registry, health)
+    broker = EdgeBroker(forwarding, settings.limits).as_broker()
+    _add_aws(app, forwarding, broker, access, settings)
+    add_documentation(app, has_dashboard=settings.ui != "off")
+    if settings.ui != "off":
+        add_dashboard(app)
+        app.add_route("/ui/session", Session(broker, access, settings.address or PublicAddress()))
+    return app
+
+
+def _respond_to_refusal(req: falcon.Request, resp: falcon.Response, error: ShardRefusal, _params: object) -> None:
+    respond(req, resp, error.response)
+
+
+def _add_routes(app: App, forwarding: Forwarding, registry: CollectorRegistry, health: Any) -> None:
+    messages = listings.Messages(forwarding)
+    for prefix in ("", "/queues/{queue}"):
+        app.add_route(f"{prefix}/dev/messages", messages)
+        app.add_route(f"{prefix}/dev/messages/status", messages, suffix="status")
+    app.add_route("/queues", listings.Queues(forwarding))
+    app.add_route("/topics", listings.Topics(forwarding))
+    app.add_route("/schedules", listings.Schedules(forwarding))
+    app.add_route("/redrives", listings.Redrives(forwarding))
+    app.add_route("/search", listings.SearchAll(forwarding))
+    app.add_route("/overview", overviews.Overview(forwarding))
+    app.add_route("/overview/history", overviews.OverviewHistory(forwarding))
+    app.add_route("/overview/broker", overviews.BrokerResource(forwarding))
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")
+    app.add_route("/metrics", Metrics(registry))
+    for path, methods in RULES.items():
+        if path not in _OWN_ROUTES:
+            app.add_route(path, PassedOn(forwarding, methods))
+
+
+def _add_aws(app: App, forwarding: Forwarding, broker: Broker, access: Access | None, settings: EdgeSettings) -> None:
+    aws = AwsForwarding(forwarding)
+    sqs = SqsEndpoint(broker, access, settings.sqs_limits, settings.address, aws.sqs)
+    sns = SnsEndpoint(broker, access, settings.sns_limits, settings.address, settings.signer, aws.sns)
+    app.add_route("/", Home(sqs, sns))
+    app.add_route(SNS_CERTIFICATE, sns)
+    for address in SQS_ADDRESSES:
+        app.add_route(address, sqs)
+    app.add_sink(sqs.serve_plain_name, "/")
+
+
+class PassedOn:
+    """Calls of the REST API that one shard answers."""
+
+    def __init__(self, forwarding: Forwarding, methods: Collection[str]) -> None:
+        self._forwarding = forwarding
+        for each in methods:
+            setattr(self, f"on_{each.lower()}", self._respond)
+
+    def _respond(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        body = whole_body(req.env)
+        request = self._forwarding.request_of(req, self._forwarding.key_of(req), body)
+        name = routing.name_in_path(req.method, req.path)
+        if name is None and routing.names_queues_in_body(req.method, req.path):
+            name = routing.first_source(req.content_type or "", body)
+        shard = self._forwarding.shard_of(name or DEFAULT_QUEUE)
+
+        def is_repeatable() -> bool:
+            return routing.is_repeatable(req.method, req.path, request.headers, body)
+
+        respond(req, resp, self._forwarding.ask(req, shard, request, is_repeatable))
