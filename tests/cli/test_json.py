@@ -139,6 +139,7 @@ def _messages(seen: Seen, client: QueueClient, _folder: Path) -> None:
     [first, second] = seen("receive", *on)
     assert seen("delete", *on, first["receipt"]) == [{"name": first["receipt"], "deleted": True, "error": None}]
     [failed] = seen("delete", *on, first["id"], code=1)
+    assert failed["deleted"] is False
     assert failed["error"].keys() == {"code", "message"}
     assert failed["error"]["code"] == "message_not_found"
     seen("queue list", *at)

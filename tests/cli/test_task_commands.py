@@ -111,7 +111,8 @@ def test_schedules(broker: RunningBroker, client: QueueClient) -> None:
     assert "30 4 * * *" in line
     assert json.loads(schedule(broker, "list", "--json").out) == found
     assert json.loads(schedule(broker, "show", "nightly", "--json").out) == found
-    assert json.loads(schedule(broker, "set", "nightly", "message=5").out)["message"] == "5"
+    changed = json.loads(schedule(broker, "set", "nightly", "message=5").out)
+    assert (changed["message"], changed["attributes"]) == ("5", found["attributes"]), "text, and not the number 5"
     assert json.loads(schedule(broker, "pause", "nightly").out)["next_at"] is None
     assert "paused" in schedule(broker, "list").lines[1]
     assert json.loads(schedule(broker, "resume", "nightly").out)["next_at"] == found["next_at"]

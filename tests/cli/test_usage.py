@@ -116,6 +116,14 @@ def test_options_stand_anywhere_among_the_arguments(arguments: list[str]) -> Non
     assert options.fields == [("delay", "1"), ("paused", "true")]
 
 
+def test_options_cannot_be_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    """`serve --key KEY` would use the key as the file of `--keys`, and log it."""
+    for arguments in (["serve", "--key", "KEY"], ["queue", "purge", "mail", "--ye"], ["--versio"]):
+        with pytest.raises(SystemExit):
+            build_parser().parse(arguments)
+        assert "unrecognized arguments: --" in capsys.readouterr().err
+
+
 def test_an_argument_behind_an_option_is_checked_like_others(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["queue", "set", "mail", "--json", "delay"])

@@ -21,6 +21,7 @@ _TIMEOUT_S = 60
 
 def add_broker_options(command: Parser) -> None:
     """Add the options of all commands that call a running broker."""
+    command.set_defaults(is_client=True)
     command.add_argument("--url", metavar="URL", help=f"address of the broker (or WONDERQ_URL; default {DEFAULT_URL})")
     add_key_option(command)
 

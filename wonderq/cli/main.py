@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
             return fail(f"standard output is closed, so nothing was done. {advice}", REFUSED)
-        _silence_log()
+        if not getattr(options, "is_client", False):  # a client logs nothing
+            _silence_log()
     raise_file_limit()
     try:
         code: int = options.run(options)
@@ -59,7 +60,7 @@ def raise_file_limit() -> None:
 
 def _silence_log() -> None:
     """Discard log lines: only a broker logs. A command reports what it finds in a log through its own output."""
-    import logging  # noqa: PLC0415 - not for the version
+    import logging  # noqa: PLC0415 - its import takes longer than a request
 
     logging.getLogger("wonderq").addHandler(logging.NullHandler())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -123,7 +123,7 @@ class Claim:
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the request, without the wait. Repeated, they get the same messages."""
-        fields: dict[str, Any] = {"max": self.limit, "attempt_id": secrets.token_hex(8)}
+        fields: dict[str, Any] = {"max": self.limit, "attempt_id": os.urandom(8).hex()}
         if self.lease_s is not None:
             fields["visibility_timeout"] = self.lease_s
         if isinstance(self.queues, Mapping):

@@ -11,13 +11,16 @@ import errno
 import os
 import re
 import socket
-import ssl
 import time
 from contextlib import suppress
 from select import POLLIN, poll
+from typing import TYPE_CHECKING
 
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.requests import Answer, Request, retry_after_of
+
+if TYPE_CHECKING:  # a connection without TLS needs none of it
+    from ssl import SSLContext
 
 _MOST_HEAD_BYTES = 64 << 10
 _RECEIVE_BYTES = 64 << 10  # for more, the memory of each receive would be mapped anew
@@ -43,7 +46,7 @@ class Connection:
         self,
         endpoint: Endpoint,
         timeout_s: float,
-        tls: ssl.SSLContext | None = None,
+        tls: SSLContext | None = None,
         source_address: tuple[str, int] | None = None,
     ) -> None:
         """Connect.

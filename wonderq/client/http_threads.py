@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from wonderq.client.addresses import Addresses
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class _Cut:
@@ -102,6 +105,12 @@ def _close(connections: list[Connection]) -> None:
         connections.pop().close()
 
 
+def _tls_context() -> SSLContext:
+    from ssl import create_default_context  # noqa: PLC0415 - its import takes longer than a request
+
+    return create_default_context()
+
+
 class HttpPool:
     """Pools of connections to one broker: one for the requests that wait for messages, and one for all others.
 
@@ -111,7 +120,7 @@ class HttpPool:
     def __init__(self, endpoint: Endpoint, connections: int, connect_timeout_s: float) -> None:
         self._endpoint = endpoint
         self._connect_timeout_s = connect_timeout_s
-        self._tls = ssl.create_default_context() if endpoint.is_tls else None
+        self._tls = _tls_context() if endpoint.is_tls else None
         self._pool, self._waiting_pool = _Pool(connections), _Pool(connections)
         self.source_address: tuple[str, int] | None = None
         """Address to connect from; None for any."""

@@ -6,7 +6,7 @@ further operations gather in it, and go together in the next request.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import deque
 from collections.abc import Sequence
 from copy import copy
@@ -73,7 +73,7 @@ class Batcher:
         self.kind = kind
         self._waiting: deque[Operation] = deque()
         # The broker recognizes a repeated request by its number, so each batcher sends one request at a time.
-        self._producer_id = secrets.token_hex(8)
+        self._producer_id = os.urandom(8).hex()
         self._last_number = 0
 
     def __len__(self) -> int:
