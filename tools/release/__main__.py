@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.release import bill, build
-from tools.release.commands import BIN, ROOT, CommandError, run, version
+from tools.release.commands import ROOT, CommandError, run, version
 from tools.release.requirements import DEPLOY, pin
 
 #: The environment of the tests.
@@ -26,7 +26,7 @@ Left to you, in this order:
   1. Let .ci/run pass on a bare machine, from a fresh clone of this commit.
   2. Read the section of this version in CHANGELOG.md as a user. Does it say what they must change?
   3. Tag and push:            git tag --sign v{version} && git push origin v{version}
-  4. Publish the packages:    {bin}/twine upload dist/wonderq-{version}*.whl dist/wonderq-{version}.tar.gz
+  4. Publish the packages:    .venv-release/bin/twine upload dist/wonderq-{version}*.whl dist/wonderq-{version}.tar.gz
   5. Publish the image:       docker buildx build --platform linux/amd64,linux/arm64 \\
                                 -f tools/deploy/Dockerfile -t NAME:{version} --push .
   6. Attach to the release:   dist/wonderq-{version}.cdx.json and dist/wonderq-{version}-licences.md
@@ -48,8 +48,7 @@ def check_changelog(text: str, number: str) -> None:
     """
     if not re.search(rf"^## {re.escape(number)} - \d{{4}}-\d{{2}}-\d{{2}}$", text, re.MULTILINE):
         raise NotReadyError(f'CHANGELOG.md has no line "## {number} - YYYY-MM-DD". Give Unreleased that name')
-    unreleased = re.search(r"^## Unreleased$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if unreleased and unreleased[1].strip():
+    if any(map(str.strip, re.findall(r"^## Unreleased$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))):
         raise NotReadyError("CHANGELOG.md has changes under Unreleased. Move them to the section of this version")
 
 
@@ -145,9 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (NotReadyError, CommandError) as error:
             failed += 1
             print(f"  FAILED  {title}: {error}", flush=True)
-    print(
-        REMAINING.format(version=version(), bin=BIN.relative_to(ROOT)) if not failed else f"\n{failed} checks failed."
-    )
+    print(REMAINING.format(version=version()) if not failed else f"\n{failed} checks failed.")
     return int(failed > 0)
 
 
