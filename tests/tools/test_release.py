@@ -9,7 +9,8 @@ import pytest
 
 from tools.release import __main__ as checklist
 from tools.release import bill
-from tools.release.commands import CommandError, run, version
+from tools.release.commands import ROOT, CommandError, run, version
+from tools.release.names import PACKAGE, PAGES, names
 from wonderq import __version__
 
 
@@ -91,6 +92,71 @@ def test_a_golden_folder_of_a_release_may_get_neighbours_and_no_change(repositor
     commit(repository)
     with pytest.raises(checklist.NotReadyError, match=r"format-1/0000000001\.wal is not as v1\.0\.0 released it"):
         checklist.check_golden(repository)
+
+
+PACKAGE_TEXT = '__all__ = ["Client", "Queue"]\n'
+CALLS = "# HTTP calls\n\n### GET /queues\n\n| field | meaning |\n|---|---|\n| `prefix` | Begin of names. |\n"
+COMMANDS = (
+    "## wonderq send\n\n| argument | meaning |\n|---|---|\n| `--queue NAME` | Queue. |\n| `[MESSAGE ...]` | Text. |\n"
+)
+
+
+def write_names(folder: Path, *, package: str = PACKAGE_TEXT, calls: str = CALLS, commands: str = COMMANDS) -> None:
+    texts = dict.fromkeys(PAGES, "# Page\n") | {PACKAGE: package}
+    texts |= {"docs/reference/http-calls.md": calls, "docs/reference/command-line.md": commands}
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_names_may_be_added(repository: Path) -> None:
+    write_names(repository)
+    commit(repository)
+    git(repository, "tag", "v1.0.0")
+    checklist.check_names(repository, "1.1.0")
+    write_names(
+        repository,
+        package='__all__ = ["Client", "Queue", "Topic"]\n',
+        calls=CALLS + "| `after` | Name. |\n\n### GET /topics\n",
+        commands=COMMANDS + "| `--json` | Print JSON. |\n",
+    )
+    checklist.check_names(repository, "1.1.0")
+
+
+@pytest.mark.parametrize(
+    ("changed", "missing"),
+    [
+        ({"package": '__all__ = ["Client"]\n'}, r"wonderq\.Queue"),
+        ({"calls": CALLS.replace("prefix", "begin")}, "GET /queues, prefix"),
+        ({"calls": CALLS.replace("GET", "POST")}, "GET /queues"),
+        ({"commands": COMMANDS.replace("--queue", "--to")}, "wonderq send, --queue"),
+        ({"commands": COMMANDS.replace("[MESSAGE ...]", "TEXT")}, "wonderq send, MESSAGE"),
+    ],
+)
+def test_a_name_that_is_missing_is_refused_until_the_next_major_version(
+    changed: dict[str, str], missing: str, repository: Path
+) -> None:
+    write_names(repository)
+    commit(repository)
+    git(repository, "tag", "v0.9.0")
+    git(repository, "tag", "v1.0.0")
+    write_names(repository, **changed)
+    with pytest.raises(checklist.NotReadyError, match=missing):
+        checklist.check_names(repository, "1.1.0")
+    checklist.check_names(repository, "2.0.0")
+    checklist.check_names(repository, "0.10.0")
+
+
+def test_the_names_of_this_version_are_found() -> None:
+    found = names(lambda path: (ROOT / path).read_text(encoding="utf-8"))
+    assert {
+        "wonderq.Client",
+        "docs/reference/errors.md, stale_receipt",
+        "docs/reference/http-calls.md, POST /messages/produce, delay",
+        "docs/reference/command-line.md, wonderq send, --queue",
+        "docs/reference/settings.md, Settings of a broker, --listen",
+    } <= found
+    assert any(name.endswith(", wonderq_queue_bytes") for name in found)
 
 
 def test_a_failed_check_is_named_and_hides_the_steps_that_follow(

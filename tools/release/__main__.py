@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tools.release import bill, build
 from tools.release.commands import ROOT, CommandError, run, version
+from tools.release.names import names
 from tools.release.requirements import DEPLOY, pin
 
 #: The environment of the tests.
@@ -78,6 +79,24 @@ def check_golden(folder: Path) -> None:
         raise NotReadyError(f"{files[0]} is not as {tags[0]} released it. Restore it: later versions must read it")
 
 
+def check_names(folder: Path, number: str) -> None:
+    """Check that each public name of the last release with the same MAJOR is still there. Before 1.0 none is kept.
+
+    Raises:
+        NotReadyError: one is not.
+    """
+    major = number.partition(".")[0]
+    tags = run("git", "tag", "--list", f"v{major}.*", "--sort=-version:refname", cwd=folder).split()
+    if major == "0" or not tags:
+        return
+    kept = names(lambda path: run("git", "show", f"{tags[0]}:{path}", cwd=folder))
+    if missing := sorted(kept - names(lambda path: (folder / path).read_text(encoding="utf-8"))):
+        raise NotReadyError(
+            f"{len(missing)} names of {tags[0]} are missing, such as {missing[0]}. Keep them, and deprecate them as "
+            "docs/STABILITY.md describes"
+        )
+
+
 def check_reference() -> None:
     """Check that the pages that are made from the program are up to date.
 
@@ -122,6 +141,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     ),
     "the golden folders of earlier versions are unchanged": lambda: check_golden(ROOT),
     "the pages made from the program are up to date": check_reference,
+    "each name that 1.0 keeps is still there": lambda: check_names(ROOT, version()),
     "the pins of the image satisfy pyproject.toml": check_requirements,
     "wheel and source distribution are built, and twine accepts them": build.build,
     "the bill of materials names a licence for each part": bill.write,
