@@ -25,7 +25,8 @@ REMAINING = """
 Left to you, in this order:
 
   1. Let .ci/run pass on a bare machine, from a fresh clone of this commit.
-  2. Read the section of this version in CHANGELOG.md as a user. Does it say what they must change?
+  2. Read the section of this version in CHANGELOG.md as a user. Does it say what they must change? Before the
+     first release, set [project.urls] in pyproject.toml: links of README are relative, and the index has no docs/.
   3. Tag and push:            git tag --sign v{version} && git push origin v{version}
   4. Publish the packages:    .venv-release/bin/twine upload dist/wonderq-{version}*.whl dist/wonderq-{version}.tar.gz
   5. Publish the image:       docker buildx build --platform linux/amd64,linux/arm64 \\
