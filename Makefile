@@ -21,9 +21,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(INSTALLED): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("WonderQ needs Python 3.11 or newer, and \
-	$(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.13 $(or $(MAKECMDGOALS),demo)")'
-	@echo "Installing WonderQ and the libraries that it needs into .venv, from the package index. Nothing is installed elsewhere."
+	@$(PYTHON) tools/before_install.py
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --upgrade 'pip>=25.1'
 	@$(PIP) --editable .

@@ -60,6 +60,9 @@ QUESTIONS = {
     "how do I test my program?": {"/HOW_TO/#test-your-program"},
     "the disk is full": {"/reference/errors/#disk_full", "/explanation/faq/#the-disk-is-full-what-now"},
     "when should I not use WonderQ?": {"/explanation/when-not-to-use/"},
+    "how do I install it with pipx?": {"/INSTALL/"},
+    "which extras are there?": {"/INSTALL/#extras"},
+    "how do I downgrade?": {"/STABILITY/#upgrade-and-downgrade", "/how-to/upgrade/"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,22 @@ with Client(sys.argv[1]) as client:
     message.delete()
     assert queue.receive() == []
 print(*sorted(sys.modules))
+"""
+
+#: Uses each public name that needs no extra, and runs a task.
+TASKS = """
+import sys, wonderq
+for name in wonderq.__all__:
+    if not name.startswith("Async"):
+        getattr(wonderq, name)
+app = wonderq.App(sys.argv[1], queue="jobs")
+
+@app.task()
+def work(text):
+    print(text)
+
+work.send("done by a worker")
+app.run_until_empty()
 """
 
 
@@ -79,6 +96,19 @@ def test_a_client_works_without_the_modules_of_a_broker(python: Path, users_fold
     assert "wonderq.client.sync" in loaded
     of_a_broker = ("falcon", "waitress", "greenlet", "prometheus_client", "wonderq_storage", "wonderq.broker")
     assert [name for name in loaded if name.startswith(of_a_broker)] == []
+
+
+def test_tasks_run_without_extras(python: Path, users_folder: Path) -> None:
+    with RunningBroker(users_folder / "data") as broker:
+        assert run(python, "-c", TASKS, broker.url, cwd=users_folder) == "done by a worker\n"
+
+
+def test_each_command_explains_itself_without_extras(python: Path, users_folder: Path) -> None:
+    command = python.with_name("wonderq")
+    commands = re.findall(r"^ {2,4}([a-z][a-z-]*)  ", run(command, "--help", cwd=users_folder), re.MULTILINE)
+    assert {"serve", "send", "worker", "demo"} <= {*commands}
+    for each in commands:
+        assert each in run(command, each, "--help", cwd=users_folder)
 
 
 def test_the_source_distribution_installs_too(sdist: Path, tmp_path: Path) -> None:

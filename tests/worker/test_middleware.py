@@ -114,10 +114,11 @@ def test_a_message_without_a_trace_begins_one(spans: InMemorySpanExporter) -> No
     assert span.parent is None
 
 
-def test_tasks_run_without_opentelemetry(broker: RunningBroker, name: str) -> None:
+def test_tasks_run_without_the_libraries_of_the_extras(broker: RunningBroker, name: str) -> None:
     program = f"""
 import sys
-sys.modules["opentelemetry"] = None  # as if it were not installed
+for each in ("aiohttp", "cryptography", "dramatiq", "opentelemetry"):
+    sys.modules[each] = None  # as if it were not installed
 import wonderq
 app = wonderq.App(queue={name!r})
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.release import bill, build
-from tools.release.commands import BIN, ROOT, CommandError, run, version
+from tools.release.commands import ROOT, CommandError, run, version
+from tools.release.names import names
 from tools.release.requirements import DEPLOY, pin
 
 #: The environment of the tests.
@@ -24,9 +25,10 @@ REMAINING = """
 Left to you, in this order:
 
   1. Let .ci/run pass on a bare machine, from a fresh clone of this commit.
-  2. Read the section of this version in CHANGELOG.md as a user. Does it say what they must change?
+  2. Read the section of this version in CHANGELOG.md as a user. Does it say what they must change? Before the
+     first release, set [project.urls] in pyproject.toml: links of README are relative, and the index has no docs/.
   3. Tag and push:            git tag --sign v{version} && git push origin v{version}
-  4. Publish the packages:    {bin}/twine upload dist/wonderq-{version}*.whl dist/wonderq-{version}.tar.gz
+  4. Publish the packages:    .venv-release/bin/twine upload dist/wonderq-{version}*.whl dist/wonderq-{version}.tar.gz
   5. Publish the image:       docker buildx build --platform linux/amd64,linux/arm64 \\
                                 -f tools/deploy/Dockerfile -t NAME:{version} --push .
   6. Attach to the release:   dist/wonderq-{version}.cdx.json and dist/wonderq-{version}-licences.md
@@ -48,8 +50,7 @@ def check_changelog(text: str, number: str) -> None:
     """
     if not re.search(rf"^## {re.escape(number)} - \d{{4}}-\d{{2}}-\d{{2}}$", text, re.MULTILINE):
         raise NotReadyError(f'CHANGELOG.md has no line "## {number} - YYYY-MM-DD". Give Unreleased that name')
-    unreleased = re.search(r"^## Unreleased$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if unreleased and unreleased[1].strip():
+    if any(map(str.strip, re.findall(r"^## Unreleased$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))):
         raise NotReadyError("CHANGELOG.md has changes under Unreleased. Move them to the section of this version")
 
 
@@ -77,6 +78,24 @@ def check_golden(folder: Path) -> None:
     changed = run("git", "diff", "--name-only", "--diff-filter=a", tags[0], "--", "tests/golden/format-*", cwd=folder)
     if files := changed.split():
         raise NotReadyError(f"{files[0]} is not as {tags[0]} released it. Restore it: later versions must read it")
+
+
+def check_names(folder: Path, number: str) -> None:
+    """Check that each public name of the last release with the same MAJOR is still there. Before 1.0 none is kept.
+
+    Raises:
+        NotReadyError: one is not.
+    """
+    major = number.partition(".")[0]
+    tags = run("git", "tag", "--list", f"v{major}.*", "--sort=-version:refname", cwd=folder).split()
+    if major == "0" or not tags:
+        return
+    kept = names(lambda path: run("git", "show", f"{tags[0]}:{path}", cwd=folder))
+    if missing := sorted(kept - names(lambda path: (folder / path).read_text(encoding="utf-8"))):
+        raise NotReadyError(
+            f"{len(missing)} names of {tags[0]} are missing, such as {missing[0]}. Keep them, and deprecate them as "
+            "docs/STABILITY.md describes"
+        )
 
 
 def check_reference() -> None:
@@ -123,6 +142,7 @@ CHECKS: dict[str, Callable[[], object]] = {
     ),
     "the golden folders of earlier versions are unchanged": lambda: check_golden(ROOT),
     "the pages made from the program are up to date": check_reference,
+    "each name that 1.0 keeps is still there": lambda: check_names(ROOT, version()),
     "the pins of the image satisfy pyproject.toml": check_requirements,
     "wheel and source distribution are built, and twine accepts them": build.build,
     "the bill of materials names a licence for each part": bill.write,
@@ -145,9 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (NotReadyError, CommandError) as error:
             failed += 1
             print(f"  FAILED  {title}: {error}", flush=True)
-    print(
-        REMAINING.format(version=version(), bin=BIN.relative_to(ROOT)) if not failed else f"\n{failed} checks failed."
-    )
+    print(REMAINING.format(version=version()) if not failed else f"\n{failed} checks failed.")
     return int(failed > 0)
 
 

@@ -13,9 +13,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-
 from tools.release.commands import BIN, DIST, ROOT, CommandError, run, version
 
 VENDORED = ROOT / "wonderq" / "ui" / "vendor" / "vendored.toml"
@@ -27,6 +24,10 @@ def bill() -> dict[str, Any]:
     Raises:
         CommandError: the environment cannot be made, or the bill does not follow the schema.
     """
+    # The environment of the tests, which import this module, does not have them.
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     with tempfile.TemporaryDirectory(prefix="wonderq-bill-") as folder:
         python = Path(folder) / "bin" / "python"
         run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, folder)

@@ -44,6 +44,7 @@ _WEIGHTS = {
     "HOW_TO.md": 2.0,
     "tutorials/": 1.5,
     "ARCHITECTURE.md": 0.4,
+    "FEATURES.md": 0.4,
     "FORMAT.md": 0.4,
     "GLOSSARY.md": 0.4,
     "RELIABILITY.md": 0.4,

@@ -6,10 +6,9 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
 from weakref import WeakKeyDictionary
 
-from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.messages import Contents
 from wonderq.client.sync import Client
 from wonderq.tasks import batch, schedules
@@ -25,6 +24,9 @@ from wonderq.worker.outcomes import Dead
 from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Metrics
 from wonderq.worker.worker import JobWorker, Work
+
+if TYPE_CHECKING:
+    from wonderq.client.asynchronous import AsyncClient
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -204,7 +206,13 @@ class App:
 
     @property
     def async_client(self) -> AsyncClient:
-        """The client of the running event loop."""
+        """The client of the running event loop.
+
+        Raises:
+            ImportError: aiohttp is not installed; the message names the extra.
+        """
+        from wonderq.client.asynchronous import AsyncClient  # noqa: PLC0415 - a worker runs without aiohttp
+
         loop = asyncio.get_running_loop()
         model = self.client
         with self._lock:
