@@ -9,7 +9,7 @@ from typing import Any
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.broker.redrive import Redrives
-from wonderq.broker.topics import ends_of
+from wonderq.broker.topics import end_record, subscriptions_of
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -128,9 +128,12 @@ class Queues:
             found = self._core.find_queue(name)
             if name == DEFAULT_QUEUE:
                 raise DefaultQueueError
-            ends = ends_of(self._core.state, found, now_ms)
+            subscriptions = subscriptions_of(self._core.state, found)
+            ends = [end_record(topic, subscription, now_ms) for topic, subscription in subscriptions]
             self._redrives.append_drop(record.Drop(record.DROP, now_ms, found.number), ends)
             self._core.counters.forget(name)
+            for topic, subscription in subscriptions:
+                self._core.counters.of_topic(topic.name).forget(subscription)
             self._core.consumers.dissolve(found)
         self._core.confirm()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,12 +36,11 @@ from wonderq.model.topics import (
 )
 from wonderq.runtime.fibers import took
 from wonderq.state import record
-from wonderq.state.record import Record
 from wonderq.state.state import Queue, State
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
 #: Steps of `took` for each topic or subscription of a listing.
-_STEPS_PER_ITEM = 2
+_STEPS_PER_ITEM = 5
 
 
 class Topics:
@@ -128,8 +128,17 @@ class Topics:
     def list(self, permits: Permits = everything, *, after: str = "", limit: int | None = None) -> list[TopicInfo]:
         """Return the topics that are permitted, by name: at most ``limit``, and only those after the name ``after``."""
         with self._core.transaction:
-            names = sorted(name for name in self._core.state.topics if name > after and permits(name))
-            found = [_info(self._core.state.topics[name]) for name in names[:limit]]
+            names = sorted(name for name in self._core.state.topics if name > after)
+        found: list[TopicInfo] = []
+        for name in names:
+            if limit is not None and len(found) >= limit:
+                break
+            if permits(name):
+                with self._core.transaction:
+                    topic = self._core.state.topics.get(name)
+                    if topic is not None:
+                        found.append(_info(topic))
+            took(_STEPS_PER_ITEM)
         self._core.confirm()
         return found
 
@@ -199,9 +208,8 @@ class Topics:
         if queue_name is None:
             raise InvalidValueError("queue", "A new subscription needs a queue. Give its name.")
         queue = self._core.find_queue(queue_name)
-        for each in topic.subscriptions.values():
-            if each.queue == queue.number:
-                raise AlreadySubscribedError(topic.name, queue_name, each.name)
+        if queue.number in topic.by_queue:
+            raise AlreadySubscribedError(topic.name, queue_name, topic.by_queue[queue.number])
         if len(topic.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptionsError(f"The topic {topic.name}", MAX_SUBSCRIPTIONS)
         if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
@@ -243,16 +251,16 @@ class Topics:
         """
         with self._core.transaction:
             found = self._core.find_topic(topic)
-            names = sorted(name for name in found.subscriptions if name > after)
         infos: list[SubscriptionInfo] = []
-        for name in names:
-            if limit is not None and len(infos) >= limit:
-                break
+        while limit is None or len(infos) < limit:
             with self._core.transaction:
-                each = found.subscriptions.get(name)
-                queue = None if each is None else self._core.state.find(each.queue)
-                if each is not None and queue is not None and permits(queue.name):
-                    infos.append(self._subscription_info(found, each))
+                at = bisect_right(found.names, after)
+                if at == len(found.names):
+                    break
+                after = found.names[at]
+                queue = self._core.state.find(found.subscriptions[after].queue)
+                if queue is not None and permits(queue.name):
+                    infos.append(self._subscription_info(found, found.subscriptions[after]))
             took(_STEPS_PER_ITEM)
         self._core.confirm()
         return infos
@@ -269,8 +277,7 @@ class Topics:
             queue = self._queue_of(self._find_subscription(found, name))
             if not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
-            deletion = record.Subscribe(record.SUBSCRIPTION, now_ms, found.number, name, None)
-            self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
+            self._core.append_and_apply(end_record(found, name, now_ms), leave=DELETE_LEAVES)
             self._core.counters.of_topic(topic).forget(name)
         self._core.confirm()
 
@@ -291,14 +298,15 @@ class Topics:
         )
 
 
-def ends_of(state: State, queue: Queue, now_ms: int) -> list[Record]:
-    """Return the records that delete all subscriptions of a queue, for the transaction that deletes the queue."""
-    return [
-        record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
-        for topic in state.topics.values()
-        for name, each in topic.subscriptions.items()
-        if each.queue == queue.number
-    ]
+def subscriptions_of(state: State, queue: Queue) -> list[tuple[Topic, str]]:
+    """Return all subscriptions of a queue: their topics and names; under the lock."""
+    number = queue.number
+    return [(topic, topic.by_queue[number]) for topic in state.topics.values() if number in topic.by_queue]
+
+
+def end_record(topic: Topic, name: str, now_ms: int) -> record.Subscribe:
+    """Return the record that deletes a subscription."""
+    return record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
 
 
 def _info(topic: Topic) -> TopicInfo:

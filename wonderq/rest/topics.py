@@ -9,8 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from wonderq.httpd.errors import RequestError
 from wonderq.model.masks import Mask
-from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo
+from wonderq.model.topics import Match, Publication, PublishResult, SubscriptionInfo
 from wonderq.rest import schemas, topic_schemas
+from wonderq.rest.arrays import render_array
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.objects import subscription_object, topic_object
@@ -34,7 +35,7 @@ class TopicCollection(Resource):
         query = read_query(req, topic_schemas.TopicListing)
         after = set_value(query.after) or ""
         found = self.broker.topics.list(self.permits(req), after=after, limit=query.limit)
-        render(req, resp, [topic_object(each) for each in found])
+        render_array(req, resp, map(topic_object, found))
 
 
 class TopicResource(Resource):
@@ -62,7 +63,7 @@ class SubscriptionCollection(Resource):
         query = read_query(req, topic_schemas.TopicListing)
         after = set_value(query.after) or ""
         found = self.broker.topics.subscriptions(topic, self.permits(req), after=after, limit=query.limit)
-        render(req, resp, [_shown(req, each) for each in found])
+        render_array(req, resp, (_shown(req, each) for each in found))
 
 
 class SubscriptionResource(Resource):
@@ -113,9 +114,11 @@ class MatchResource(Resource):
         publication = _publication(body.message, body, {})
         found = self.broker.topics.match(topic, publication, self.permits(req), limit=body.limit)
         mask = mask_of(req)
-        if mask is not None:
-            found = [each._replace(reason=hide(mask, each.reason)) for each in found]
-        render(req, resp, [each._asdict() for each in found])
+
+        def shown(match: Match) -> dict[str, Any]:
+            return match._asdict() if mask is None else {**match._asdict(), "reason": hide(mask, match.reason)}
+
+        render_array(req, resp, map(shown, found))
 
 
 def _publication(text: str, body: topic_schemas.PublishFields, trace: Trace) -> Publication:
