@@ -54,6 +54,19 @@ def waiting(queue: str, count: int, body: str = "x" * 100) -> Fill:
     return fill
 
 
+def subscriptions(topic: str, count: int) -> Fill:
+    """Return a fill with a topic and ``count`` queues. All match the kind `all`, and a tenth `some`."""
+
+    def fill(broker: Broker) -> None:
+        broker.topics.put(topic)
+        for number in range(count):
+            broker.put_queue(f"q{number}")
+            kinds = ["all", "some"] if number % 10 == 0 else ["all"]
+            broker.topics.subscribe(topic, f"s{number}", queue=f"q{number}", filter={"kind": kinds})
+
+    return fill
+
+
 def groups(queue: str, count: int) -> Fill:
     """Return a fill with ``count`` messages, each of a group of its own."""
     return lambda broker: send(broker, queue, (NewMessage("x", group=f"g{number}") for number in range(count)))

@@ -226,6 +226,38 @@ def large_tags(size: Callable[[int], int]) -> Situation:
     return Situation("10,000 queues with 50 tags", folders.queues(size(9_990), 50, 100), steps)
 
 
+def many_subscriptions(size: Callable[[int], int]) -> list[Situation]:
+    """A topic with the most subscriptions. Each batch has as many messages as may be added to all queues together."""
+    count = size(9_990)
+    fill = folders.subscriptions("orders", count)
+    path = "/topics/orders"
+
+    def publish(kind: str, messages: int, broker: MeasuredBroker) -> str:
+        attributes = {"kind": {"type": "String", "value": kind}}
+        batch = [{"message": "x" * 100, "attributes": attributes} for _ in range(messages)]
+        return outcome(
+            broker.ask("POST", f"{path}/publish", json.dumps({"messages": batch}).encode(), {"Content-Type": JSON})
+        )
+
+    steps = [
+        AT_REST,
+        Step("publish, no queue matches", partial(publish, "none", 1)),
+        Step("publish, a tenth of the queues match", partial(publish, "some", 1)),
+        Step("publish, all queues match", partial(publish, "all", 1)),
+        Step("publish two messages, all queues match", partial(publish, "all", 2)),
+        request("POST", f"{path}/match", {"message": "x"}),
+        request("GET", "/topics"),
+        request("GET", f"{path}/subscriptions"),
+        request("GET", "/metrics"),
+        request("DELETE", f"{path}/subscriptions/s1"),
+        request("DELETE", "/queues/q2"),
+        request("PUT", f"{path}/subscriptions/s3", {"paused": True}),
+        request("DELETE", path),
+        AT_REST,
+    ]
+    return [Situation("a topic with 10,000 subscriptions", fill, steps)]
+
+
 def million_groups(size: Callable[[int], int]) -> list[Situation]:
     fill = folders.groups("work", size(_MILLION))
     path = "/queues/work"
@@ -390,6 +422,7 @@ def all_situations(scale: float) -> list[Situation]:
         ordinary(size),
         many_queues(size),
         large_tags(size),
+        *many_subscriptions(size),
         *million_groups(size),
         *million_deadlines(size),
         due_together(size),

@@ -11,6 +11,7 @@ import pytest
 from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import NewMessage
+from wonderq.model.topics import Publication
 from wonderq.runtime import collector
 from wonderq.runtime.collector import CollectorPauses, no_collections
 
@@ -103,6 +104,23 @@ def test_a_broker_counts_the_objects_that_it_keeps() -> None:
     with no_collections():
         examined_before = examined()
         broker.send("q", [NewMessage("x", group=f"{n}", key=f"{n}") for n in range(1000)])
+        made = examined() - examined_before
+    counted = broker.long_lived_objects - before
+    assert 0.5 * made < counted < 2 * made
+    broker.close()
+
+
+def test_a_broker_counts_the_objects_of_its_subscriptions() -> None:
+    broker = Broker(MemoryLog())
+    broker.topics.put("orders")
+    for number in range(300):
+        broker.put_queue(f"q{number}")
+    before = broker.long_lived_objects
+    with no_collections():
+        examined_before = examined()
+        for number in range(300):
+            broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", filter={"kind": [f"{number}"]})
+        broker.topics.publish("orders", [Publication(NewMessage("x"))])
         made = examined() - examined_before
     counted = broker.long_lived_objects - before
     assert 0.5 * made < counted < 2 * made

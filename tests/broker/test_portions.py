@@ -16,6 +16,7 @@ from wonderq.broker.core import PORTION
 from wonderq.model.errors import NotClaimedError
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.model.status import CLAIMED, DELAYED, WAITING
+from wonderq.model.topics import Subscription
 from wonderq.state import lanes, record
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupTable
@@ -398,3 +399,55 @@ def test_dead_letters_behind_closed_lanes_leave_without_a_consumer(passed: list[
         pass
     assert max(passed) <= PASSED + 1, "those that are closed, and the one with the dead letter"
     assert [message.body for message in broker.messages("dead")] == ["poison"]
+
+
+# Topics
+
+
+def subscribe_many(measured: Measured, count: int) -> None:
+    measured.broker.topics.put("orders")
+    for number in range(count):
+        measured.broker.put_queue(f"q{number}")
+        measured.broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", filter={"kind": ["paid"]})
+
+
+def test_a_deleted_topic_is_freed_in_portions(measured: Measured) -> None:
+    subscribe_many(measured, 2 * PORTION + 1)
+    state = measured.broker.core.state
+    measured.broker.topics.delete("orders")
+    [topic] = state.dropped
+    assert len(topic.subscriptions) == 2 * PORTION + 1  # type: ignore[union-attr]
+    assert (state.subscriptions, state.subscription_bytes) == (0, 0)
+    measured.holds.reset()
+    measured.broker.upkeep()
+    assert measured.holds.count >= 3
+    assert not state.dropped
+
+
+@pytest.mark.parametrize("listing", ["topics", "subscriptions"])
+def test_a_listing_takes_the_lock_for_each_item(measured: Measured, listing: str) -> None:
+    subscribe_many(measured, 20)
+    for number in range(19):
+        measured.broker.topics.put(f"topic-{number}")
+    measured.holds.reset()
+    topics = measured.broker.topics
+    found = topics.list() if listing == "topics" else topics.subscriptions("orders")
+    assert len(found) == 20
+    assert measured.holds.count >= 20
+
+
+def test_the_turn_of_a_topic_in_a_snapshot_renders_nothing(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscribe_many(measured, 20)
+    rendered: list[str] = []
+    render = Subscription.to_record
+
+    def counted(self: Subscription) -> dict[str, Any]:
+        rendered.append(self.name)
+        return render(self)
+
+    monkeypatch.setattr(Subscription, "to_record", counted)
+    snapshot = measured.broker.core.state.freeze()
+    assert rendered == []
+    assert list(snapshot.chunks())
+    assert len(rendered) == 20
+    snapshot.release()

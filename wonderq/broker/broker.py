@@ -52,6 +52,9 @@ from wonderq_storage import Checkpoints, CorruptLogError, Log
 #: Objects that the garbage collector examines for each queue, and for each group and priority of one.
 _OBJECTS_OF_A_QUEUE, _OBJECTS_OF_A_GROUP = 40, 6
 
+#: The same for each subscription, and for each filter that was compiled.
+_OBJECTS_OF_A_SUBSCRIPTION, _OBJECTS_OF_A_FILTER = 4, 20
+
 
 class Broker:
     """All queues of one log. You may call every method from any thread.
@@ -184,10 +187,15 @@ class Broker:
 
     @property
     def long_lived_objects(self) -> int:
-        """About how many objects of queues, groups and dedup entries the garbage collector examines."""
-        queues = list(self.core.state.queues.values())
-        groups = sum(len(queue.messages.lanes.by_number) for queue in queues)
-        return _OBJECTS_OF_A_QUEUE * len(queues) + _OBJECTS_OF_A_GROUP * groups + 2 * self.core.state.dedup_entries
+        """About how many objects of queues, groups, topics and dedup entries the garbage collector examines."""
+        state = self.core.state
+        queues = list(state.queues.values())
+        # Queues that expect messages have none in `vars`, and are not to be settled here.
+        settled = (vars(queue).get("messages") for queue in queues)
+        groups = sum(len(each.lanes.by_number) for each in settled if each is not None)
+        filters = sum(topic.filters for topic in list(state.topics.values()))
+        holders = _OBJECTS_OF_A_QUEUE * len(queues) + _OBJECTS_OF_A_SUBSCRIPTION * state.subscriptions
+        return holders + _OBJECTS_OF_A_GROUP * groups + _OBJECTS_OF_A_FILTER * filters + 2 * state.dedup_entries
 
     @property
     def log_bytes(self) -> int:

@@ -13,18 +13,22 @@ from itertools import chain
 
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.produce import delay_of, digests_of
-from wonderq.broker.publish_batch import STEPS_PER_FILTER, Batch, Placed
+from wonderq.broker.publish_batch import Batch, Placed
 from wonderq.broker.publish_plan import Decision, Plan, refusal_of
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import NewMessage
 from wonderq.model.permits import Permits, everything
 from wonderq.model.topics import Match, Publication, PublishResult, Subscription, is_fifo
+from wonderq.runtime.collector import no_collections
 from wonderq.runtime.fair_lock import FairLock
 from wonderq.runtime.fibers import took, yield_to_others
 from wonderq.state import record
 from wonderq.state.state import Queue
 from wonderq.state.topics import Topic
 from wonderq_storage import Position
+
+#: Steps of `took` for the dry run of one subscription, besides those that its filter counts.
+_STEPS_PER_MATCH = 10
 
 
 class Publisher:
@@ -55,7 +59,7 @@ class Publisher:
         batch = self._prepare(topic, publications)
         plan = Plan(self._core, batch)
         if plan.is_long:
-            with self._long:
+            with self._long, no_collections():  # its many objects are freed soon
                 placed, position = self._carry_out_in_turns(topic, batch, plan)
         else:
             with self._core.transaction as now_ms:
@@ -117,7 +121,7 @@ class Publisher:
                     continue
                 refusal = refusal_of(self._core.admission, queue, batch, [0])
             matches.append(_match(each, queue, batch, refusal))
-            took(STEPS_PER_FILTER)
+            took(_STEPS_PER_MATCH)
         self._core.confirm()
         return matches
 

@@ -13,7 +13,10 @@ from wonderq.runtime.fibers import took
 from wonderq.state.topics import Topic
 
 #: Steps of `took` that a filter takes besides those that it counts.
-STEPS_PER_FILTER = 1
+_STEPS_PER_FILTER = 1
+
+#: The same for compiling one.
+_STEPS_PER_COMPILATION = 50
 
 MAX_DELIVERIES = 20_000
 """Most messages that one publish adds to all queues together. One message always fits."""
@@ -47,9 +50,12 @@ class Batch:
     def evaluate(self, topic: Topic, subscriptions: Sequence[Subscription], changes: int) -> None:
         """Evaluate the filters of all subscriptions of a topic, as they were after ``changes`` changes, in turns."""
         subjects = self.subjects(took)
-        for each in subscriptions:
+        for number, each in enumerate(subscriptions, 1):
+            if each.filter and not each.is_compiled:
+                took(_STEPS_PER_COMPILATION)
             self._choose(each, subjects)
-            took(STEPS_PER_FILTER)
+            topic.filters = max(topic.filters, number)
+            took(_STEPS_PER_FILTER)
         self._known = topic, changes
 
     def subjects(self, pause: Callable[[int], None]) -> list[Subject]:

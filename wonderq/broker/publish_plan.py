@@ -113,9 +113,10 @@ class Plan:
         while self._left and (steps < PORTION_STEPS or self._is_late):
             name, _ = self._left.popitem()
             steps += self._decide(name, now_ms)
-        if self.is_long and (steps > _MOST_STEPS_BESIDES or self._state.is_freezing):
+        must_wait = self.is_long and self._state.is_freezing
+        if self._left or must_wait or (steps > _MOST_STEPS_BESIDES and not self._is_late):
             return None
-        return None if self._left else placed
+        return placed
 
     @property
     def _is_late(self) -> bool:
@@ -145,7 +146,8 @@ class Plan:
             self._next_of.pop(number, None)
             for name in list(self._users.pop(number, ())):
                 self._undo(name)
-                self._left[name] = None
+                if name in self._chosen:
+                    self._left[name] = None
         self._arrivals.used.clear()
 
     def _undo(self, name: str) -> None:
@@ -294,7 +296,9 @@ class Plan:
             number, _ = self._expecting.popitem()
             if (queue := self._state.find(number)) is not None:
                 queue.settle()
-        return free(most // _FREEING_COSTS, self.decisions, self._users, self._next_of) <= 0
+        return free(max(most // _FREEING_COSTS, 1), self.decisions, self._users, self._next_of) <= 0 or bool(
+            self._expecting
+        )
 
 
 def steps_of(queues: int, messages: int) -> int:

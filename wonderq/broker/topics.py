@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,7 +46,7 @@ from wonderq.state.state import Queue
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
 #: Steps of `took` for each topic or subscription of a listing.
-_STEPS_PER_ITEM = 2
+_STEPS_PER_ITEM = 5
 
 
 class Topics:
@@ -143,9 +144,13 @@ class Topics:
         with self._core.transaction:
             names = list(topics)
         names = sorted([name for name in names if name > after and contains in name])
-        chosen = find_names(names, limit, permits)
-        with self._core.transaction:
-            found = [_info(topics[name]) for name in chosen if name in topics]
+        found: list[TopicInfo] = []
+        for name in find_names(names, limit, permits):
+            with self._core.transaction:
+                topic = topics.get(name)
+                if topic is not None:
+                    found.append(_info(topic))
+            took(_STEPS_PER_ITEM)
         self._core.confirm()
         return found
 
@@ -262,9 +267,8 @@ class Topics:
         if queue_name is None:
             raise InvalidValueError("queue", "A new subscription needs a queue or an endpoint. Give one of them.")
         queue = self._core.find_queue(queue_name)
-        for each in topic.subscriptions.values():
-            if each.queue == queue.number:
-                raise AlreadySubscribedError(topic.name, queue_name, each.name)
+        if queue.number in topic.by_queue:
+            raise AlreadySubscribedError(topic.name, queue_name, topic.by_queue[queue.number])
         return queue, False
 
     def _check_same_kind(self, subscription: Subscription, given: Mapping[str, Any]) -> None:
@@ -314,20 +318,22 @@ class Topics:
         """
         with self._core.transaction:
             found = self._core.find_topic(topic)
-            names = list(found.subscriptions)
-        names = sorted([name for name in names if name > after])
         infos: list[SubscriptionInfo] = []
-        for name in names:
-            if limit is not None and len(infos) >= limit:
-                break
-            took(_STEPS_PER_ITEM)
+        while limit is None or len(infos) < limit:
             with self._core.transaction:
-                each = found.subscriptions.get(name)
-                queue = None if each is None else self._core.state.find(each.queue)
-                if each is None or queue is None or not (permits(queue.name) or each.owns_queue):
-                    continue
-                if contains in name or contains in queue.name:
+                at = bisect_right(found.names, after)
+                if at == len(found.names):
+                    break
+                after = found.names[at]
+                each = found.subscriptions[after]
+                queue = self._core.state.find(each.queue)
+                if (
+                    queue is not None
+                    and (permits(queue.name) or each.owns_queue)
+                    and (contains in after or contains in queue.name)
+                ):
                     infos.append(self._subscription_info(found, each))
+            took(_STEPS_PER_ITEM)
         self._core.confirm()
         return infos
 
@@ -360,8 +366,7 @@ class Topics:
             elif not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
             else:
-                deletion = record.Subscribe(record.SUBSCRIPTION, now_ms, found.number, name, None)
-                self._core.append_and_apply(deletion, leave=DELETE_LEAVES)
+                self._core.append_and_apply(end_record(found, name, now_ms), leave=DELETE_LEAVES)
                 if subscription.push is not None:
                     self._core.consumers.dissolve(queue)  # its deliveries end; all others wait again
             self._core.counters.of_topic(topic).forget(name)
@@ -390,18 +395,19 @@ def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
 
 def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int) -> None:
     """Delete a queue, its redrives and its subscriptions, under the lock. Consumers that wait for it are refused."""
-    ended = [
-        (topic, name)
-        for topic in core.state.topics.values()
-        for name, each in topic.subscriptions.items()
-        if each.queue == queue.number
-    ]
-    ends = [record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None) for topic, name in ended]
-    redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), ends)
+    number = queue.number
+    ended = [(topic, topic.by_queue[number]) for topic in core.state.topics.values() if number in topic.by_queue]
+    ends = [end_record(topic, name, now_ms) for topic, name in ended]
+    redrives.append_drop(record.Drop(record.DROP, now_ms, number), ends)
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
     core.counters.forget(queue.name)
     core.consumers.dissolve(queue)
+
+
+def end_record(topic: Topic, name: str, now_ms: int) -> record.Subscribe:
+    """Return the record that deletes a subscription."""
+    return record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
 
 
 def _info(topic: Topic) -> TopicInfo:

@@ -139,6 +139,11 @@ class Subscription:
         """
         return compile_filter(json.loads(self.filter), self.filter_scope) if self.filter else None
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `compiled_filter` was asked for before."""
+        return "compiled_filter" in vars(self)
+
     def to_record(self) -> dict[str, Any]:
         """Return the value of a SUBSCRIPTION record: the fields without the name and those that have their defaults."""
         needed: dict[str, Any] = {"queue": self.queue, "created_ms": self.created_ms}

@@ -15,9 +15,13 @@ import falcon
 from wonderq.httpd.errors import JSON, MSGPACK, encode_json
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, ResponseShare
 from wonderq.rest.bodies import accepts_msgpack, encode_msgpack
+from wonderq.runtime.fibers import took
 
 #: From this many objects on, a template is faster than an object for each.
 MANY = 5
+
+#: Steps of `took` for a value that is encoded on its own.
+_STEPS_PER_VALUE = 8
 
 #: Size from which on pieces of a large response are sent together.
 _PART_BYTES = 1 << 18
@@ -91,6 +95,16 @@ def render_pieces(req: falcon.Request, resp: falcon.Response, form: Format, *pie
         share.fit(size)
     resp.content_length = size
     resp.stream = _parts(pieces)
+
+
+def render_array(req: falcon.Request, resp: falcon.Response, values: Iterable[Any]) -> None:
+    """Set the response to an array, whose values are made and encoded in turns."""
+    form = format_of(req)
+    pieces: list[bytes] = []
+    for value in values:
+        pieces += (form.encode(value), form.separator)
+        took(_STEPS_PER_VALUE)
+    render_pieces(req, resp, form, form.begin(len(pieces) // 2), *pieces[:-1], form.end)
 
 
 def _parts(pieces: Sequence[bytes]) -> Iterator[bytes]:

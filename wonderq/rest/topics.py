@@ -12,8 +12,9 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.overview import PERIODS_MS
 from wonderq.httpd.errors import RequestError
 from wonderq.model.masks import Mask
-from wonderq.model.topics import Publication, PublishResult, SubscriptionInfo, TopicInfo
+from wonderq.model.topics import Match, Publication, PublishResult, SubscriptionInfo, TopicInfo
 from wonderq.rest import schemas, topic_schemas
+from wonderq.rest.arrays import render_array
 from wonderq.rest.bodies import read_body, read_optional_body, read_query, render
 from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.objects import subscription_object, topic_figures_object, topic_object
@@ -143,9 +144,11 @@ class MatchResource(Resource):
         publication = _publication(body.message, body, {})
         found = self.broker.topics.match(topic, publication, self.permits(req), limit=body.limit)
         mask = mask_of(req)
-        if mask is not None:
-            found = [each._replace(reason=hide(mask, each.reason)) for each in found]
-        render(req, resp, [each._asdict() for each in found])
+
+        def shown(match: Match) -> dict[str, Any]:
+            return match._asdict() if mask is None else {**match._asdict(), "reason": hide(mask, match.reason)}
+
+        render_array(req, resp, map(shown, found))
 
 
 def _page_of(query: topic_schemas.Page) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
 from wonderq.state.places import chosen, shared_places
 from wonderq.state.shared_entries import Block, SharedEntries, dump
-from wonderq.state.topics import Topic, load, snapshot_rows
+from wonderq.state.topics import FrozenTopic, Topic, load
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
 LAYOUT = 5
@@ -69,8 +69,8 @@ class Queue:
         """Messages. It is an attribute as any other, except while the queue expects some (`expect`)."""
         assert self._expected is not None
         arrivals, messages = self._expected
-        self._expected = None
         self.messages = messages
+        self._expected = None
         arrivals.settle(self.number, messages)
         return messages
 
@@ -172,7 +172,7 @@ class Snapshot:
         self._metadata = metadata
         self._unfrozen = unfrozen
         self._frozen: list[_FrozenQueue] = []
-        self._topics: list[list[tuple[Any, ...]]] = []
+        self._topics: list[FrozenTopic] = []
         self._blocks = blocks
         self._unreleased = unreleased
 
@@ -185,8 +185,8 @@ class Snapshot:
     def _freeze(self, queue: Queue | Topic) -> int:
         """Freeze a queue or a topic; return the work that it took."""
         if isinstance(queue, Topic):
-            self._topics.append(list(snapshot_rows(queue)))
-            return 1 + len(self._topics[-1]) // _ITEMS_OF_A_UNIT
+            self._topics.append(FrozenTopic.of(queue))
+            return 1 + self._topics[-1].row_count // _ITEMS_OF_A_UNIT
         messages = queue.messages
         pages = messages.freeze()
         lanes = list(messages.lanes.by_number.values())
@@ -225,13 +225,14 @@ class Snapshot:
             for namespace, entries in self._metadata.items()
             for name, entry in entries.items()
         ]
-        topics = [row for rows in sorted(self._topics) for row in rows]
+        topics = sorted(self._topics, key=lambda topic: topic.number)
+        topic_rows = sum(topic.row_count for topic in topics)
         header = {**self._header, "notes": len(notes), "queues": len(self._frozen), "topics": len(self._topics)}
         yield msgpack.packb(
-            {**header, "topic_rows": len(topics), "blocks": len(self._blocks), "gone": len(self._unreleased)}
+            {**header, "topic_rows": topic_rows, "blocks": len(self._blocks), "gone": len(self._unreleased)}
         )
         yield from _packed(notes)
-        yield from _packed(topics)
+        yield from _packed(chain.from_iterable(topic.rows() for topic in topics))
         for block in self._blocks:
             yield msgpack.packb(dump(block))
         for page in self._unreleased:
@@ -324,8 +325,8 @@ class State:
         """Number of messages in all queues."""
         self.bytes = 0
         """Entry bytes of all messages."""
-        self.dropped: list[Columns | DedupTable] = []
-        """Contents of deleted queues, for `free_dropped`."""
+        self.dropped: list[Columns | DedupTable | Topic] = []
+        """Contents of deleted queues and topics, for `free_dropped`."""
         self._by_number: dict[int, Queue] = {}
         self._snapshot: Callable[[], Snapshot | None] = lambda: None  # the newest one, as long as somebody holds it
         self._topics_by_number: dict[int, Topic] = {}
@@ -494,7 +495,7 @@ class State:
         return most
 
     def free_dropped(self, most: int = sys.maxsize) -> int:
-        """Free what deleted queues had, with at most ``most`` units of work; return the units that are left."""
+        """Free what deleted queues and topics had, with at most ``most`` units of work; return the units left."""
         while self.dropped and most > 0:
             most = self.dropped[-1].free(most)
             if most > 0:
@@ -627,8 +628,7 @@ class State:
             self.dedup_entries -= len(topic.dedup)
             self.subscriptions -= len(topic.stored)
             self.subscription_bytes -= topic.stored_bytes
-            self.dropped.append(topic.dedup)
-            topic.dedup = DedupTable()  # for a caller that still holds the topic
+            self.dropped.append(topic.take_all())  # a caller may still hold the topic
             if topic.name:
                 del self.topics[topic.name]
         dropped = self._by_number.pop(queue, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wonderq.model.topics import Subscription, TopicSettings
 from wonderq.state import record
-from wonderq.state.dedup import DedupTable
+from wonderq.state.dedup import DedupEntry, DedupTable
+from wonderq.state.disposal import free
 
 
 class Stored(NamedTuple):
@@ -31,10 +33,18 @@ class Topic:
         self.next_sequence = 0
         """Number of the next publication."""
         self.subscriptions: dict[str, Subscription] = {}
+        self.names: list[str] = []
+        """Names of the subscriptions, ascending."""
+        self.by_queue: dict[int, str] = {}
+        """Names of the subscriptions by the number of their queue."""
         self.changes = 0
         """Number of changes of the subscriptions, since the start."""
+        self.filters = 0
+        """About how many filters are compiled."""
         self.stored: dict[str, Stored] = {}
         """Newest SUBSCRIPTION record of each subscription."""
+        self.stored_bytes = 0
+        """Bytes of the subscriptions in their records."""
         self.dedup = DedupTable()
         self.record_position = 0
         """Position after the newest TOPIC record."""
@@ -42,17 +52,73 @@ class Topic:
     def subscribe(self, name: str, value: Mapping[str, Any] | None, end: int) -> None:
         """Set a subscription; None deletes it."""
         self.changes += 1
+        before = self.stored.get(name)
+        if before is not None:
+            self.stored_bytes -= before.bytes
         if value is None:
-            self.subscriptions.pop(name, None)
-            self.stored.pop(name, None)
-        else:
-            self.subscriptions[name] = Subscription.from_record(name, value)
-            self.stored[name] = Stored(end, len(record.encode(value)))
+            if before is not None:
+                del self.stored[name], self.names[bisect_left(self.names, name)]
+                self.by_queue.pop(self.subscriptions.pop(name).queue, None)
+            return
+        if before is not None:
+            self.by_queue.pop(self.subscriptions[name].queue, None)
+        self.subscriptions[name] = Subscription.from_record(name, value)
+        self.by_queue[self.subscriptions[name].queue] = name
+        self.stored[name] = Stored(end, len(record.encode(value)))
+        self.stored_bytes += self.stored[name].bytes
+        if before is None:
+            insort(self.names, name)
+
+    def take_all(self) -> Topic:
+        """Return another topic with the subscriptions and keys of this one, which has none any more."""
+        taken = Topic(self.number, self.name, self.created_ms)
+        for name in ("subscriptions", "names", "by_queue", "filters", "stored", "stored_bytes", "dedup"):
+            mine = getattr(self, name)
+            setattr(self, name, getattr(taken, name))
+            setattr(taken, name, mine)
+        self.changes += 1
+        return taken
+
+    def free(self, most: int) -> int:
+        """Free the contents of a topic that was deleted, in portions; see `wonderq.state.disposal.free`."""
+        while most > 0 and self.subscriptions:
+            self.subscriptions.popitem()
+            most -= 1  # a compiled filter has many objects
+        most = free(most, self.names, self.by_queue, self.stored)
+        return self.dedup.free(most) if most > 0 else most
+
+
+class FrozenTopic(NamedTuple):
+    """A topic at the moment of a snapshot."""
+
+    number: int
+    name: str
+    settings: TopicSettings
+    created_ms: int
+    record_position: int
+    next_sequence: int
+    subscriptions: dict[str, Subscription]
+    stored: dict[str, Stored]
+    dedup: list[DedupEntry]
+
+    @classmethod
+    def of(cls, topic: Topic) -> FrozenTopic:
+        """Freeze a topic."""
+        fixed = topic.number, topic.name, topic.settings, topic.created_ms, topic.record_position, topic.next_sequence
+        return cls(*fixed, topic.subscriptions.copy(), topic.stored.copy(), topic.dedup.entries())
 
     @property
-    def stored_bytes(self) -> int:
-        """Bytes of the subscriptions in their records."""
-        return sum(each.bytes for each in self.stored.values())
+    def row_count(self) -> int:
+        """Number of `rows`."""
+        return 1 + len(self.subscriptions) + len(self.dedup)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what `load` restores the topic from: a row of its fields, its subscriptions, and its dedup entries."""
+        fixed = self.number, self.name, self.settings.to_record(), self.created_ms, self.record_position
+        yield (*fixed, self.next_sequence, len(self.subscriptions), len(self.dedup))
+        for name, each in self.subscriptions.items():
+            yield name, each.to_record(), self.stored[name].position
+        yield from self.dedup
 
 
 def topic_record(topic: Topic, settings: TopicSettings, now_ms: int) -> record.DefineTopic:
@@ -71,15 +137,6 @@ def rows_record(topic: Topic, rows: Sequence[tuple[str, Any, int]], now_ms: int)
     """Return the PUBLISH record that has rows of the dedup table, and no messages."""
     fields = record.PUBLISH, now_ms, topic.number, topic.next_sequence, rows
     return record.Publish(*fields, (), (), (), (), (), b"")
-
-
-def snapshot_rows(topic: Topic) -> Iterator[tuple[Any, ...]]:
-    """Yield what `load` restores a topic from: a row of its fields, then its subscriptions, then its dedup entries."""
-    fixed = topic.number, topic.name, topic.settings.to_record(), topic.created_ms, topic.record_position
-    yield (*fixed, topic.next_sequence, len(topic.subscriptions), len(topic.dedup))
-    for name, each in topic.subscriptions.items():
-        yield name, each.to_record(), topic.stored[name].position
-    yield from topic.dedup.entries()
 
 
 def load(rows: Iterator[Any]) -> Topic:

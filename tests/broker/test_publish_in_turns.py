@@ -1,0 +1,386 @@
+"""A publish to many queues is made in turns, and is in all of its queues or in none at every moment in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
+from tests.support.states import contents_of
+from tests.support.turns import Turns
+from tests.support.waiting import eventually
+from wonderq.broker import publish, publish_plan
+from wonderq.broker.admission import Admission
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import (
+    BrokerFullError,
+    QueueDrainingError,
+    QueueNotFoundError,
+    SubscriptionNotFoundError,
+    TopicNotFoundError,
+)
+from wonderq.model.limits import Limits
+from wonderq.model.messages import NewMessage, Target
+from wonderq.model.topics import Publication, PublishResult
+from wonderq.runtime.fibers import Hub
+from wonderq.state.columns import Columns
+from wonderq.state.replay import replay_log
+from wonderq.state.state import Snapshot, State
+
+MANY = 40
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """A broker with a topic of many queues, of which it decides on four in a turn."""
+    monkeypatch.setattr(publish_plan, "PORTION_STEPS", 32)
+    monkeypatch.setattr(publish_plan, "_MOST_STEPS_BESIDES", 8)
+    monkeypatch.setattr(publish, "PORTION", 4)
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    broker.topics.put("orders")
+    for number in range(MANY):
+        subscribe(broker, number)
+    yield broker
+    broker.close()
+
+
+def subscribe(broker: Broker, number: int, **fields: Any) -> None:
+    broker.put_queue(f"q{number}")
+    broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", **fields)
+
+
+def send(broker: Broker, *bodies: str, **fields: Any) -> list[PublishResult]:
+    return broker.topics.publish("orders", [Publication(NewMessage(body, **fields)) for body in bodies])
+
+
+def bodies(broker: Broker, number: int) -> list[str]:
+    return [each.body for each in broker.messages(f"q{number}")]
+
+
+def with_message(broker: Broker, body: str = "x") -> list[int]:
+    return [number for number in range(MANY) if body in bodies(broker, number)]
+
+
+def queues_expecting(broker: Broker) -> int:
+    return sum(queue._expected is not None for queue in broker.core.state.queues.values())
+
+
+def replayed(broker: Broker) -> Any:
+    """Return the contents of the state that a restart would find."""
+    log = broker.core.log
+    assert isinstance(log, MemoryLog)
+    state, _ = replay_log(log.after_crash())
+    return contents_of(state, broker.core.clock.now_ms())
+
+
+def run_until(hub: Hub, is_done: Callable[[], bool]) -> None:
+    def turn() -> bool:
+        hub.run()
+        return is_done()
+
+    eventually(turn)
+
+
+Interrupt = Callable[[Callable[[int], object]], list[int]]
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
+    """Have something called in each pause of the next publishes, with the number of the pause; return these numbers."""
+
+    def set_up(act: Callable[[int], object]) -> list[int]:
+        pauses: list[int] = []
+
+        def pause() -> None:
+            pauses.append(len(pauses) + 1)
+            act(pauses[-1])
+
+        monkeypatch.setattr(publish, "yield_to_others", pause)
+        return pauses
+
+    return set_up
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Columns, "add"), (publish_plan, "refusal_of")])
+def test_no_turn_is_about_more_than_a_portion_of_the_queues(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    turns = Turns(monkeypatch)
+    real = getattr(owner, name)
+
+    def counted(*given: Any) -> Any:
+        turns.count()
+        return real(*given)
+
+    monkeypatch.setattr(owner, name, counted)
+    [result] = turns.run(lambda: send(broker, "x"))
+    assert result.queues == MANY
+    assert sum(turns.counts) == MANY
+    assert max(turns.counts) <= 4
+    assert with_message(broker) == list(range(MANY))
+    assert queues_expecting(broker) == 0
+
+
+def test_a_publish_to_few_queues_is_one_turn(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.topics.put("few")
+    broker.topics.subscribe("few", "s", queue="q1")
+    turns = Turns(monkeypatch)
+    turns.run(lambda: broker.topics.publish("few", [Publication(NewMessage("x"))]))
+    assert len(turns.counts) == 1
+
+
+def test_it_is_in_all_queues_or_in_none_at_every_moment(broker: Broker, interrupt: Interrupt) -> None:
+    chance = random.Random(7)
+    seen: list[bool] = []
+
+    def look(_: int) -> None:
+        there = {"x" in bodies(broker, number) for number in chance.sample(range(MANY), 2)}
+        assert len(there) == 1
+        seen.append(there.pop())
+
+    pauses = interrupt(look)
+    send(broker, "x")
+    assert seen == sorted(seen)
+    assert set(seen) == {False, True}
+    assert len(pauses) > 2 * MANY / 4
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+
+
+def test_a_crash_between_two_turns_leaves_it_in_all_queues_or_in_none(broker: Broker, interrupt: Interrupt) -> None:
+    counts: list[int] = []
+
+    def crash(_: int) -> None:
+        broker.core.wait_until_durable()
+        log = broker.core.log
+        assert isinstance(log, MemoryLog)
+        state, _ = replay_log(log.after_crash())
+        counts.append(sum(len(queue.messages) for queue in state.queues.values()))
+
+    interrupt(crash)
+    send(broker, "x")
+    crash(0)
+    assert set(counts) == {0, MANY}
+
+
+def produce(broker: Broker, number: int) -> None:
+    broker.send(f"q{number}", ["other"])
+
+
+def purge(broker: Broker, number: int) -> None:
+    broker.purge(f"q{number}")
+
+
+def consume(broker: Broker, number: int) -> None:
+    for message in broker.claim(f"q{number}", limit=10, visibility_timeout_ms=1000):
+        broker.delete(f"q{number}", Target(receipt=message.receipt))
+
+
+def drop(broker: Broker, number: int) -> None:
+    broker.drop_queue(f"q{number}")
+
+
+def recreate(broker: Broker, number: int) -> None:
+    broker.drop_queue(f"q{number}")
+    subscribe(broker, number)
+
+
+def delay(broker: Broker, number: int) -> None:
+    broker.put_queue(f"q{number}", delay_ms=5000)
+
+
+def unsubscribe(broker: Broker, number: int) -> None:
+    broker.topics.unsubscribe("orders", f"s{number}")
+
+
+def wrap(broker: Broker, number: int) -> None:
+    broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", raw=False)
+
+
+def publish_elsewhere(broker: Broker, number: int) -> None:
+    broker.topics.put(f"only-{number}")
+    broker.topics.subscribe(f"only-{number}", "s", queue=f"q{number}")
+    broker.topics.publish(f"only-{number}", [Publication(NewMessage("elsewhere"))])
+
+
+ACTS = [produce, purge, consume, drop, recreate, delay, unsubscribe, wrap, publish_elsewhere]
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("number", [0, MANY - 1])
+@pytest.mark.parametrize("pause", [3, 11, 13, 20])
+def test_what_others_do_meanwhile_comes_before_it_or_after(
+    broker: Broker, interrupt: Interrupt, act: Callable[[Broker, int], None], number: int, pause: int
+) -> None:
+    interrupt(lambda at: act(broker, number) if at == pause else None)
+    send(broker, "x", "y")
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+    for each in range(MANY):
+        if each != number:
+            assert bodies(broker, each) == ["x", "y"]
+    assert queues_expecting(broker) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_others_at_work(broker: Broker, interrupt: Interrupt, seed: int) -> None:
+    chance = random.Random(seed)
+    quiet = set(chance.sample(range(MANY), 5))
+
+    def act(_: int) -> None:
+        for _ in range(chance.randrange(4)):
+            number = chance.choice([each for each in range(MANY) if each not in quiet])
+            with suppress(QueueNotFoundError, SubscriptionNotFoundError):
+                chance.choice(ACTS)(broker, number)
+        there = {tuple(bodies(broker, number)) for number in chance.sample(sorted(quiet), 2)}
+        assert len(there) == 1
+
+    interrupt(act)
+    for body in ("x", "y", "z"):
+        send(broker, body, key=body)
+        assert contents_of(broker.core.state, 0) == replayed(broker)
+    assert {tuple(bodies(broker, number)) for number in quiet} == {("x", "y", "z")}
+
+
+@pytest.mark.parametrize("pause", [2, 11, 12, 15, 20])
+def test_a_snapshot_has_it_in_all_queues_or_in_none(broker: Broker, interrupt: Interrupt, pause: int) -> None:
+    state = broker.core.state
+    snapshots: list[Snapshot] = []
+    interrupt(lambda at: snapshots.append(state.begin_snapshot()) if at == pause else None)
+    send(broker, "x")
+    broker.purge("q1")
+    [snapshot] = snapshots
+    while snapshot.freeze_more():
+        pass
+    loaded = State.load(iter(list(snapshot.chunks())))
+    snapshot.release()
+    assert {len(loaded.queues[f"q{number}"].messages) for number in range(MANY)} in ({0}, {1})
+
+
+def test_one_refusal_leaves_it_in_no_queue(broker: Broker, interrupt: Interrupt) -> None:
+    broker.put_queue(f"q{MANY - 1}", draining=True)
+    interrupt(lambda _: None)
+    with pytest.raises(QueueDrainingError, match=f"q{MANY - 1}"):
+        send(broker, "x", key="k")
+    assert with_message(broker) == []
+    assert queues_expecting(broker) == 0
+    broker.put_queue(f"q{MANY - 1}", draining=False)
+    assert [(each.is_duplicate, each.queues) for each in send(broker, "x", key="k")] == [(False, MANY)]
+
+
+def test_a_queue_that_refuses_it_in_the_last_moment_fails_it(broker: Broker, interrupt: Interrupt) -> None:
+    interrupt(lambda at: broker.put_queue("q0", draining=True) if at == MANY / 4 else None)
+    with pytest.raises(QueueDrainingError, match="q0"):
+        send(broker, "x")
+    assert with_message(broker) == []
+
+
+def test_the_topic_is_deleted_meanwhile(broker: Broker, interrupt: Interrupt) -> None:
+    interrupt(lambda at: broker.topics.delete("orders") if at == 5 else None)
+    with pytest.raises(TopicNotFoundError):
+        send(broker, "x")
+    assert with_message(broker) == []
+    assert queues_expecting(broker) == 0
+
+
+def test_queues_that_are_always_busy_do_not_keep_it_from_happening(broker: Broker, interrupt: Interrupt) -> None:
+    def act(_: int) -> None:
+        for number in range(MANY):
+            produce(broker, number)
+
+    pauses = interrupt(act)
+    send(broker, "x")
+    assert with_message(broker) == list(range(MANY))
+    assert len(pauses) < 10 * MANY
+
+
+def test_dead_letters_of_many_queues_are_in_one(broker: Broker, interrupt: Interrupt) -> None:
+    broker.put_queue("dead")
+    for number in range(MANY):
+        broker.topics.subscribe("orders", f"s{number}", when_full="skip", dead_letter_queue="dead")
+        if number % 2:
+            broker.put_queue(f"q{number}", draining=True)
+    interrupt(lambda at: broker.send("dead", ["other"]) if at == 6 else None)
+    [result] = send(broker, "x")
+    assert result.queues == MANY
+    assert with_message(broker) == list(range(0, MANY, 2))
+    assert sorted(each.body for each in broker.messages("dead")) == ["other", *["x"] * (MANY // 2)]
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+
+
+def test_delays_count_from_the_publish(broker: Broker, interrupt: Interrupt) -> None:
+    for number in range(MANY):
+        delay(broker, number)
+    clock = broker.core.clock
+    assert isinstance(clock, FakeClock)
+
+    def tick(_: int) -> None:
+        clock.ms += 10
+
+    interrupt(tick)
+    send(broker, "x")
+    [message] = broker.messages("q0")
+    assert message.due_ms == message.produced_ms + 5000
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+
+
+def test_a_waiting_consumer_of_each_queue_gets_it(broker: Broker) -> None:
+    hub, found = Hub(lambda: None), list[str]()
+
+    def receive(number: int) -> None:
+        while not (claimed := broker.claim(f"q{number}", wait_s=20)):
+            pass
+        found.extend(each.body for each in claimed)
+
+    for number in range(MANY):
+        hub.spawn(partial(receive, number))
+    hub.run()
+    hub.spawn(lambda: send(broker, "x"))
+    run_until(hub, lambda: len(found) == MANY)
+    assert found == ["x"] * MANY
+
+
+def test_publishes_at_the_same_time_are_in_the_same_order_everywhere(broker: Broker) -> None:
+    hub, done = Hub(lambda: None), list[str]()
+
+    def work(body: str) -> None:
+        send(broker, body, key=body[0])
+        done.append(body)
+
+    for body in ("a1", "b", "c", "a2"):
+        hub.spawn(partial(work, body))
+    run_until(hub, lambda: len(done) == 4)
+    orders = {tuple(bodies(broker, number)) for number in range(MANY)}
+    assert orders == {("a1", "b", "c")}
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+
+
+def test_a_waiting_publish_goes_on_when_the_one_before_it_fails(broker: Broker) -> None:
+    hub, outcomes = Hub(lambda: None), list[str]()
+    broker.put_queue("q39", draining=True)
+
+    def work(body: str) -> None:
+        try:
+            send(broker, body)
+            outcomes.append(body)
+        except QueueDrainingError:
+            outcomes.append("refused")
+            broker.put_queue("q39", draining=False)
+
+    hub.spawn(partial(work, "a"))
+    hub.spawn(partial(work, "b"))
+    run_until(hub, lambda: len(outcomes) == 2)
+    assert outcomes == ["refused", "b"]
+
+
+def test_the_limit_of_the_broker_is_checked_when_it_happens(broker: Broker, interrupt: Interrupt) -> None:
+    core = broker.core
+    core.admission = Admission(Limits(total_messages=MANY), core.state)
+    interrupt(lambda at: produce(broker, 1) if at == 5 else None)
+    with pytest.raises(BrokerFullError):
+        send(broker, "x")
+    assert with_message(broker) == []
