@@ -11,12 +11,16 @@ from wonderq.broker.updates import Update
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, Target
 from wonderq.model.push import DeliveryPolicy, Endpoint, parse_endpoint
+from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.push.exchange import BadResponseError, Response, post
 from wonderq.push.resolver import ForbiddenAddressError, Resolver
 
 _USER_AGENT = "WonderQ"
 _ERROR_TYPE = "PushError"
 _REASON_CHARACTERS = 300
+
+#: Longest claim that any broker permits.
+_LONGEST_CLAIM_MS = 43_200_000
 
 
 class Outcome(NamedTuple):
@@ -107,7 +111,8 @@ def settlement_of(pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage
         origin = parse_endpoint(pushed.push.url).origin
         error = ReportedError(f"{outcome.reason} Attempt {message.attempts} at {origin}.", _ERROR_TYPE)
         return Settlement(None, (target, Change(dead=True, error=error)))
-    delay_ms = max(delay_ms, 1000 * outcome.retry_after_s)
+    if pushed.queue.endswith(FIFO_SUFFIX):  # the claim goes on, so that no later message of the group overtakes it
+        return Settlement(None, (target, Change(visibility_timeout_ms=min(delay_ms, _LONGEST_CLAIM_MS))))
     return Settlement(None, (target, Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)))
 
 

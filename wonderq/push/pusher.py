@@ -192,9 +192,9 @@ class Pusher:
             wait_s = line.pause_s(time.monotonic())
         finally:
             line.is_filling = False
-        if wait_s is not None:
+        if wait_s:
             self._kick_later(line, wait_s)
-        if line.waiter.wake.is_set():
+        if wait_s == 0 or line.waiter.wake.is_set():
             self._kick(line.key)
         self._serve_waiting()
 
@@ -246,9 +246,7 @@ class Pusher:
             self._free_bytes -= message.length
             self._spawn(self._deliver(line, pushed, policy, message), self._deliveries)
         self._counters.in_flight = len(self._deliveries)
-        if not claim.messages:
-            return claim.wait_s
-        return 0 if len(claim.messages) == wanted and line.room else None
+        return claim.wait_s
 
     def _remove(self, line: Line) -> None:
         self._lines.pop(line.key, None)
@@ -312,7 +310,11 @@ class Pusher:
                 delivered = [each.delivered for each in settled if each.delivered is not None]
                 failed = [each.failed for each in settled if each.failed is not None]
                 try:
-                    await self._in_broker(partial(self._pushes.settle, line.queue, delivered, failed))
+                    errors = await self._in_broker(partial(self._pushes.settle, line.queue, delivered, failed))
+                    for error in errors[:1]:
+                        logger.warning(
+                            "%d outcomes for %s are not stored: %s", len(errors), line.key.subscription, error
+                        )
                 except (BrokerError, StorageError, OSError) as error:
                     # The claims end by themselves, and the messages are delivered again.
                     logger.warning("outcomes for %s are not stored: %s", line.key.subscription, error)
