@@ -15,8 +15,11 @@ import pytest
 from tests.push.conftest import Pushing
 from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, hook_server, raw
 from tests.support.waiting import eventually
+from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
 from wonderq.model.messages import NewMessage
+from wonderq.model.push import DeliveryPolicy
 from wonderq.model.topics import Publication
+from wonderq.push.webhook import Webhooks
 
 NOT_AGAIN = {"retries": 0}
 
@@ -304,3 +307,20 @@ def test_figures_and_log_lines(push: Pushing, hook: HookServer, hasty: None, cap
         f"{name} works again",
         f"{name} refuses a message: The endpoint responded with 404.",
     ]
+
+
+def test_a_request_that_cannot_be_made_is_a_fault(
+    push: Pushing, hook: HookServer, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not be tried again at once, nor end the deliveries of others."""
+
+    class Composer(Webhooks):
+        def compose(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> PushRequest:
+            request = super().compose(pushed, policy, message)
+            return request._replace(headers={**request.headers, "x-text": message.text})
+
+    monkeypatch.setitem(push.broker.pushes.composers, "webhook", Composer())
+    push.subscribe("mail", hook.url)
+    push.publish("a\r\nb: c", "plain")
+    eventually(lambda: push.counts("mail") == {"delayed": 1})
+    assert hook.texts == ["plain"]

@@ -11,16 +11,12 @@ from wonderq.broker.updates import Update
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, Target
 from wonderq.model.push import DeliveryPolicy, Endpoint, parse_endpoint
-from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.push.exchange import BadResponseError, Response, post
 from wonderq.push.resolver import ForbiddenAddressError, Resolver
 
 _USER_AGENT = "WonderQ"
 _ERROR_TYPE = "PushError"
 _REASON_CHARACTERS = 300
-
-#: Longest claim that any broker permits.
-_LONGEST_CLAIM_MS = 43_200_000
 
 
 class Outcome(NamedTuple):
@@ -76,7 +72,7 @@ class Sender:
         except TimeoutError:
             return Outcome(f"The endpoint did not respond within {timeout_s:g} seconds.")
         except (BadResponseError, ForbiddenAddressError, OSError) as error:
-            text = str(error) or type(error).__name__
+            text = (str(error) or type(error).__name__).encode("ascii", "backslashreplace").decode()
             return Outcome(f"The endpoint cannot be reached: {text[:_REASON_CHARACTERS]}")
 
     async def _post(self, endpoint: Endpoint, request: PushRequest) -> Response:
@@ -107,12 +103,12 @@ def settlement_of(pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage
     if outcome.is_delivered:
         return Settlement(target, None)
     delay_ms = None if outcome.is_final else policy.delay_ms(message.attempts)
+    if delay_ms is None and message.is_confirmation:
+        return Settlement(target, None)  # it is no message of anybody; `Subscribe` asks again
     if delay_ms is None:
         origin = parse_endpoint(pushed.push.url).origin
         error = ReportedError(f"{outcome.reason} Attempt {message.attempts} at {origin}.", _ERROR_TYPE)
         return Settlement(None, (target, Change(dead=True, error=error)))
-    if pushed.queue.endswith(FIFO_SUFFIX):  # the claim goes on, so that no later message of the group overtakes it
-        return Settlement(None, (target, Change(visibility_timeout_ms=min(delay_ms, _LONGEST_CLAIM_MS))))
     return Settlement(None, (target, Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)))
 
 

@@ -260,9 +260,10 @@ class Pusher:
         started_s = time.monotonic()
         settlement = released(message)
         try:
-            outcome = await self._attempt(pushed, policy, message)
-            settlement = settlement_of(pushed, policy, message, outcome)
-            self._learn(line, pushed, outcome, settlement, started_s)
+            if not self._is_stopping:
+                outcome = await self._attempt(pushed, policy, message)
+                settlement = settlement_of(pushed, policy, message, outcome)
+                self._learn(line, pushed, outcome, settlement, started_s)
         finally:
             self._free += 1
             self._free_bytes += message.length
@@ -278,10 +279,10 @@ class Pusher:
             return Outcome()  # it was confirmed meanwhile
         try:
             request = self._pushes.composers[pushed.push.style].compose(pushed, policy, message)
-        except Exception as error:
+            return await self._sender.send(pushed.push.url, request, policy.timeout)
+        except Exception:
             logger.exception("a request for %s cannot be made", _name(pushed))
-            return Outcome(f"The request cannot be made: {error}")
-        return await self._sender.send(pushed.push.url, request, policy.timeout)
+            return Outcome("The request cannot be made. The broker's log has the reason.")
 
     def _learn(self, line: Line, pushed: Pushed, outcome: Outcome, settlement: Settlement, started_s: float) -> None:
         now_s = time.monotonic()
