@@ -39,3 +39,11 @@ def test_a_topic_from_its_beginning_to_its_end(client: QueueClient) -> None:
     assert (gone.code, "no topic named" in gone.error) == (1, True)
     refused = wonderq("topic", "subscribe", topic, "a/b")
     assert (refused.code, "the name of a subscription is 1 to 80" in refused.error) == (2, True)
+
+
+def test_an_endpoint_is_refused_while_push_is_off(client: QueueClient) -> None:
+    topic = f"topic-{client.queue[-60:]}"
+    run("topic", "set", "--url", client.url, topic)
+    refused = run("topic", "subscribe", "--url", client.url, topic, "shop", "--endpoint", "https://hooks.example.com/")
+    assert (refused.code, "Start it with --push-hosts" in refused.error) == (1, True)
+    run("topic", "delete", "--url", client.url, topic)

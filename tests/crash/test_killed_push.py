@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker_process import BrokerProcess
+from tests.support.commands import run
 from tests.support.hook_server import HookServer, hang, hook_server
 from tests.support.waiting import eventually
 from wonderq.client.errors import Unreachable
@@ -73,7 +75,9 @@ def test_without_hosts_the_messages_wait_and_a_line_says_so(tmp_path: Path) -> N
     with hook_server() as hook:
         with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker, Client(broker.ready()) as client:
             client.topic("orders").configure()
-            client.topic("orders").subscribe("hook", endpoint=hook.url)
+            done = run("topic", "subscribe", "--url", client.url, "orders", "hook", "--endpoint", hook.url)
+            made = json.loads("\n".join(done.lines))
+            assert (made["queue"], made["endpoint"], made["secret"][:6]) == (QUEUE, hook.url, "whsec_")
             assert broker.terminate() == 0
         with BrokerProcess(tmp_path / "data") as broker, Client(broker.ready()) as client:
             client.topic("orders").publish("text")

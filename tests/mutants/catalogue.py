@@ -21,6 +21,7 @@ from tests.mutants import (
     in_limits,
     in_maintenance,
     in_ownership,
+    in_push,
     in_recovery,
     in_seam,
     in_semantics,
@@ -60,6 +61,7 @@ MUTANTS = [
         in_checker,
         in_dashboard,
         in_filters,
+        in_push,
         in_sns,
         in_topics,
     )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hmac
 import json
+import random
+import socket
+import threading
 import time
 from base64 import b64decode, b64encode
 
 import pytest
 
 from tests.push.conftest import Pushing
-from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, raw
+from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, hook_server, raw
 from tests.support.waiting import eventually
+from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
+from wonderq.model.messages import NewMessage
+from wonderq.model.push import DeliveryPolicy
+from wonderq.model.topics import Publication
+from wonderq.push.webhook import Webhooks
 
 NOT_AGAIN = {"retries": 0}
 
@@ -210,3 +218,109 @@ def test_a_rate_bounds_the_requests(push: Pushing, hook: HookServer) -> None:
     eventually(lambda: not push.counts("mail"))
     assert time.monotonic() - begin_s > 0.75
     assert sorted(hook.texts) == sorted(map(str, range(9)))
+
+
+def test_a_fifo_topic_keeps_the_order_of_each_group(push: Pushing, hook: HookServer, hasty: None) -> None:
+    push.broker.topics.put("events.fifo")
+    queue = push.broker.topics.subscribe("events.fifo", "mail", endpoint=hook.url)[0].queue
+    assert queue == "push-events-mail.fifo"
+    chance, done = random.Random(5), []
+
+    def fail_sometimes(connection: socket.socket, received: Received, closed: threading.Event) -> None:
+        fails = chance.random() < 0.3
+        if not fails:
+            done.append(received.text)
+        answer(500 if fails else 200)(connection, received, closed)
+
+    hook.behavior = fail_sometimes
+    delivery = {"retries": 100, "no_delay_retries": 50}
+    push.broker.topics.subscribe("events.fifo", "mail", delivery=delivery)
+    messages = [NewMessage(f"{group}{number}", group=group) for number in range(10) for group in "abc"]
+    push.broker.topics.publish("events.fifo", [Publication(each) for each in messages])
+    eventually(lambda: not sum(push.broker.queue(queue).counts.values()))
+    for group in "abc":
+        assert [text for text in done if text.startswith(group)] == [f"{group}{number}" for number in range(10)]
+    assert len(hook.received) > len(done)
+
+
+def test_a_message_of_a_group_waits_for_the_retry_of_the_one_before(
+    push: Pushing, hook: HookServer, hasty: None
+) -> None:
+    push.broker.topics.put("events.fifo")
+    queue = push.broker.topics.subscribe("events.fifo", "mail", endpoint=hook.url, delivery={"retries": 1})[0].queue
+    hook.behavior = answer(500)
+    messages = [Publication(NewMessage(text, group=text[0])) for text in ("a1", "a2")]
+    push.broker.topics.publish("events.fifo", messages)
+    eventually(lambda: hook.texts == ["a1"])
+    eventually(lambda: push.broker.counters.push.attempts["failed"] == 1)
+    hook.behavior = answer(200)
+    push.broker.topics.publish("events.fifo", [Publication(NewMessage("b1", group="b"))])
+    eventually(lambda: hook.texts == ["a1", "b1"])
+    push.advance(20)
+    eventually(lambda: not sum(push.broker.queue(queue).counts.values()))
+    assert hook.texts == ["a1", "b1", "a1", "a2"]
+
+
+def test_a_change_of_the_url_applies_to_what_waits(push: Pushing, hook: HookServer) -> None:
+    with hook_server() as elsewhere:
+        hook.behavior = answer(500)
+        push.subscribe("mail", hook.url)
+        push.publish("text")
+        eventually(lambda: push.counts("mail") == {"delayed": 1})
+        push.subscribe("mail", elsewhere.url)
+        push.advance(20)
+        eventually(lambda: elsewhere.texts == ["text"])
+
+
+def test_the_messages_of_a_queue_that_exists_are_delivered(push: Pushing, hook: HookServer) -> None:
+    push.broker.send("jobs", ["produced"])
+    push.subscribe("jobs", hook.url, queue="jobs")
+    push.publish("published")
+    eventually(lambda: sorted(hook.texts) == ["produced", "published"])
+    push.broker.topics.unsubscribe("orders", "jobs")
+    eventually(lambda: not push.broker.counters.push.endpoints)
+    push.broker.send("jobs", ["later"])
+    [message] = push.broker.claim("jobs", wait_s=5)
+    assert message.body == "later"
+    assert len(hook.received) == 2
+
+
+def test_figures_and_log_lines(push: Pushing, hook: HookServer, hasty: None, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="wonderq.push")
+    counters = push.broker.counters.push
+    push.subscribe("mail", f"{hook.url}/secret-path")
+    hook.behavior = answer(500)
+    push.publish("text")
+    eventually(lambda: counters.failing == 1)
+    hook.behavior = answer(200)
+    push.advance(20)
+    eventually(lambda: not counters.failing)
+    hook.behavior = answer(404)
+    push.publish("refused")
+    eventually(lambda: push.counts("mail") == {"buried": 1})
+    assert counters.attempts == {"delivered": 1, "failed": 1, "dead": 1}
+    assert (counters.endpoints, sum(counters.duration_s.counts)) == (1, 3)
+    eventually(lambda: counters.in_flight == 0)
+    name = f"the endpoint http://127.0.0.1:{hook.port} of orders/mail"
+    assert [each.getMessage() for each in caplog.records] == [
+        f"{name} fails: The endpoint responded with 500.",
+        f"{name} works again",
+        f"{name} refuses a message: The endpoint responded with 404.",
+    ]
+
+
+def test_a_request_that_cannot_be_made_is_a_fault(
+    push: Pushing, hook: HookServer, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not be tried again at once, nor end the deliveries of others."""
+
+    class Composer(Webhooks):
+        def compose(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> PushRequest:
+            request = super().compose(pushed, policy, message)
+            return request._replace(headers={**request.headers, "x-text": message.text})
+
+    monkeypatch.setitem(push.broker.pushes.composers, "webhook", Composer())
+    push.subscribe("mail", hook.url)
+    push.publish("a\r\nb: c", "plain")
+    eventually(lambda: push.counts("mail") == {"delayed": 1})
+    assert hook.texts == ["plain"]

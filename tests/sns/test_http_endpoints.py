@@ -265,3 +265,13 @@ def test_endpoints_that_cannot_be(sns: Sns, hook: HookServer, members: dict[str,
     fifo = sns.topic("orders.fifo")
     with pytest.raises(RefusedError, match="FIFO topics deliver to queues"):
         sns("Subscribe", TopicArn=fifo, Protocol="http", Endpoint=hook.url)
+
+
+def test_a_confirmation_that_cannot_be_delivered_is_no_dead_letter(sns: Sns, hook: HookServer) -> None:
+    hook.behavior = answer(404)
+    redrive = json.dumps({"deadLetterTargetArn": sns.queue("dead")})
+    subscribe(sns, hook, Attributes={"RedrivePolicy": redrive})
+    received(hook)
+    [queue] = [name for name in sns.broker.queue_names(limit=10) if name.startswith("push-")]
+    eventually(lambda: not sum(sns.broker.queue(queue).counts.values()))
+    assert sns.bodies("dead") == []

@@ -21,6 +21,8 @@ from wonderq.folder.inspect import history, overview_object, record_objects, sur
 from wonderq.folder.reset_clock import reset_clock
 from wonderq.folder.verify import verify
 from wonderq.model.messages import NewMessage, Target
+from wonderq.model.push import Push
+from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication
 from wonderq.runtime.clock import Clock
 from wonderq.state import record
@@ -198,3 +200,24 @@ def test_export_and_import(folder: Path, tmp_path: Path) -> None:
     with broker_on(tmp_path / "new") as (broker, _):
         assert [each.body for each in broker.messages("wrapped")] == wrapped
         assert wrapped[0].startswith('{"Type": "Notification"')
+
+
+def test_endpoints_are_exported_with_their_secrets_and_imported(tmp_path: Path) -> None:
+    with broker_on(tmp_path / "data") as (broker, _):
+        broker.pushes.hosts = PushHosts(("hooks.example.com",))
+        broker.topics.put("orders")
+        url, delivery = "https://hooks.example.com/", {"retries": 7}
+        secret = broker.topics.subscribe("orders", "shop", endpoint=url, delivery=delivery)[0].secret
+        broker.topics.subscribe("orders", "sns", endpoint=f"{url}2", style="sns")
+        pending = Push(f"{url}3", "sns", confirmed=False, token="0" * 96)
+        broker.topics.subscribe("orders", "pending", push=pending)
+        publish(broker, "waits")
+    lines = [json.dumps(each).encode() for each in export(tmp_path / "data")]
+    with into_folder(tmp_path / "new") as target:
+        importer = Importer(target)
+        importer.run(lines)
+    with broker_on(tmp_path / "new") as (broker, _):
+        [sns, shop] = broker.topics.subscriptions("orders")[::-1]
+        assert shop.subscription.push == Push(url, secret=secret, delivery=delivery, owns_queue=False)
+        assert sns.subscription.push == Push(f"{url}2", "sns", owns_queue=False)
+        assert [each.body for each in broker.messages(shop.queue)] == ["waits"]

@@ -16,7 +16,13 @@ from wonderq.broker.core import Core
 from wonderq.broker.reader import Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
 from wonderq.broker.updates import Update
-from wonderq.model.errors import QueueNotFoundError
+from wonderq.model.errors import (
+    BrokerError,
+    MessageNotFoundError,
+    NotClaimedError,
+    QueueNotFoundError,
+    StaleReceiptError,
+)
 from wonderq.model.messages import Target
 from wonderq.model.push import CONFIRMATION_HEADER, DeliveryPolicy, Push, Style
 from wonderq.model.push_hosts import PushHosts
@@ -24,6 +30,8 @@ from wonderq.model.topics import PUBLISHED_HEADER, Published, Subscription, Topi
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
 from wonderq.state.topics import Topic
+
+_ENDED = (MessageNotFoundError, NotClaimedError, StaleReceiptError)
 
 
 class PushKey(NamedTuple):
@@ -66,7 +74,8 @@ class PushClaim(NamedTuple):
 
     messages: Sequence[PushedMessage]
     wait_s: float | None
-    """Without messages: seconds until a delayed message or a claim is due; None if none is."""
+    """Seconds after which to claim again: 0 if another claim may find more at once, or the time until a delay or a
+    claim ends. None if no time is known."""
 
 
 class PushRequest(NamedTuple):
@@ -144,7 +153,8 @@ class Pushes:
     def claim(self, key: PushKey, waiter: Waiter, *, limit: int, timeout_ms: int, most_bytes: int) -> PushClaim | None:
         """Claim messages for an endpoint, or return None if its subscription has ended.
 
-        If there are none, ``waiter`` is woken when one arrives. Messages larger than ``most_bytes`` come alone.
+        If there are none, ``waiter`` is woken when one arrives. Messages larger than ``most_bytes`` come alone, and so
+        do those of a FIFO queue: several in one claim could be of one group.
         """
         core = self._core
         options = ClaimOptions(limit, timeout_ms, room=_Room(most_bytes), consumer=f"push {key.subscription}"[:80])
@@ -154,6 +164,8 @@ class Pushes:
                 if found is None:
                     return None
                 queue = found[2]
+                if queue.is_fifo:
+                    options = options._replace(limit=1)
                 if core.stopping:
                     return PushClaim((), None)
                 core.consumers.join(queue, waiter)
@@ -162,7 +174,7 @@ class Pushes:
             if isinstance(outcome, Claim):
                 messages = self._read(outcome)
                 if messages:
-                    return PushClaim(messages, None)
+                    return PushClaim(messages, 0 if len(messages) == options.limit < limit else None)
             elif outcome.dead:
                 self._transfers.dead_letter(queue, outcome.dead[:PORTION_MESSAGES])
             elif not outcome.unfinished:
@@ -197,18 +209,21 @@ class Pushes:
             )
         return messages
 
-    def settle(self, queue: str, delivered: Sequence[Target], failed: Sequence[Update]) -> None:
-        """Delete delivered messages, and release, move or bury those that failed.
+    def settle(self, queue: str, delivered: Sequence[Target], failed: Sequence[Update]) -> list[BrokerError]:
+        """Delete delivered messages, and release, move or bury those that failed. Return what could not be done.
 
-        A message whose claim has ended meanwhile stays as it is. Raises what `Changes.delete_batch` does.
+        A message that was deleted, or whose claim has ended meanwhile, stays as it is. Raises what
+        `Changes.delete_batch` does.
         """
+        errors: list[BrokerError | None] = []
         try:
             if delivered:
-                self._changes.delete_batch(queue, delivered)
+                errors += self._changes.delete_batch(queue, delivered)
             if failed:
-                self._changes.update_batch(queue, failed)
+                errors += self._changes.update_batch(queue, failed)
         except QueueNotFoundError:  # deleted together with its subscription
-            pass
+            return []
+        return [each for each in errors if each is not None and not isinstance(each, _ENDED)]
 
     def forget(self, key: PushKey, waiter: Waiter) -> None:
         """Wake this waiter no more."""

@@ -16,11 +16,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAME = re.compile(r"\*|(?:\*\.)?[0-9a-z_-]{1,63}(?:\.[0-9a-z_-]{1,63})*")
 
-#: Networks of IPv6 whose addresses hold one of IPv4 in their last 32 bits.
-_WITH_IPV4 = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
-
-#: Networks that `ipaddress` takes for public, although they lead to others: tunnels, and translation of addresses.
-_NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b:1::/48", "fec0::/10")))
+#: Networks of IPv6 that may lead to addresses of IPv4 which are not public: tunnels, and translation of addresses.
+#: Some versions of `ipaddress` take some of them for public.
+_NOT_PUBLIC = tuple(
+    map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10"))
+)
 
 
 class PushHosts:
@@ -88,10 +88,7 @@ def is_public(address: Address) -> bool:
 
 
 def _unwrapped(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, or the address itself."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
-        if any(address in each for each in _WITH_IPV4) and int(address) > 1:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    """Return the IPv4 address that an IPv6 address maps, or the address itself."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
     return address

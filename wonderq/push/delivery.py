@@ -72,7 +72,7 @@ class Sender:
         except TimeoutError:
             return Outcome(f"The endpoint did not respond within {timeout_s:g} seconds.")
         except (BadResponseError, ForbiddenAddressError, OSError) as error:
-            text = str(error) or type(error).__name__
+            text = (str(error) or type(error).__name__).encode("ascii", "backslashreplace").decode()
             return Outcome(f"The endpoint cannot be reached: {text[:_REASON_CHARACTERS]}")
 
     async def _post(self, endpoint: Endpoint, request: PushRequest) -> Response:
@@ -103,11 +103,12 @@ def settlement_of(pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage
     if outcome.is_delivered:
         return Settlement(target, None)
     delay_ms = None if outcome.is_final else policy.delay_ms(message.attempts)
+    if delay_ms is None and message.is_confirmation:
+        return Settlement(target, None)  # it is no message of anybody; `Subscribe` asks again
     if delay_ms is None:
         origin = parse_endpoint(pushed.push.url).origin
         error = ReportedError(f"{outcome.reason} Attempt {message.attempts} at {origin}.", _ERROR_TYPE)
         return Settlement(None, (target, Change(dead=True, error=error)))
-    delay_ms = max(delay_ms, 1000 * outcome.retry_after_s)
     return Settlement(None, (target, Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)))
 
 

@@ -19,6 +19,7 @@ from wonderq.model.push import Endpoint
 
 _MOST_HEAD_BYTES = 16 << 10
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
+_VALUE = re.compile("[ -~]*")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 
 #: Most bytes of a response's body that are read before the connection is closed, and the longest time for that. To
@@ -57,12 +58,8 @@ async def post(
         ssl_handshake_timeout=60 if endpoint.is_tls else None,
     )
     try:
-        every = {"Host": endpoint.authority, "Connection": "close", "Content-Length": str(len(body))}
-        lines = [
-            f"POST {endpoint.target} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in {**every, **headers}.items()),
-        ]
-        writer.write("\r\n".join((*lines, "", "")).encode("ascii") + body)
+        every = {"Host": endpoint.authority, "Connection": "close", "Content-Length": str(len(body)), **headers}
+        writer.write(_head(endpoint.target, every) + body)
         sending = asyncio.ensure_future(writer.drain())
         try:
             response = await _read_head(reader)
@@ -76,6 +73,19 @@ async def post(
         return response
     finally:
         writer.transport.abort()
+
+
+def _head(target: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        ValueError: a header has a character that could end it.
+    """
+    for name, value in headers.items():
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"the header {name} has the value {value!r}")
+    lines = (f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "")
+    return "\r\n".join(lines).encode("ascii")
 
 
 async def _read_head(reader: asyncio.StreamReader) -> Response:

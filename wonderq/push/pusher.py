@@ -192,9 +192,9 @@ class Pusher:
             wait_s = line.pause_s(time.monotonic())
         finally:
             line.is_filling = False
-        if wait_s is not None:
+        if wait_s:
             self._kick_later(line, wait_s)
-        if line.waiter.wake.is_set():
+        if wait_s == 0 or line.waiter.wake.is_set():
             self._kick(line.key)
         self._serve_waiting()
 
@@ -246,9 +246,7 @@ class Pusher:
             self._free_bytes -= message.length
             self._spawn(self._deliver(line, pushed, policy, message), self._deliveries)
         self._counters.in_flight = len(self._deliveries)
-        if not claim.messages:
-            return claim.wait_s
-        return 0 if len(claim.messages) == wanted and line.room else None
+        return claim.wait_s
 
     def _remove(self, line: Line) -> None:
         self._lines.pop(line.key, None)
@@ -262,9 +260,10 @@ class Pusher:
         started_s = time.monotonic()
         settlement = released(message)
         try:
-            outcome = await self._attempt(pushed, policy, message)
-            settlement = settlement_of(pushed, policy, message, outcome)
-            self._learn(line, pushed, outcome, settlement, started_s)
+            if not self._is_stopping:
+                outcome = await self._attempt(pushed, policy, message)
+                settlement = settlement_of(pushed, policy, message, outcome)
+                self._learn(line, pushed, outcome, settlement, started_s)
         finally:
             self._free += 1
             self._free_bytes += message.length
@@ -280,10 +279,10 @@ class Pusher:
             return Outcome()  # it was confirmed meanwhile
         try:
             request = self._pushes.composers[pushed.push.style].compose(pushed, policy, message)
-        except Exception as error:
+            return await self._sender.send(pushed.push.url, request, policy.timeout)
+        except Exception:
             logger.exception("a request for %s cannot be made", _name(pushed))
-            return Outcome(f"The request cannot be made: {error}")
-        return await self._sender.send(pushed.push.url, request, policy.timeout)
+            return Outcome("The request cannot be made. The broker's log has the reason.")
 
     def _learn(self, line: Line, pushed: Pushed, outcome: Outcome, settlement: Settlement, started_s: float) -> None:
         now_s = time.monotonic()
@@ -312,7 +311,11 @@ class Pusher:
                 delivered = [each.delivered for each in settled if each.delivered is not None]
                 failed = [each.failed for each in settled if each.failed is not None]
                 try:
-                    await self._in_broker(partial(self._pushes.settle, line.queue, delivered, failed))
+                    errors = await self._in_broker(partial(self._pushes.settle, line.queue, delivered, failed))
+                    for error in errors[:1]:
+                        logger.warning(
+                            "%d outcomes for %s are not stored: %s", len(errors), line.key.subscription, error
+                        )
                 except (BrokerError, StorageError, OSError) as error:
                     # The claims end by themselves, and the messages are delivered again.
                     logger.warning("outcomes for %s are not stored: %s", line.key.subscription, error)

@@ -1,0 +1,186 @@
+"""Bugs in deliveries to HTTP endpoints."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_DELIVERY = "wonderq/push/delivery.py"
+_ENDPOINTS = "wonderq/broker/endpoints.py"
+_HOSTS = "wonderq/model/push_hosts.py"
+_LINE = "wonderq/push/line.py"
+_PUSHER = "wonderq/push/pusher.py"
+_PUSHES = "wonderq/broker/pushes.py"
+_OF_DELIVERIES = "tests/push/test_deliveries.py"
+_OF_HOSTS = "tests/push/test_hosts.py"
+_OF_ISOLATION = "tests/push/test_isolation.py"
+_OF_REST = "tests/http/test_push.py"
+_OF_SNS = "tests/sns/test_http_endpoints.py"
+
+MUTANTS = [
+    Mutant(
+        "pushes_into_the_network_by_a_name",
+        "Whoever controls a listed name reads and changes services that only the broker can reach.",
+        "wonderq/push/resolver.py",
+        "dict.fromkeys(found) if self._permits(each)]",
+        "dict.fromkeys(found)]",
+        (f"{_OF_HOSTS}::test_a_name_that_leads_into_the_network_gets_no_connection",),
+    ),
+    Mutant(
+        "pushes_to_a_second_lookup",
+        "A name that changes between the check and the connection leads into the network.",
+        "wonderq/push/exchange.py",
+        "        address,\n        endpoint.port,\n",
+        "        endpoint.host,\n        endpoint.port,\n",
+        (f"{_OF_HOSTS}::test_the_connection_is_made_to_the_address_that_was_checked",),
+    ),
+    Mutant(
+        "pushes_through_tunnels",
+        "An IPv6 address that leads to a private one of IPv4 counts as public.",
+        _HOSTS,
+        "not any(found in each for each in _NOT_PUBLIC)",
+        "True",
+        (f"{_OF_HOSTS}::test_an_address_that_is_not_public_must_be_listed",),
+    ),
+    Mutant(
+        "pushes_to_hosts_that_nobody_named",
+        "Whoever may subscribe makes the broker send requests to any host.",
+        _ENDPOINTS,
+        "    if not hosts.permits_host(endpoint.host):\n",
+        "    if False:\n",
+        (
+            f"{_OF_REST}::test_what_is_wrong_is_refused_and_changes_nothing",
+            f"{_OF_HOSTS}::test_without_hosts_endpoints_are_refused",
+        ),
+    ),
+    Mutant(
+        "pushes_to_hosts_that_are_named_no_longer",
+        "An operator takes a host from the list, and the broker still delivers to it.",
+        _PUSHER,
+        "        if not self._pushes.hosts.permits_host(parse_endpoint(pushed.push.url).host):\n",
+        "        if False:\n",
+        (f"{_OF_HOSTS}::test_an_endpoint_that_is_listed_no_longer_gets_nothing_and_loses_nothing",),
+    ),
+    Mutant(
+        "redirect_counts_as_delivered",
+        "A message is deleted although the endpoint has only redirected its request.",
+        _DELIVERY,
+        "    if 200 <= status < 300:\n",
+        "    if 200 <= status < 400:\n",
+        (f"{_OF_HOSTS}::test_a_redirect_is_not_followed",),
+    ),
+    Mutant(
+        "refused_message_is_repeated",
+        "An endpoint that refuses a message gets it again and again.",
+        _DELIVERY,
+        "        return Outcome(reason, is_final=True)\n",
+        "        return Outcome(reason)\n",
+        (f"{_OF_DELIVERIES}::test_a_refused_message_is_not_repeated",),
+    ),
+    Mutant(
+        "busy_endpoint_loses_messages",
+        "A message becomes a dead letter because the endpoint was busy for a moment.",
+        _DELIVERY,
+        " and status != 429:",
+        ":",
+        (f"{_OF_DELIVERIES}::test_a_fault_of_the_endpoint_is_repeated",),
+    ),
+    Mutant(
+        "retry_comes_at_once",
+        "A message uses up its retries within moments, while its endpoint is down.",
+        _DELIVERY,
+        "Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)",
+        "Change(visibility_timeout_ms=0)",
+        (f"{_OF_DELIVERIES}::test_an_attempt_that_fails_is_repeated_after_its_delay",),
+    ),
+    Mutant(
+        "signature_leaves_the_body_out",
+        "Whoever has seen one request can send another body with its signature.",
+        "wonderq/push/webhook.py",
+        ".encode() + body, ",
+        ".encode(), ",
+        (f"{_OF_DELIVERIES}::test_a_request_has_headers_and_a_signature",),
+    ),
+    Mutant(
+        "secret_is_shown_again",
+        "Whoever may look at subscriptions can forge requests to their endpoints.",
+        "wonderq/rest/objects.py",
+        '        "confirmed": push.confirmed,\n',
+        '        "confirmed": push.confirmed,\n        "secret": push.secret,\n',
+        (f"{_OF_REST}::test_a_secret_is_shown_once_and_never_again",),
+    ),
+    Mutant(
+        "failing_endpoint_keeps_its_slots",
+        "An endpoint that hangs takes slots from all others.",
+        _LINE,
+        "            self.limit, self.reason = 1, outcome.reason\n",
+        "            self.reason = outcome.reason\n",
+        (f"{_OF_ISOLATION}::test_an_endpoint_that_hung_gets_one_request_at_a_time",),
+    ),
+    Mutant(
+        "one_endpoint_gets_all_slots",
+        "A fast endpoint gets as many requests at a time as there are messages.",
+        _LINE,
+        "            self.limit = min(self.limit + 1, self._most)\n",
+        "            self.limit += 1\n",
+        (
+            f"{_OF_DELIVERIES}::test_no_more_requests_at_a_time_than_the_limit",
+            f"{_OF_ISOLATION}::test_a_message_that_is_refused_does_not_slow_its_endpoint_down",
+        ),
+    ),
+    Mutant(
+        "down_endpoint_is_not_spared",
+        "An endpoint that is down is asked without a pause, and all its messages use up their retries.",
+        _LINE,
+        "                self._paused_until_s = now_s + min(pause_s, _LONGEST_PAUSE_S)\n",
+        "                self._paused_until_s = now_s\n",
+        (f"{_OF_ISOLATION}::test_the_pause_after_failures_grows_to_a_bound_and_ends_with_a_success",),
+    ),
+    Mutant(
+        "group_is_delivered_at_once",
+        "An endpoint of a FIFO topic gets messages of one group in another order.",
+        _PUSHES,
+        "                if queue.is_fifo:\n",
+        "                if False:\n",
+        (f"{_OF_DELIVERIES}::test_a_fifo_topic_keeps_the_order_of_each_group",),
+    ),
+    Mutant(
+        "queue_outlives_its_endpoint",
+        "The queue of an endpoint stays when its subscription ends, and nobody empties it.",
+        "wonderq/broker/topics.py",
+        "            if subscription.owns_queue:\n",
+        "            if False:\n",
+        (f"{_OF_DELIVERIES}::test_the_subscription_ends_its_queue_and_its_deliveries",),
+    ),
+    Mutant(
+        "stopping_counts_attempts",
+        "Each restart of the broker uses up a retry of the messages under way.",
+        _DELIVERY,
+        "Change(visibility_timeout_ms=0, uncounted=True)",
+        "Change(visibility_timeout_ms=0)",
+        (f"{_OF_ISOLATION}::test_stopping_gives_back_what_is_under_way",),
+    ),
+    Mutant(
+        "unconfirmed_endpoint_gets_messages",
+        "Whoever may subscribe lets the broker send messages to endpoints of others.",
+        "wonderq/broker/publish.py",
+        "        if subscription.paused or subscription.is_pending:\n",
+        "        if subscription.paused:\n",
+        (f"{_OF_SNS}::test_an_endpoint_is_asked_to_confirm_and_gets_nothing_before",),
+    ),
+    Mutant(
+        "any_token_confirms",
+        "Whoever knows the name of a subscription confirms it for an endpoint of others.",
+        "wonderq/sns/subscriptions.py",
+        "push is None or not compare_digest(push.token.encode(), token.encode()):",
+        "push is None:",
+        (f"{_OF_SNS}::test_subscribing_again_asks_again_with_another_token",),
+    ),
+    Mutant(
+        "token_is_valid_for_ever",
+        "A token that was intercepted long ago confirms a subscription.",
+        "wonderq/sns/subscriptions.py",
+        "        if push.token_until_ms < context.broker.core.clock.now_ms():\n",
+        "        if False:\n",
+        (f"{_OF_SNS}::test_subscribing_again_asks_again_with_another_token",),
+    ),
+]
