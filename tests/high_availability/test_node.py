@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -113,6 +114,27 @@ def test_a_process_that_has_the_log_and_does_not_serve_yet_is_taking_over(play: 
     play.node.member.claimed(1)
     standing = play.node.standing()
     assert (standing.status, standing.code, standing.owner) == ("taking_over", "standing_by", "me:1")
+
+
+def test_the_owner_knows_when_it_took_over_and_whom_it_hears(play: Play) -> None:
+    assert play.node.shared_log() is None
+    before_ms = time.time_ns() // 1_000_000
+    play.serves()
+    play.peers.say("standing_by", 1)
+    eventually(lambda: (found := play.node.shared_log()) and found.replicas)
+    state = play.node.shared_log()
+    assert state is not None
+    assert (state.node, state.epoch, state.fenced) == ("me:1", 1, 0)
+    assert before_ms <= state.took_over_ms <= time.time_ns() // 1_000_000
+    assert state.takeover_s == play.node.takeover_s
+    assert (state.replicas, state.replicas_current, state.clock_ahead_ms) == (3, 3, 0)
+
+    def hears() -> bool:
+        play.peers.say("standing_by", 1)  # it is forgotten after a moment of silence
+        found = play.node.shared_log()
+        return found is not None and list(found.others) == [("other:1", "standing_by")]
+
+    eventually(hears)
 
 
 def test_the_end_hands_the_log_over(play: Play) -> None:

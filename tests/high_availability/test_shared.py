@@ -212,6 +212,8 @@ def test_one_process_follows_another(tmp_path: Path, stream: LogStream) -> None:
             eventually(lambda: second.member.known_sequence(log.log_id) >= log.acknowledged_sequence)
             reply = request(port, "GET", "/overview/broker")
             assert "nats://" in json.dumps(reply.json["settings"])
+            assert reply.json["shared_log"]["node"] == first.member.node
+            assert reply.json["shared_log"]["epoch"] == log.epoch
         eventually(lambda: second.is_serving)
         found = request(other, "GET", "/messages/consume").json
         assert [each["message"] for each in found] == ["one"]

@@ -86,6 +86,8 @@ def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
     assert used <= known
     # And most of what there is can be seen.
     assert {name for name in of_broker if name.startswith("wonderq")} <= used
+    of_dashboard_alone = " ".join(of_dashboard())
+    assert [name for name in of_node if not re.search(rf"\b{name}\b", of_dashboard_alone)] == []
 
 
 # Tests with promtool
@@ -217,6 +219,15 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "WonderQClocksDiffer": (
         {"wonderq_clock_ahead_of_others_seconds": "-0.2x200"},
         {"wonderq_clock_ahead_of_others_seconds": "0.05x200"},
+    ),
+    "WonderQCutOffFromNats": ({"wonderq_nats_up": "0x200"}, {"wonderq_nats_up": "1x200"}),
+    "WonderQOutdated": ({'wonderq_role{role="outdated"}': "1x200"}, {'wonderq_role{role="outdated"}': "0x200"}),
+    "WonderQTopicRefusals": (
+        {'wonderq_topic_messages_total{operation="skip",topic="t"}': "0+1x200"},
+        {
+            'wonderq_topic_messages_total{operation="skip",topic="t"}': "7x200",
+            'wonderq_topic_messages_total{operation="deliver",topic="t"}': "0+1x200",
+        },
     ),
     "WonderQNoCheckpoint": (
         {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},

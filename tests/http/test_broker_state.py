@@ -19,6 +19,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings, in_force, load_with_sources
 from wonderq.model.limits import Limits
+from wonderq.rest.health import SharedLogState
 from wonderq.rest.overview import Vitals
 from wonderq_storage import FileCheckpoints, FileLog
 
@@ -64,6 +65,28 @@ def test_the_process_tells_its_syncs_and_connections(client: Client) -> None:
     found = TestClient(create_app(client.broker, vitals=lambda: vitals)).simulate_get("/overview/broker").json
     assert found["sync"] == {"p50": 0.001, "p99": 0.005}
     assert {"name": "connections", "used": 3, "limit": 2000} in found["limits"]
+
+
+def test_the_owner_of_a_shared_log_tells_what_it_knows(client: Client) -> None:
+    assert client.get("/overview/broker")["shared_log"] is None
+    others = [("10.0.0.2:7979", "standing_by")]
+    log = SharedLogState("10.0.0.1:7979", 7, 1_700_000_000_000, 0.91, 1, others, -12, 3, 2)
+    app = create_app(client.broker, vitals=lambda: Vitals(__version__, shared_log=log))
+    assert TestClient(app).simulate_get("/overview/broker").json["shared_log"] == {
+        "node": "10.0.0.1:7979",
+        "epoch": 7,
+        "took_over_at": "2023-11-14T22:13:20.000Z",
+        "takeover": 0.91,
+        "fenced": 1,
+        "others": [{"node": "10.0.0.2:7979", "role": "standing_by"}],
+        "clock_ahead": -0.012,
+        "replicas": 3,
+        "replicas_current": 2,
+    }
+    alone = log._replace(others=[], clock_ahead_ms=None, replicas=None, replicas_current=None)
+    app = create_app(client.broker, vitals=lambda: Vitals(__version__, shared_log=alone))
+    found = TestClient(app).simulate_get("/overview/broker").json["shared_log"]
+    assert [found[name] for name in ("others", "clock_ahead", "replicas", "replicas_current")] == [[], None, None, None]
 
 
 def test_settings_have_their_sources(client: Client, tmp_path: Path) -> None:

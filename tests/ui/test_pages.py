@@ -11,6 +11,7 @@ from tests.ui.accessibility import AXE, violations
 from tests.ui.conftest import OpenBrowser
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.topics import Publication
 
 PAGES = {
     "/ui": "Queues",
@@ -19,6 +20,14 @@ PAGES = {
     "/ui/dead": "Dead letters",
     "/ui/dead?came=yesterday": "Dead letters",
     "/ui/redrives": "Redrives",
+    "/ui/topics": "Topics",
+    "/ui/topics?filter=nothing": "Topics",
+    "/ui/topics/orders": "orders",
+    "/ui/topics/orders?filter=nothing": "orders",
+    "/ui/topics/orders?tab=publish": "orders",
+    "/ui/topics/orders?tab=settings": "orders",
+    f"/ui/topics/{'t' * 256}": "t" * 256,
+    "/ui/queues/mail-dead": "mail-dead",
     "/ui/schedules": "Schedules",
     "/ui/broker": "Broker",
     "/ui/queues/mail": "mail",
@@ -52,8 +61,21 @@ def fill(broker: Broker) -> str:
     broker.update("jobs.fifo", Target(id=broker.produce("jobs.fifo", ["three"])[0]), Change(bury=True))
     broker.schedules.put("nightly", cron="30 4 * * *", queue="mail", body="send the reports")
     broker.redrives.start("mail-dead", dry_run=True)
+    fill_topics(broker)
     broker.history._find_queues()
     return sent[0].id
+
+
+def fill_topics(broker: Broker) -> None:
+    """Make topics with subscriptions of every kind; some of what is published is refused."""
+    broker.topics.put("orders", tags={"team": "shop"})
+    broker.topics.put("t" * 256)
+    broker.put_queue("narrow", max_messages=1)
+    filters = {"kind": ["paid", {"anything-but": ["x"]}], "amount": [{"numeric": [">=", 100]}]}
+    broker.topics.subscribe("orders", "to-mail", queue="mail", filter=filters)
+    broker.topics.subscribe("orders", "narrow", queue="narrow", when_full="skip", dead_letter_queue="mail-dead")
+    broker.topics.subscribe("orders", "s" * 80, queue="q" * 80, raw=False, paused=True)
+    broker.topics.publish("orders", [Publication(NewMessage("x"))] * 2)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

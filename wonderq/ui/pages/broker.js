@@ -9,10 +9,13 @@ import { Ago, Badge, Bar, Empty, Failure, More } from "../app/parts.js";
 const loadShared = async () => (await import("./shared_log.js")).SharedLog;
 const loadStandBy = async () => (await import("./shared_log.js")).StandBy;
 
+/** Codes of the errors of a process without a broker. */
+const STANDS_BY = ["standing_by", "no_quorum", "log_damaged"];
+
 /** @param {any} properties */
 export function Broker({ overview, error, rights }) {
   const state = usePoll(rights.opensAllQueues ? "/overview/broker" : null);
-  if (error?.status === 503) return html`<h1>Broker</h1><${Lazy} key="stand-by" load=${loadStandBy} />`;
+  if (STANDS_BY.includes(error?.code)) return html`<h1>Broker</h1><${Lazy} key="stand-by" load=${loadStandBy} />`;
   if (!overview) return html`<h1>Broker</h1><${Failure} error=${error} />`;
   return html`<h1>Broker</h1><${Facts} overview=${overview} state=${state.data} /><${Failure} error=${state.error} />
     ${state.data?.shared_log && html`<${Lazy} load=${loadShared} log=${state.data.shared_log} />`}

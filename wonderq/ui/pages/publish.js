@@ -18,21 +18,22 @@ export function Publish({ topic, rights }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   const [tried, setTried] = useState(/** @type {any[] | null} */ (null));
   const [published, setPublished] = useState(/** @type {any} */ (null));
-  const [isBusy, setBusy] = useState(false);
+  const isBusy = useRef(false); // a disabled button would lose the focus
   const forget = () => {
     setTried(null);
     setPublished(null);
     setError(null);
   };
   const act = async (/** @type {(body: any) => Promise<void>} */ doIt) => {
+    if (isBusy.current) return;
     forget();
-    setBusy(true);
+    isBusy.current = true;
     try {
       await doIt(messageIn(form.current));
     } catch (failed) {
       setError(failed);
     }
-    setBusy(false);
+    isBusy.current = false;
   };
   const attempt = () => act(async (body) => setTried(await call(`${topicPath(topic)}/match`, { method: "POST", body: { ...body, limit: TRIED } })));
   const publish = () =>
@@ -52,8 +53,8 @@ export function Publish({ topic, rights }) {
       <div class="filters"><label>Subject<input name="subject" maxlength="100" autocomplete="off" /></label><label>Group<input name="group" maxlength="128" autocomplete="off" /></label>
         <label>Priority, 0 to 9<input name="priority" type="number" /></label><label>Delay in seconds<input name="delay" type="number" step="any" /></label></div>
       ${error && html`<p class="failure" role="alert">${error.message}</p>`}
-      <p class="bar"><button type="submit" disabled=${isBusy} title="Publishes nothing">Try it</button>
-        ${rights.sendsMessages && html`<button type="button" class="primary" disabled=${isBusy} onClick=${publish}>Publish</button>`}
+      <p class="bar"><button type="submit" title="Publishes nothing">Try it</button>
+        ${rights.sendsMessages && html`<button type="button" class="primary" onClick=${publish}>Publish</button>`}
         <span class="faint">“Try it” shows which subscriptions match, and why others do not. It publishes nothing.</span></p></form>
     <div role="status">${published && html`<p class="well"><span aria-hidden="true">✓</span> ${wordsOf(published)}</p>`}${tried && html`<p>${summaryOf(tried)}</p>`}</div>
     ${tried && tried.length > 0 && html`<${Tried} rows=${tried} />`}`;

@@ -44,7 +44,7 @@ export function StandBy() {
   if (!answer) return html`<p class="faint">${error ? error.message : "Loading…"}</p>`;
   const value = (/** @type {string} */ name) => gauges.get(name) ?? null;
   const [epoch, replicas, current] = ["wonderq_log_epoch", "wonderq_log_replicas", "wonderq_log_replicas_current"].map(value);
-  return html`<p>${answer.error ? answer.error.message : "This process serves now. The page shows it in a moment."}</p>
+  return html`<p>${!answer.error && "This process serves now. The page shows it in a moment."}</p>
     ${answer.warnings?.map((/** @type {string} */ each) => html`<p key=${each} class="failure">${visible(each)}</p>`)}
     <${List} facts=${[
       ["This process", html`<${Badge} kind=${answer.status === "standing_by" ? "good" : "warning"}>${String(answer.status).replaceAll("_", " ")}</${Badge}>`, ""],
