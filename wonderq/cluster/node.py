@@ -339,17 +339,19 @@ class Node:
 
     def stop(self) -> None:
         """Close the brokers that are left, tell the others, and end."""
+        with self._lock:
+            self._steward.is_draining = True  # or this node would take what it has just released
         for each in self.shards:
             each.leave()
         for each in self.shards:
             each.join(_CLOSE_S)
-        self._peers.announce(self._announcement())
         self._ended.set()
         with self._lock:
             self._lock.notify_all()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        self._peers.announce(self._announcement())  # as the last one, or the others would wait for this node
 
     def stop_claiming(self) -> None:
         """Answer the consumers that wait, because the process is about to end."""
