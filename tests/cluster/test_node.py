@@ -160,7 +160,11 @@ def test_a_wrong_clock_is_told(play: PlayedNode) -> None:
     assert play.node.state == "unable"
     (warning,) = play.node.warnings
     assert "5.0 s behind" in warning
-    assert [(each.name, round(each.clock_ahead_ms / 1000)) for each in play.node.nodes()] == [("a", 0), ("b", 5), ("c", 5)]
+    assert [(each.name, round(each.clock_ahead_ms / 1000)) for each in play.node.nodes()] == [
+        ("a", 0),
+        ("b", 5),
+        ("c", 5),
+    ]
 
 
 def test_the_documentation_has_each_metric_and_no_other(play: PlayedNode) -> None:

@@ -107,12 +107,15 @@ class Node:
         *,
         url: str = "",
         version: str = "",
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
+        """``follow`` is called about once a second, to follow other values that all nodes share. It may wait."""
         self.node = name
         self.cluster_id = charter.cluster_id
         self.count = charter.shards
         self.url = url
         self._version = version
+        self._follow = follow
         self._peers = peers
         self._values = values
         self._token = secrets.token_hex(8)
@@ -462,6 +465,7 @@ class Node:
     def _look(self, turn: int) -> None:
         try:
             found = self._values.get(PLACEMENT)
+            self._follow()
         except StorageError as error:
             logger.info("the values of the cluster cannot be read: %s", error)
             return
