@@ -120,6 +120,7 @@ RULES = {
                 "wonderq.serve",
                 "wonderq.serve_shared",
                 "wonderq.serve_cluster",
+                "wonderq.cluster.charter",
             ),
             *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),
