@@ -66,6 +66,18 @@ def test_a_shard_that_another_node_owns_is_not_taken(play: PlayedNode) -> None:
     assert error.headers["Retry-After"] == "1"
 
 
+def test_a_former_owner_is_not_taken_for_the_owner(play: PlayedNode) -> None:
+    play.node.start()
+
+    def be_frozen_and_continue() -> bool:
+        play.peers.say("b", (1, "owner", 4), state="unable")
+        play.peers.say("c", (1, "owner", 5), state="unable")
+        return play.node.owner(1) is not None
+
+    eventually(be_frozen_and_continue)
+    assert play.node.owner(1) == "c"
+
+
 def test_a_stop_announces_what_was_released(play: PlayedNode) -> None:
     start(play)
     play.node.stop()
