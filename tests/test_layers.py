@@ -125,6 +125,7 @@ RULES = {
                 "wonderq.serve",
                 "wonderq.serve_shared",
                 "wonderq.serve_cluster",
+                "wonderq.cluster.charter",
             ),
             *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),

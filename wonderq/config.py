@@ -495,8 +495,8 @@ class ClusterSettings:
 
 
 def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None = None) -> Settings:
-    """Combine the settings from all sources; see `load_with_sources`."""
-    return load_with_sources(flags, environment, file)[0]
+    """Combine the settings from all sources, and pass over those of a cluster; see `load_with_sources`."""
+    return _load(flags, environment, file, [*_variables_of(Settings), *_variables_of(ClusterSettings, _OF_CLUSTER)])[0]
 
 
 def load_with_sources(
@@ -509,9 +509,17 @@ def load_with_sources(
     Raises:
         ConfigError: a value is not valid, a variable is unknown, or the file cannot be read.
     """
-    _check_variables(environment, _variables_of(Settings))
+    return _load(flags, environment, file, _variables_of(Settings))
+
+
+def _load(
+    flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None, known: Sequence[str]
+) -> tuple[Settings, dict[str, str]]:
+    _check_variables(environment, known)
     file = _file_of(environment, file)
     from_file = _read(file) if file else {}
+    if f"{_OF_CLUSTER}NAME".upper() in known:
+        from_file.pop("cluster", None)
     values, sources = _combine(Settings, flags, environment, from_file, file)
     if values.get("log") is not None:
         _set_default(values, sources, "batch_bytes", MAX_SHARED_BATCH_BYTES, "the most with --log")

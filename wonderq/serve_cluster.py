@@ -27,6 +27,7 @@ from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
 from wonderq.cluster.front import ClusterFront
+from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
 from wonderq.cluster.resources import CLUSTER_RULES
@@ -134,7 +135,6 @@ def node_of(
         StartError: see `serve_cluster`.
     """
     _check(cluster, settings)
-    keys = open_keys(settings)
     check_file_limit(settings)
     with ExitStack() as stack:
         sockets = bind_addresses(settings)
@@ -146,6 +146,9 @@ def node_of(
         _await_nats(jetstream)
         values = JetStreamValues(jetstream, BUCKET)
         charter = _charter(cluster, settings, jetstream, values)
+        shared_keys = SharedKeys(values, settings.keys_file, settings.data)
+        shared_keys.begin()
+        keys = open_keys(settings)
         parts = _Parts(settings, sources, keys, jetstream, servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         url = settings.public_url or f"http://{settings.listen[0]}:{sockets[0].getsockname()[1]}"
@@ -157,6 +160,7 @@ def node_of(
             parts.own,
             url=url,
             version=__version__,
+            follow=shared_keys.sync,
         )
         front = ClusterFront(node)
         server = parts.server = start_server(front, _routed(parts.access()), settings, sockets)

@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests.support.memory_values import MemoryValues
 from wonderq.cluster.charter import CHARTER_FILE, Charter, CharterError, Wanted, Wishes, decode, join
-from wonderq_storage import StorageError
 
 DEFAULTS = Wishes(16, 3)
 NOTHING_WANTED = Wanted(None, None)
-
-
-class Stored(NamedTuple):
-    data: bytes
-    revision: int
-
-
-class MemoryValues:
-    """Values in memory. ``before_put`` plays another node, which is faster."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Stored] = {}
-        self.replicas: int | None = None
-        self.before_put: Callable[[], None] = lambda: None
-        self._lock = threading.Lock()
-
-    @property
-    def exists(self) -> bool:
-        return self.replicas is not None
-
-    def make(self, replicas: int) -> None:
-        self.replicas = replicas
-
-    def get(self, name: str) -> Stored | None:
-        return self.values.get(name)
-
-    def put(self, name: str, data: bytes, *, revision: int) -> None:
-        self.before_put()
-        with self._lock:
-            found = self.values.get(name)
-            if revision != (0 if found is None else found.revision):
-                raise StorageError("changed meanwhile")
-            self.values[name] = Stored(data, revision + 1)
 
 
 class Others:

@@ -80,6 +80,32 @@ def test_a_frozen_node_loses_its_shards_and_keeps_off() -> None:
     assert node.owned == lost
 
 
+def test_a_node_that_lost_a_shard_leaves_it_to_the_others() -> None:
+    """It may be the one that should have the shard, and may have lost it because it is slow."""
+    cluster = cluster_at_rest()
+    node = cluster.nodes["a"]
+    shard = node.owned[0]
+    node.shards[shard].forget()
+    node.steward.lose(shard, cluster.now_s)
+    cluster.run(3)
+    assert cluster.owners()[shard] in (["b"], ["c"])
+
+
+def test_a_shard_is_handed_over_only_when_the_next_owner_has_read_it() -> None:
+    cluster = cluster_at_rest("ab")
+    node, other = cluster.nodes["a"], cluster.nodes["b"]
+    shard = node.owned[0]
+    cluster.longest_read_s = 30.0
+    for each in cluster.nodes.values():
+        each.steward.placement = Placement().transfer(shard, "b")
+    began_s = cluster.now_s
+    while other.shards[shard].phase != "warm" and cluster.now_s - began_s < 40:
+        assert shard in node.owned
+        cluster.run(0.1)
+    cluster.run(2)
+    assert cluster.owners()[shard] == ["b"]
+
+
 def test_an_owner_that_is_heard_keeps_its_shard() -> None:
     """A node that lost a message or two of the owner does not take its shard."""
     cluster = SimulatedCluster("abc", SHARDS, 3, loss=0.3)

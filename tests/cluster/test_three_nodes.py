@@ -291,3 +291,24 @@ def test_a_shard_whose_log_is_gone_is_served_by_nobody(tmp_path: Path) -> None:
         done = run_process("cluster", "status", "--url", node.url)
         assert done.code == 1
         assert "damaged" in done.out.decode()
+
+
+def test_a_node_without_its_folder_of_keys_gets_them_before_it_serves(tmp_path: Path) -> None:
+    with ClusterProcesses(tmp_path, "a", "--shards", "2") as cluster:
+        cluster.await_owners("a")
+        node = cluster["a"]
+        assert node("GET", "/queues/x").status == 404
+        done = run_process("keys", "create", "test", "--role", "admin", "--data", str(node.folder))
+        assert done.code == 0, done.error
+        eventually(lambda: node("GET", "/queues/x").status == 401, "the key to be required")
+        eventually(lambda: (node.folder / "keys.synced.json").exists(), "the key to be passed on")
+        assert node("GET", "/cluster").status == 401
+        assert node("POST", "/cluster/balance").status == 401
+        assert node("GET", "/readyz").status == 200
+        assert node.stop() == 0
+        for file in ("keys.json", "keys.synced.json"):
+            (node.folder / file).unlink()
+        node.start()
+        statuses = {eventually(lambda: (found := node("GET", "/queues/x").status) > 0 and found) for _ in range(20)}
+        assert 404 not in statuses
+        eventually(lambda: node("GET", "/queues/x").status == 401)

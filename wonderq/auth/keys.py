@@ -338,6 +338,26 @@ def revoke(path: Path, ids: Sequence[str]) -> int:
     return len(keys)
 
 
+def change(path: Path, change: Callable[[list[Key]], Sequence[Key]]) -> None:
+    """Replace the keys of a file, which is created if necessary, by those that ``change`` returns for the present ones.
+
+    Raises:
+        KeysError: the file cannot be read or written.
+    """
+    with _changing(path, make_folder=True) as keys:
+        keys[:] = change(list(keys))
+
+
+def encode(keys: Sequence[Key]) -> bytes:
+    """Return keys as the content of a file. Raises ValueError if there are too many."""
+    return _format(keys)
+
+
+def decode(data: bytes) -> list[Key]:
+    """Return the keys in the content of a file. Raises ValueError if it is not valid."""
+    return _parse(data)
+
+
 @contextmanager
 def _changing(path: Path, *, make_folder: bool = False) -> Iterator[list[Key]]:
     """Yield the keys of a file for changes, then write the file atomically. Waits for other writers."""

@@ -140,6 +140,7 @@ def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
     Raises:
         FolderError: there is no such file, and with ``creating`` also no folder in which a broker would look for it.
     """
+    from wonderq.cluster.charter import CHARTER_FILE  # noqa: PLC0415
     from wonderq.config import load  # noqa: PLC0415
     from wonderq.folder.lock import FolderError, NoLogError, segment_numbers  # noqa: PLC0415
 
@@ -154,7 +155,8 @@ def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
     folder = settings.data
     names = os.listdir(folder) if folder.is_dir() else None
     # A new broker on an address that others reach needs a key before its first start, so its folder may be empty.
-    if names is None or not (path.name in names or segment_numbers(folder) or (creating and not names)):
+    is_empty = creating and not names
+    if names is None or not (path.name in names or CHARTER_FILE in names or segment_numbers(folder) or is_empty):
         raise NoLogError(folder, "For the first key of a new broker, create the folder first." if creating else "")
     return path
 

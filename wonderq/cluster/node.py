@@ -107,12 +107,15 @@ class Node:
         *,
         url: str = "",
         version: str = "",
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
+        """``follow`` is called about once a second, to follow other values that all nodes share. It may wait."""
         self.node = name
         self.cluster_id = charter.cluster_id
         self.count = charter.shards
         self.url = url
         self._version = version
+        self._follow = follow
         self._peers = peers
         self._values = values
         self._token = secrets.token_hex(8)
@@ -339,17 +342,19 @@ class Node:
 
     def stop(self) -> None:
         """Close the brokers that are left, tell the others, and end."""
+        with self._lock:
+            self._steward.is_draining = True  # or this node would take what it has just released
         for each in self.shards:
             each.leave()
         for each in self.shards:
             each.join(_CLOSE_S)
-        self._peers.announce(self._announcement())
         self._ended.set()
         with self._lock:
             self._lock.notify_all()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        self._peers.announce(self._announcement())  # as the last one, or the others would wait for this node
 
     def stop_claiming(self) -> None:
         """Answer the consumers that wait, because the process is about to end."""
@@ -460,6 +465,7 @@ class Node:
     def _look(self, turn: int) -> None:
         try:
             found = self._values.get(PLACEMENT)
+            self._follow()
         except StorageError as error:
             logger.info("the values of the cluster cannot be read: %s", error)
             return

@@ -105,7 +105,7 @@ system_account: SYS""",
                 if name != self._name
             )
             _, own_port = self._routes[self._name]
-            guard = f" authorization {{ user: {_USER}, password: {_quoted(self._secret)} }}" if self._secret else ""
+            guard = f", authorization {{ user: {_USER}, password: {_quoted(self._secret)} }}" if self._secret else ""
             listen = f"{_host(self._route_host)}:{own_port}"
             lines.append(f'cluster {{ name: wonderq, listen: "{listen}", routes: [{others}]{guard} }}')
         return "\n".join([*lines, ""])
@@ -180,19 +180,25 @@ system_account: SYS""",
         """End the server of an earlier process of this node that was killed."""
         try:
             pid = int(self._pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        if os.fsencode(self._folder / "nats.conf") not in command:
-            return  # another program has the number now
+        if not self._runs(pid):
+            return
         logger.warning("a NATS server of an earlier process still runs, and ends now")
         deadline_s = time.monotonic() + timeout_s
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-            while time.monotonic() < deadline_s:
-                os.kill(pid, 0)
+            while self._runs(pid):
+                if time.monotonic() > deadline_s:
+                    os.kill(pid, signal.SIGKILL)
                 time.sleep(0.05)
-            os.kill(pid, signal.SIGKILL)
+
+    def _runs(self, pid: int) -> bool:
+        """Return whether a process is a server with this configuration: another program may have the number now."""
+        try:
+            return os.fsencode(self._folder / "nats.conf") in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,159 @@
+"""The API keys of a cluster are the same on all nodes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.memory_values import MemoryValues
+from wonderq.auth import keys as key_file
+from wonderq.auth.keys import Key
+from wonderq.cluster.keys import KEYS, SharedKeys, merge
+from wonderq_storage import StorageError
+
+
+def key(number: int) -> Key:
+    return Key(
+        id=f"{number:012x}",
+        name="key",
+        sha256="0" * 64,
+        roles=["admin"],
+        queues=["*"],
+        created_at=datetime(2026, 1, 1, 0, 0, number % 60, tzinfo=UTC),
+    )
+
+
+NUMBERS = st.frozensets(st.integers(0, 20))
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_local_changes_are_made_to_the_shared_keys(
+    base: frozenset[int], local: frozenset[int], shared: frozenset[int]
+) -> None:
+    merged = merge(*([key(number) for number in sorted(each)] for each in (base, local, shared)))
+    expected = (shared | (local - base)) - (base - local)
+    assert [each.id for each in merged] == [key(number).id for number in sorted(expected)]
+
+
+class Nodes:
+    """Nodes with a folder each, which share their values."""
+
+    def __init__(self, folder: Path) -> None:
+        self.values = MemoryValues()
+        self.folder = folder
+        self.by_name: dict[str, SharedKeys] = {}
+
+    def file(self, name: str) -> Path:
+        return self.folder / name / "keys.json"
+
+    def node(self, name: str) -> SharedKeys:
+        if name not in self.by_name:
+            self.by_name[name] = SharedKeys(self.values, self.file(name), self.folder / name)
+            self.by_name[name].begin()
+        return self.by_name[name]
+
+    def create(self, name: str) -> str:
+        return key_file.create(self.file(name), name="test", roles=["admin"], queues=["*"])[0].id
+
+    def sync(self, *names: str) -> None:
+        for name in names:
+            self.node(name).sync()
+
+    def keys(self, name: str) -> set[str]:
+        return {each.id for each in key_file.read(self.file(name))[0]}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Nodes:
+    return Nodes(tmp_path)
+
+
+def test_without_keys_nothing_is_written(nodes: Nodes) -> None:
+    nodes.sync("a", "b")
+    assert nodes.values.values == {}
+    assert not nodes.file("a").exists()
+
+
+def test_a_key_of_one_node_is_one_of_all(nodes: Nodes) -> None:
+    nodes.sync("a", "b")
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    assert nodes.keys("a") == nodes.keys("b") == {new}
+    assert nodes.file("b").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_node_that_starts_has_the_keys_before_its_first_request(nodes: Nodes) -> None:
+    new = nodes.create("a")
+    nodes.node("a")
+    nodes.node("b")
+    assert nodes.keys("b") == {new}
+
+
+def test_a_key_that_is_revoked_on_one_node_is_gone_on_all(nodes: Nodes) -> None:
+    first, second = nodes.create("a"), nodes.create("a")
+    nodes.sync("a", "b", "c")
+    key_file.revoke(nodes.file("b"), [first])
+    nodes.sync("b", "a", "c")
+    assert nodes.keys("a") == nodes.keys("b") == nodes.keys("c") == {second}
+    nodes.sync("a", "b", "c")
+    assert nodes.keys("a") == {second}, "it does not come back"
+
+
+def test_changes_of_two_nodes_at_a_time_are_merged(nodes: Nodes) -> None:
+    old = nodes.create("a")
+    nodes.sync("a", "b")
+    new = nodes.create("a")
+    key_file.revoke(nodes.file("b"), [old])
+    nodes.sync("a", "b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == {new}
+
+
+def test_a_change_that_meets_another_one_is_made_later(nodes: Nodes) -> None:
+    nodes.sync("a", "b")
+    first, second = nodes.create("a"), nodes.create("b")
+
+    def be_faster() -> None:
+        nodes.values.before_put = lambda: None
+        nodes.sync("b")
+
+    nodes.values.before_put = be_faster
+    with pytest.raises(StorageError):
+        nodes.sync("a")
+    nodes.sync("a", "b")
+    assert nodes.keys("a") == nodes.keys("b") == {first, second}
+
+
+def test_a_change_while_the_node_was_down_is_found_at_its_start(nodes: Nodes) -> None:
+    first, second = nodes.create("a"), nodes.create("a")
+    nodes.sync("a", "b")
+    del nodes.by_name["a"]
+    key_file.revoke(nodes.file("a"), [first])
+    nodes.sync("a", "b")
+    assert nodes.keys("b") == {second}
+
+
+def test_without_nats_the_keys_stay(nodes: Nodes) -> None:
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    nodes.values.error = StorageError("no answer")
+    with pytest.raises(StorageError):
+        nodes.sync("b")
+    assert nodes.keys("b") == {new}
+
+
+@pytest.mark.parametrize("content", [b"no keys", b'{"version":2,"keys":[]}'])
+def test_a_file_or_a_value_that_is_damaged_changes_nothing(nodes: Nodes, content: bytes) -> None:
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    nodes.file("a").write_bytes(content)
+    nodes.sync("a", "b")
+    assert nodes.keys("b") == {new}
+    assert nodes.file("a").read_bytes() == content
+    stored = nodes.values.values[KEYS]
+    nodes.values.values[KEYS] = stored._replace(data=content)
+    nodes.sync("b")
+    assert nodes.keys("b") == {new}

@@ -1,0 +1,299 @@
+"""A node of a cluster, with other nodes and logs that the test plays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.played_node import COUNT, PlayedNode
+from tests.support.waiting import eventually
+from wonderq.cluster import steward
+from wonderq.cluster.front import REFUSAL, ClusterFront, name_in
+from wonderq.cluster.placement import PLACEMENT, Placement
+from wonderq.cluster.shard_map import shard_of
+from wonderq_storage import CorruptLogError, StorageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedNode]:
+    monkeypatch.setattr(steward, "SUSPECT_S", 0.01)  # it hears nobody, so it need not listen for long
+    play = PlayedNode()
+    yield play
+    play.node.stop()
+
+
+def start(play: PlayedNode) -> None:
+    play.node.start()
+    eventually(lambda: play.phases == ["owned"] * COUNT, "all shards to be owned")
+    eventually(lambda: [play.node.owner(shard) for shard in range(COUNT)] == ["a"] * COUNT)
+
+
+def test_a_node_alone_owns_everything(play: PlayedNode) -> None:
+    changes: list[int] = []
+    end = play.node.changed(changes.append)
+    assert play.node.local(0) is None
+    assert play.node.app(0) is None
+    start(play)
+    assert all(play.node.local(shard) is not None for shard in range(COUNT))
+    eventually(lambda: set(changes) == set(range(COUNT)))
+    end()
+    assert {each.status for each in play.node.statuses()} == {"owned"}
+    eventually(lambda: {of.role for of in play.peers.announced[-1].shards.values()} == {"owner"})
+
+
+def test_a_shard_that_another_node_owns_is_not_taken(play: PlayedNode) -> None:
+    play.peers.say("b", (1, "owner", 4))
+    play.node.start()
+    play.peers.say("b", (1, "owner", 4))
+
+    def own_the_others() -> bool:
+        play.peers.say("b", (1, "owner", 4), state="unable")
+        return play.phases == ["owned", "none", "owned", "owned"]
+
+    play.node._hear(b"nonsense")
+    eventually(own_the_others)
+    assert play.node.owner(1) == "b"
+    error = play.node.refusal(1)
+    assert (error.status, error.code) == (503, "not_owner")
+    assert "The node b owns shard 1" in str(error)
+    assert "http://b:1" in str(error)
+    assert error.headers["Retry-After"] == "1"
+
+
+def test_a_former_owner_is_not_taken_for_the_owner(play: PlayedNode) -> None:
+    play.node.start()
+
+    def be_frozen_and_continue() -> bool:
+        play.peers.say("b", (1, "owner", 4), state="unable")
+        play.peers.say("c", (1, "owner", 5), state="unable")
+        return play.node.owner(1) is not None
+
+    eventually(be_frozen_and_continue)
+    assert play.node.owner(1) == "c"
+
+
+def test_a_stop_announces_what_was_released(play: PlayedNode) -> None:
+    start(play)
+    play.node.stop()
+    assert {of.role for of in play.peers.announced[-1].shards.values()} == {"released"}
+
+
+def test_a_drain_without_others_ends_at_once(play: PlayedNode) -> None:
+    start(play)
+    play.node.drain()
+    assert play.node.state == "draining"
+    assert play.phases == ["owned"] * COUNT, "it serves until the process ends"
+
+
+def test_a_shard_without_an_owner_is_unavailable(play: PlayedNode) -> None:
+    assert play.node.refusal(2).code == "shard_unavailable"
+    assert play.node.statuses()[2].status == "unavailable"
+
+
+def test_a_damaged_shard_is_refused_and_told(play: PlayedNode) -> None:
+    play.errors[2] = [CorruptLogError("stream x", 5, "bad")]
+    play.node.start()
+    eventually(lambda: play.phases == ["owned", "owned", "damaged", "owned"])
+    error = play.node.refusal(2)
+    assert error.code == "log_damaged"
+    assert "stream x" in str(error)
+    status = play.node.statuses()[2]
+    assert (status.status, status.owner) == ("damaged", None)
+    eventually(lambda: play.peers.announced[-1].shards[2].role == "damaged")
+
+
+def test_damage_that_another_node_has_found_is_told(play: PlayedNode) -> None:
+    play.node.start()
+    play.peers.say("b", (0, "damaged", 0), state="unable")
+    play.node.shards[0].leave()
+
+    def is_told() -> bool:
+        play.peers.say("b", (0, "damaged", 0), state="unable")
+        return play.node.local(0) is not None or "the node b" in str(play.node.refusal(0))
+
+    eventually(is_told)
+
+
+def test_nothing_is_stored_without_a_connection(play: PlayedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(play)
+    assert play.node.has_quorum
+    assert play.node.has_quorum_for(0)
+    monkeypatch.setattr("wonderq.cluster.node.NO_QUORUM_S", 0.0)
+    play.peers.connected_s = 0.0
+    assert not play.node.has_quorum
+    assert not play.node.has_quorum_for(0)
+    assert play.node.refusal(0).code == "no_quorum"
+
+
+def test_what_waits_for_long_is_refused(play: PlayedNode) -> None:
+    start(play)
+    owned = play.node.shards[0].owned
+    assert owned is not None
+    owned.log.waiting_s = 2.5  # type: ignore[misc]
+    assert not play.node.has_quorum_for(0)
+    assert play.node.has_quorum_for(1)
+    assert not play.node.has_quorum
+
+
+def test_a_placement_is_stored_for_all_nodes(play: PlayedNode) -> None:
+    play.node.place(lambda present: present.transfer(1, "b"))
+    play.node.place(lambda present: present.drain("c"))
+    assert play.node.placement == Placement({1: "b"}, frozenset("c"))
+    another = PlayedNode()
+    another.values = another.node._values = play.values
+    start(another)
+    eventually(lambda: another.node.placement == play.node.placement)
+    another.node.stop()
+
+
+def test_two_changes_of_the_placement_at_a_time_do_not_undo_each_other(play: PlayedNode) -> None:
+    def be_faster() -> None:
+        play.values.before_put = lambda: None
+        play.values.put(PLACEMENT, Placement().drain("c").encode(), revision=0)
+
+    play.values.before_put = be_faster
+    with pytest.raises(StorageError):
+        play.node.place(lambda present: present.transfer(1, "b"))
+    play.node.place(lambda present: present.transfer(1, "b"))
+    assert play.node.placement == Placement({1: "b"}, frozenset("c"))
+
+
+def test_a_wrong_clock_is_told(play: PlayedNode) -> None:
+    play.node.start()
+    for _ in range(2):
+        play.peers.say("b", ahead_ms=5000)
+        play.peers.say("c", ahead_ms=5000)
+    assert play.node.state == "unable"
+    (warning,) = play.node.warnings
+    assert "5.0 s behind" in warning
+    assert [(each.name, round(each.clock_ahead_ms / 1000)) for each in play.node.nodes()] == [
+        ("a", 0),
+        ("b", 5),
+        ("c", 5),
+    ]
+
+
+def test_the_documentation_has_each_metric_and_no_other(play: PlayedNode) -> None:
+    start(play)
+    play.peers.say("b")
+    eventually(lambda: len(play.node.seen) > 0)
+    play.peers.say("b")
+    text = play.metrics()
+    section = (ROOT / "docs" / "CLUSTER.md").read_text().partition("\n## Health and metrics\n")[2].partition("\n## ")[0]
+    documented = {
+        name: (kind, re.findall(r"`(\w+)`", labels))
+        for name, kind, labels in re.findall(r"^\| `(wonderq_\w+)` \| (\w+) \| ([^|]*)\| \S", section, re.MULTILINE)
+    }
+    kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
+    of_node = {name: kind for name, kind in kinds.items() if name.startswith(("wonderq_shard_", "wonderq_cluster_"))}
+    of_node |= {name: kinds[name] for name in ("wonderq_nats_up", "wonderq_clock_ahead_of_others_seconds")}
+    assert of_node == {name: kind for name, (kind, _) in documented.items()}
+    for name, (_, labels) in documented.items():
+        samples = re.findall(rf"^{name}{{(.*)}} \S+$", text, re.MULTILINE)
+        assert samples, name
+        assert {tuple(re.findall(r"(\w+)=", sample)) for sample in samples} == {tuple(labels)}, name
+
+
+def test_the_metrics_of_all_brokers_are_one_each(play: PlayedNode) -> None:
+    start(play)
+    text = play.metrics()
+    assert len(re.findall(r'^wonderq_ready{node="a",shard="\d"} 1.0$', text, re.MULTILINE)) == COUNT
+    assert text.count("# TYPE wonderq_ready gauge") == 1
+    assert text.count("wonderq_build_info{") == 1, (
+        "it belongs to the process, and sums must not count it more than once"
+    )
+
+
+# Requests
+
+NAMES = {number: next(f"q{n}" for n in range(99) if shard_of(f"q{n}", COUNT) == number) for number in range(COUNT)}
+
+
+def ask(front: ClusterFront, path: str) -> bytes:
+    return b"".join(front({"PATH_INFO": path}, lambda *_: None))
+
+
+def own_app(environ: dict[str, Any], _start_response: Any) -> list[bytes]:
+    found = environ.get(REFUSAL)
+    return [b"node" if found is None else f"{found.code}: {found}".encode()]
+
+
+@pytest.fixture
+def front(play: PlayedNode) -> ClusterFront:
+    front = ClusterFront(play.node)
+    front.set_up(own_app)
+    return front
+
+
+def test_a_request_goes_to_the_shard_of_its_queue(play: PlayedNode, front: ClusterFront) -> None:
+    start(play)
+    for shard, name in NAMES.items():
+        for path in (
+            f"/queues/{name}",
+            f"/queues/{name}--dead/messages/produce",
+            f"/123456789012/{name}.fifo",
+            f"/queue/{name}",
+        ):
+            assert ask(front, path) == f"shard {shard}: {path}".encode()
+    assert ask(front, "/messages/consume").startswith(f"shard {shard_of('default', COUNT)}:".encode())
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/metrics", "/cluster", "/cluster/drain", "/docs", "/ui/queues/x", "*"]
+)
+def test_a_node_answers_by_itself(play: PlayedNode, front: ClusterFront, path: str) -> None:
+    start(play)
+    assert ask(front, path) == b"node"
+
+
+@pytest.mark.parametrize("path", ["/", "/queues", "/queues/", "/overview", "/search", "/unknown"])
+def test_a_request_about_all_shards_is_refused(play: PlayedNode, front: ClusterFront, path: str) -> None:
+    start(play)
+    assert ask(front, path).startswith(b"not_owner")
+
+
+def test_what_this_node_does_not_own_is_forwarded(play: PlayedNode) -> None:
+    forwarded: list[int | None] = []
+
+    def forward(environ: dict[str, Any], start_response: Any, shard: int | None) -> list[bytes]:
+        forwarded.append(shard)
+        return [b"forwarded"]
+
+    front = ClusterFront(play.node, forward)
+    front.set_up(own_app)
+    assert ask(front, f"/queues/{NAMES[2]}") == b"forwarded"
+    assert ask(front, "/") == b"forwarded"
+    start(play)
+    owned = play.node.shards[2].owned
+    assert owned is not None
+    owned.log.waiting_s = 2.5  # type: ignore[misc]
+    assert ask(front, f"/queues/{NAMES[2]}") == b"forwarded", "its broker can store nothing at present"
+    assert forwarded == [2, None, 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/queues/a/messages", "a"),
+        ("/topics/t/publish", "t"),
+        ("/schedules/s", "s"),
+        ("/messages/x", "default"),
+        ("/dev/messages", "default"),
+        ("/queue/a", "a"),
+        ("/queue/eu/123456789012/a/", "a"),
+        ("/123456789012/a/", "a"),
+        ("/12345/a", None),
+        ("/queues/", None),
+        ("/queue/", None),
+        ("/", None),
+        ("/redrives", None),
+    ],
+)
+def test_the_name_in_a_path(path: str, name: str | None) -> None:
+    assert name_in(path.split("/")) == name

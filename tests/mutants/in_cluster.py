@@ -1,0 +1,195 @@
+"""Bugs in clusters: who owns a shard, what the nodes share, and where a request goes."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_STEWARD = "wonderq/cluster/steward.py"
+_ROSTER = "wonderq/cluster/roster.py"
+_SHARD = "wonderq/cluster/shard.py"
+_NODE = "wonderq/cluster/node.py"
+_FRONT = "wonderq/cluster/front.py"
+_CHARTER = "wonderq/cluster/charter.py"
+_KEYS = "wonderq/cluster/keys.py"
+_PLACEMENT = "wonderq/cluster/placement.py"
+_VALUES = "storage/wonderq_storage/jetstream_values.py"
+_CHILD = "storage/wonderq_storage/nats/child_server.py"
+_BACKGROUND = "wonderq/broker/background.py"
+
+_STEWARD_TESTS = "tests/cluster/test_steward.py"
+_SHARD_TESTS = "tests/cluster/test_shard.py"
+_NODE_TESTS = "tests/cluster/test_node.py"
+_CHARTER_TESTS = "tests/cluster/test_charter.py"
+_KEYS_TESTS = "tests/cluster/test_keys.py"
+_PLACEMENT_TESTS = "tests/cluster/test_placement.py"
+
+MUTANTS = [
+    Mutant(
+        "shard_taken_from_an_owner_that_is_heard",
+        "A shard moves between nodes that both work, as often as they announce themselves.",
+        _STEWARD,
+        "            elif owner is not None:\n",
+        "            elif owner is not None and owner.offered_to is not None:\n",
+        (f"{_STEWARD_TESTS}::test_a_node_that_returns_gets_its_shards_back_one_after_the_other",),
+    ),
+    Mutant(
+        "shard_taken_without_listening",
+        "A node that was cut off takes shards of owners that it has not heard yet.",
+        _STEWARD,
+        "        if not has_listened and not self.roster.is_released(shard):\n",
+        "        if False:\n",
+        (f"{_STEWARD_TESTS}::test_a_node_that_is_cut_off_takes_nothing",),
+    ),
+    Mutant(
+        "lost_shard_is_taken_back",
+        "A node that was slow takes its shards back at once, and is slow again.",
+        _STEWARD,
+        "        self._keep_off_until_s[shard] = now_s + KEEP_OFF_S\n",
+        "        self._keep_off_until_s[shard] = now_s\n",
+        (f"{_STEWARD_TESTS}::test_a_node_that_lost_a_shard_leaves_it_to_the_others",),
+    ),
+    Mutant(
+        "wrong_clock_owns_shards",
+        "A node whose clock is a day ahead takes shards, and their time never goes back.",
+        _STEWARD,
+        '        return "unable" if self.is_clock_off(now_s) else "able"\n',
+        '        return "able"\n',
+        (f"{_STEWARD_TESTS}::test_a_node_with_a_wrong_clock_owns_nothing",),
+    ),
+    Mutant(
+        "hand_over_before_the_next_owner_is_ready",
+        "A planned hand-over takes as long as the next owner needs to read the log.",
+        _STEWARD,
+        "            elif shard in peers[target].newest.warm:\n",
+        "            elif True:\n",
+        (f"{_STEWARD_TESTS}::test_a_shard_is_handed_over_only_when_the_next_owner_has_read_it",),
+    ),
+    Mutant(
+        "shards_move_at_once",
+        "A node that restarts gets its shards back, and loses them again, at each restart.",
+        _STEWARD,
+        "                if is_urgent or now_s - self._same_since_s >= STEADY_S:\n",
+        "                if True:\n",
+        (f"{_STEWARD_TESTS}::test_a_node_that_returns_gets_its_shards_back_one_after_the_other",),
+    ),
+    Mutant(
+        "former_owner_is_taken_for_the_owner",
+        "A node that was frozen is taken for the owner again, so clients are sent to it.",
+        _ROSTER,
+        " of.epoch >= self.newest_epoch[shard]\n",
+        " of.epoch >= 0\n",
+        (f"{_NODE_TESTS}::test_a_former_owner_is_not_taken_for_the_owner",),
+    ),
+    Mutant(
+        "released_before_it_is_closed",
+        "The next node takes a shard whose last records are not acknowledged yet.",
+        _SHARD,
+        "            with self._own(self) as owned:\n                self._serve(owned)\n            self._end_in_order(owned.log)\n",
+        "            with self._own(self) as owned:\n                self._serve(owned)\n                self._end_in_order(owned.log)\n",
+        (f"{_SHARD_TESTS}::test_a_shard_that_is_released_is_closed_before_the_others_hear_of_it",),
+    ),
+    Mutant(
+        "broker_kept_after_a_fence",
+        "A node that lost a shard goes on answering requests with its old state.",
+        _SHARD,
+        "        with self._condition:\n            self.owned = None\n            self.trouble = trouble\n",
+        "        with self._condition:\n            self.trouble = trouble\n",
+        (f"{_SHARD_TESTS}::test_damage_that_the_broker_finds_ends_the_shard",),
+    ),
+    Mutant(
+        "damaged_shard_is_tried_again",
+        "A shard whose log is damaged is taken over again and again, and nobody is told.",
+        _SHARD,
+        '            end, trouble = "damaged", str(error)\n',
+        "            trouble = str(error)\n",
+        (f"{_SHARD_TESTS}::test_a_log_that_cannot_be_read_ends_all_attempts",),
+    ),
+    Mutant(
+        "lost_stream_begins_anew",
+        "NATS servers that lost the log of a shard begin an empty one, and nobody notices.",
+        _SHARD,
+        "        if known and known != log_id:\n",
+        "        if False:\n",
+        (f"{_SHARD_TESTS}::test_a_log_that_is_not_the_one_that_others_know_is_damage",),
+    ),
+    Mutant(
+        "node_takes_what_it_has_just_released",
+        "A node that stops takes its own shards again, and the others wait for it.",
+        _NODE,
+        "            self._steward.is_draining = True  # or this node would take what it has just released\n",
+        "            pass\n",
+        (f"{_NODE_TESTS}::test_a_stop_announces_what_was_released",),
+    ),
+    Mutant(
+        "request_for_a_shard_without_quorum",
+        "Requests of a shard that can store nothing wait for half a minute.",
+        _FRONT,
+        "        if app is None or (shard is not None and not self._node.has_quorum_for(shard)):\n",
+        "        if app is None:\n",
+        (f"{_NODE_TESTS}::test_what_this_node_does_not_own_is_forwarded",),
+    ),
+    Mutant(
+        "node_of_another_cluster_joins",
+        "A node with a wrong --peers joins another cluster with the data of its own.",
+        _CHARTER,
+        "    if kept is not None and kept.cluster_id != charter.cluster_id:\n",
+        "    if False:\n",
+        (f"{_CHARTER_TESTS}::test_a_node_of_another_cluster_is_refused_with_both_ids",),
+    ),
+    Mutant(
+        "cluster_is_made_again",
+        "NATS servers that lost their data are taken for a new cluster, and all queues are gone.",
+        _CHARTER,
+        "        if kept is not None:\n            raise CharterError(\n",
+        "        if False:\n            raise CharterError(\n",
+        (f"{_CHARTER_TESTS}::test_a_node_with_a_cluster_does_not_make_a_new_one",),
+    ),
+    Mutant(
+        "revoked_key_returns",
+        "A key that was revoked on one node comes back from another one.",
+        _KEYS,
+        "    kept = [each for each in shared if each.id in local_ids or each.id not in base_ids]\n",
+        "    kept = [*shared]\n",
+        (f"{_KEYS_TESTS}::test_a_key_that_is_revoked_on_one_node_is_gone_on_all",),
+    ),
+    Mutant(
+        "uneven_shards",
+        "One node gets most of the shards.",
+        _PLACEMENT,
+        "            node = next((node for node in ranked if room[node] >= least), ranked[0])\n",
+        "            node = ranked[0]\n",
+        (f"{_PLACEMENT_TESTS}::test_each_node_gets_an_equal_part",),
+    ),
+    Mutant(
+        "value_is_overwritten",
+        "Two changes of the keys at the same time: one of them is lost.",
+        _VALUES,
+        '            "Nats-Expected-Last-Subject-Sequence": str(revision),\n',
+        "",
+        ("tests/storage/test_jetstream_values.py::test_a_value_that_was_changed_is_not_overwritten",),
+    ),
+    Mutant(
+        "password_for_everybody",
+        "Every user of the machine can read the password of the NATS server.",
+        _CHILD,
+        "os.O_TRUNC, 0o600)",
+        "os.O_TRUNC, 0o644)",
+        ("tests/storage/test_child_server.py::test_others_cannot_read_its_password",),
+    ),
+    Mutant(
+        "shards_wait_for_each_other",
+        "A shard whose log hangs stops the background work of all other shards.",
+        _BACKGROUND,
+        "            self._pool.submit(self._turn, loop)\n",
+        "            self._turn(loop)\n",
+        ("tests/broker/test_rounds.py::test_a_loop_that_is_held_up_does_not_hold_up_the_others",),
+    ),
+    Mutant(
+        "queue_of_another_shard",
+        "Dead letters go to a queue of the wrong shard, where nobody can receive them.",
+        "wonderq/broker/core.py",
+        "        if not self._has_name(name):\n",
+        "        if False:\n",
+        ("tests/broker/test_names_of_a_shard.py::test_a_queue_of_another_shard_is_refused",),
+    ),
+]

@@ -1,0 +1,116 @@
+"""A node of a cluster whose other nodes and logs a test plays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.support.memory_log import MemoryLog
+from tests.support.memory_values import MemoryValues
+from tests.support.scripted_peers import LOG_ID
+from tests.support.shared_memory_log import SharedMemoryLog
+from wonderq.broker.broker import Broker
+from wonderq.cluster.announcements import Announcement, OfShard, Role, State, decode
+from wonderq.cluster.charter import Charter
+from wonderq.cluster.metrics import NodeCollector
+from wonderq.cluster.node import Node
+from wonderq.cluster.shard import OwnedShard, Shard
+from wonderq.metrics import BrokerCollector
+from wonderq_storage import Reached
+
+COUNT = 4
+
+
+class Seen(NamedTuple):
+    replicas: int = 3
+    replicas_current: int = 2
+
+
+class PlayedPeers:
+    """The other nodes of the cluster."""
+
+    def __init__(self) -> None:
+        self.connected_s = 100.0
+        self.announced: list[Announcement] = []
+        self._callback: Callable[[bytes], None] = lambda _: None
+
+    def listen(self, callback: Callable[[bytes], None]) -> None:
+        self._callback = callback
+
+    def announce(self, data: bytes) -> None:
+        found = decode(data)
+        assert found is not None
+        self.announced.append(found)
+
+    def look(self, _shard: int) -> Seen | None:
+        return Seen()
+
+    def say(
+        self,
+        node: str,
+        *roles: tuple[int, Role, int],
+        state: State = "able",
+        ahead_ms: int = 0,
+        warm: tuple[int, ...] = (),
+    ) -> None:
+        """Let another node announce (shard, role, epoch)."""
+        shards = {shard: OfShard(role, epoch, LOG_ID.hex(), 5) for shard, role, epoch in roles}
+        time_ms = time.time_ns() // 1_000_000 + ahead_ms
+        said = Announcement(node, f"token of {node}", state, "1", f"http://{node}:1", time_ms, None, list(warm), shards)
+        self._callback(said.encode())
+
+
+class PlayedNode:
+    """The node ``a``, and what it runs on."""
+
+    def __init__(self) -> None:
+        self.peers = PlayedPeers()
+        self.values = MemoryValues()
+        self.logs = [MemoryLog(shared=True) for _ in range(COUNT)]
+        self.epochs = [0] * COUNT
+        self.errors: dict[int, list[Exception]] = {}
+        """Errors of the next attempts to read a shard."""
+        self.node = Node(
+            "a", Charter("0" * 16, COUNT, 3), self.peers, self.values, self.own, url="http://a:1", version="1"
+        )
+
+    @contextmanager
+    def own(self, shard: Shard) -> Iterator[OwnedShard]:
+        number = shard.number
+        if self.errors.get(number):
+            raise self.errors[number].pop(0)
+        sequence: int | None = 0
+        while sequence is not None:
+            sequence = shard.wait(Reached(LOG_ID, self.epochs[number], sequence))
+        self.epochs[number] = max(self.epochs[number], self.node._roster.newest_epoch[number]) + 1
+        shard.claimed(self.epochs[number])
+        self.logs[number] = self.logs[number].opened_again() if shard.takeovers else self.logs[number]
+        log = SharedMemoryLog(self.logs[number], self.epochs[number])
+        broker = Broker(log)
+        try:
+            yield OwnedShard(broker, log, app_of(number), [BrokerCollector(broker)])
+        finally:
+            broker.close()
+
+    @property
+    def phases(self) -> list[str]:
+        return [each.own.phase for each in self.node.shards]
+
+    def metrics(self) -> str:
+        registry = CollectorRegistry()
+        registry.register(NodeCollector(self.node))
+        return generate_latest(registry).decode()
+
+
+def app_of(shard: int) -> Any:
+    """Return a WSGI application that answers with the number of its shard."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"shard {shard}: {environ['PATH_INFO']}".encode()]
+
+    return app

@@ -1,0 +1,101 @@
+"""The API keys of a cluster: a value that all nodes share, and a copy of it in the key file of each node.
+
+`wonderq keys` changes the file of any node. The node finds what was added and removed since it last looked, and makes
+the same changes to the value. Keys never change, so changes of several nodes can always be merged.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from wonderq.auth import keys as key_file
+from wonderq.auth.keys import Key, KeysError
+from wonderq.cluster.charter import Values
+from wonderq_storage import StorageError
+
+logger = logging.getLogger("wonderq.keys")
+
+#: Name of the value.
+KEYS = "keys"
+
+#: File with the keys that the node and the cluster had in common last.
+SYNCED_FILE = "keys.synced.json"
+
+_PAUSE_S = 0.2
+
+
+def merge(base: Sequence[Key], local: Sequence[Key], shared: Sequence[Key]) -> list[Key]:
+    """Return the shared keys with the changes that were made locally since both were ``base``."""
+    base_ids, local_ids = {each.id for each in base}, {each.id for each in local}
+    shared_ids = {each.id for each in shared}
+    kept = [each for each in shared if each.id in local_ids or each.id not in base_ids]
+    added = [each for each in local if each.id not in base_ids and each.id not in shared_ids]
+    return sorted([*kept, *added], key=lambda each: (each.created_at, each.id))
+
+
+class SharedKeys:
+    """The copy of one node.
+
+    Threads: the caller calls one method at a time.
+    """
+
+    def __init__(self, values: Values, file: Path, folder: Path) -> None:
+        self._values = values
+        self._file = file
+        self._synced = folder / SYNCED_FILE
+        self._last_problem = ""
+
+    def begin(self) -> None:
+        """Get the keys before the first request: a node without them would permit everything."""
+        while not self._try():
+            time.sleep(_PAUSE_S)
+
+    def sync(self) -> None:
+        """Pass local changes on, and take those of others over. After a problem, the keys stay as they are.
+
+        Raises:
+            StorageError: the value cannot be read or written.
+        """
+        try:
+            self._sync()
+            self._last_problem = ""
+        except (KeysError, ValueError) as error:
+            self._tell(str(error))
+
+    def _try(self) -> bool:
+        try:
+            self._sync()
+        except KeysError as error:
+            self._tell(str(error))
+            return True  # the start refuses a file that cannot be read
+        except (StorageError, ValueError) as error:
+            self._tell(str(error))
+            return False
+        return True
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._last_problem:
+            logger.error("the keys of the cluster cannot be followed: %s. The keys read before stay in use", problem)
+        self._last_problem = problem
+
+    def _sync(self) -> None:
+        base, _ = key_file.read(self._synced)
+        local, _ = key_file.read(self._file)
+        found = self._values.get(KEYS)
+        shared = [] if found is None else key_file.decode(found.data)
+        merged = merge(base, local, shared)
+        if _ids(merged) != _ids(shared):
+            self._values.put(KEYS, key_file.encode(merged), revision=0 if found is None else found.revision)
+            logger.info("this node has changed the keys of the cluster: %d keys", len(merged))
+        if _ids(merged) != _ids(local):
+            # Merged again: somebody may have changed the file just now.
+            key_file.change(self._file, lambda now: merge(base, now, merge(base, local, shared)))
+        if _ids(merged) != _ids(base):
+            key_file.change(self._synced, lambda _: merged)
+
+
+def _ids(keys: Sequence[Key]) -> set[str]:
+    return {each.id for each in keys}
