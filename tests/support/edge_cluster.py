@@ -25,14 +25,13 @@ SHARDS = 4
 
 
 class FakeShards:
-    """The shards as one node sees them: the truth of `EdgeCluster`, at once or when a test wants it."""
+    """The shards as one node sees them: it hears what a test says."""
 
-    def __init__(self, cluster: EdgeCluster, node: str, count: int) -> None:
+    def __init__(self, node: str, count: int) -> None:
         self.count = count
         self.node = node
         self.brokers: dict[int, Broker] = {}
         self.heard: dict[int, str | None] = {}
-        self._cluster = cluster
         self._callbacks: list[Callable[[int], None]] = []
 
     def local(self, shard: int) -> Broker | None:
@@ -73,9 +72,9 @@ class Reply(NamedTuple):
 class EdgeNode:
     """A node with its server."""
 
-    def __init__(self, cluster: EdgeCluster, name: str, servers: str, access: Access | None, settings: Any) -> None:
+    def __init__(self, name: str, servers: str, access: Access | None, settings: EdgeSettings, count: int) -> None:
         self.name = name
-        self.shards = FakeShards(cluster, name, cluster.count)
+        self.shards = FakeShards(name, count)
         self.connection = Connection(servers, name=name)
         self.access = access
         make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
@@ -137,7 +136,7 @@ class EdgeCluster:
         settings = options.get("settings") or EdgeSettings()
         for name in names:
             access = options["access"]() if "access" in options else None
-            self.nodes[name] = EdgeNode(self, name, servers, access, settings)
+            self.nodes[name] = EdgeNode(name, servers, access, settings, count)
         for each in self.nodes.values():
             each.connection.server_info(timeout_s=PATIENCE_S)
         for shard in range(count):
