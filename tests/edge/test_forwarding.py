@@ -290,6 +290,10 @@ def test_a_shard_that_comes_back_has_a_new_broker(cluster: EdgeCluster) -> None:
         for node in cluster.nodes.values():
             assert node("POST", f"/queues/{queue}/messages/produce", json={"message": owner}).status == 201
     assert waiting(cluster, queue) == 8
+    cluster.open(1, "b")  # it was lost and taken over again before anybody heard of it
+    for node in cluster.nodes.values():
+        assert node("POST", f"/queues/{queue}/messages/produce", json={"message": "again"}).status == 201
+    assert waiting(cluster, queue) == 10
 
 
 def test_a_request_that_nobody_waits_for_any_more_is_not_carried_out(cluster: EdgeCluster) -> None:
