@@ -17,6 +17,7 @@ from wonderq.cluster import wire
 from wonderq.cluster.edge import MOST_BODY_BYTES
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.edge_app import EdgeSettings
+from wonderq.httpd.errors import RequestError
 
 pytestmark = needs_nats
 
@@ -129,6 +130,20 @@ def test_the_client_of_a_forwarded_request_may_ask_for_msgpack_and_for_no_change
         "GET", f"/queues/{queue}", headers={"Accept": "application/msgpack", "If-None-Match": first.headers["etag"]}
     )
     assert (again.status, again.content) == (304, b"")
+
+
+def test_a_shard_that_can_store_nothing_is_refused_by_its_node_and_tried_again_by_others(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    owner.obstacles[1] = RequestError(503, "no_quorum", "Nothing can be stored.", headers={"Retry-After": "1"})
+    produce = ("POST", f"/queues/{queue}/messages/produce")
+    reply = owner(*produce, json={"message": "x"})
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "no_quorum", "1")
+    call = Call(other, *produce, json={"message": "x"})
+    eventually(lambda: other.assembly.carrier._waiting.get(1), "the request to be tried again")
+    owner.obstacles.clear()
+    assert call.reply().status == 201
+    assert waiting(cluster, queue) == 1
 
 
 # The shard moves
@@ -276,7 +291,7 @@ def test_a_consumer_that_disconnects_is_forgotten_by_the_owner(cluster: EdgeClus
     queue = cluster.queue_of(1)
     other = cluster.other(queue)
     other("PUT", f"/queues/{queue}")
-    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=20"):
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=3600"):
         cluster.wait_for_waiting(queue)
     cluster.wait_for_waiting(queue, 0)
     other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"})

@@ -17,11 +17,16 @@ from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
+from wonderq.httpd.errors import RequestError
 from wonderq.httpd.server import Server
+from wonderq.model.limits import Limits
 from wonderq_storage import StorageError
 from wonderq_storage.nats import Connection
 
 SHARDS = 4
+
+#: A consumer may wait longer than any test does, so that its wait does not end by itself.
+LIMITS = Limits(wait_s=3600)
 
 
 class FakeShards:
@@ -75,11 +80,18 @@ class EdgeNode:
     def __init__(self, name: str, servers: str, access: Access | None, settings: EdgeSettings, count: int) -> None:
         self.name = name
         self.shards = FakeShards(name, count)
+        self.obstacles: dict[int, RequestError] = {}
         self.connection = Connection(servers, name=name)
         self.access = access
         make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
         self.assembly: EdgeAssembly = create_edge(
-            self.shards, self.connection, "wonderq-test", make_app, access, settings=settings
+            self.shards,
+            self.connection,
+            "wonderq-test",
+            make_app,
+            access,
+            obstacle=lambda shard: self.obstacles.get(shard),
+            settings=settings,
         )
         self.server = Server(self.assembly.edge, "127.0.0.1", 0)
         self.assembly.receive(self.server)
@@ -147,6 +159,7 @@ class EdgeCluster:
         count = self.count
         broker = Broker(
             log,
+            limits=LIMITS,
             default_queue=shard_of("default", count) == shard,
             has_name=lambda name: shard_of(name, count) == shard,
         )
