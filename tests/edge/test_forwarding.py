@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -291,9 +292,12 @@ def test_a_consumer_that_disconnects_is_forgotten_by_the_owner(cluster: EdgeClus
     queue = cluster.queue_of(1)
     other = cluster.other(queue)
     other("PUT", f"/queues/{queue}")
-    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=3600"):
+    wait_s = 20
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait={wait_s}"):
+        began_s = time.monotonic()
         cluster.wait_for_waiting(queue)
     cluster.wait_for_waiting(queue, 0)
+    assert time.monotonic() - began_s < wait_s, "otherwise its wait has ended by itself"
     other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"})
     assert waiting(cluster, queue) == 1
 

@@ -19,14 +19,10 @@ from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.server import Server
-from wonderq.model.limits import Limits
 from wonderq_storage import StorageError
 from wonderq_storage.nats import Connection
 
 SHARDS = 4
-
-#: A consumer may wait longer than any test does, so that its wait does not end by itself.
-LIMITS = Limits(wait_s=3600)
 
 
 class FakeShards:
@@ -159,7 +155,6 @@ class EdgeCluster:
         count = self.count
         broker = Broker(
             log,
-            limits=LIMITS,
             default_queue=shard_of("default", count) == shard,
             has_name=lambda name: shard_of(name, count) == shard,
         )
