@@ -23,7 +23,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.roles import RULES, SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
 from wonderq.broker.broker import Broker
 from wonderq.cluster import listings, overviews, routing
-from wonderq.cluster.applications import Applications, MakeApp
+from wonderq.cluster.applications import Applications, MakeApp, Obstacle, no_obstacle
 from wonderq.cluster.carrying import RETRY_S, Carrier
 from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
 from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
@@ -98,6 +98,7 @@ def create_edge(
     registry: CollectorRegistry | None = None,
     *,
     health: Any = None,
+    obstacle: Obstacle = no_obstacle,
     settings: EdgeSettings = EdgeSettings(),  # noqa: B008 - it is not mutable
 ) -> EdgeAssembly:
     """Return the application of a node, which answers each request whatever node owns the queue.
@@ -105,12 +106,12 @@ def create_edge(
     ``connection`` is best one of its own, so that requests do not wait for appends. ``prefix`` begins the subjects of
     the cluster. ``make_app`` makes the application of the broker of a shard, such as `wonderq.app.create_app` with the
     settings of this process; each gets an access with routes of its own. ``health`` answers ``/healthz`` and
-    ``/readyz`` instead of `EdgeHealth`.
+    ``/readyz`` instead of `EdgeHealth`. Requests of a shard with an ``obstacle`` are refused at once.
     """
     is_read_only = settings.ui == "read-only"
-    apps = Applications(shards, make_app, access, mask=settings.mask, is_read_only=is_read_only)
+    apps = Applications(shards, make_app, access, mask=settings.mask, is_read_only=is_read_only, obstacle=obstacle)
     forwarder = Forwarder(connection, prefix, shards, wait_s=settings.limits.wait_s, answer_s=settings.answer_s)
-    carrier = Carrier(shards, apps, forwarder, retry_s=settings.retry_s)
+    carrier = Carrier(shards, apps, forwarder, retry_s=settings.retry_s, obstacle=obstacle)
     own_access = None if access is None else access.with_own_router()
     forwarding = Forwarding(shards.count, carrier, own_access, settings.address or PublicAddress())
     app = _create_app(forwarding, own_access, registry or CollectorRegistry(), health or EdgeHealth(shards), settings)

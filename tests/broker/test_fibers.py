@@ -16,7 +16,7 @@ from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.runtime.durability import DurabilityWaiter
-from wonderq.runtime.fibers import Event, Hub
+from wonderq.runtime.fibers import Event, Hub, begin_action, has_acted, note_action
 from wonderq.runtime.offload import BlockingPool
 from wonderq_storage import FileLog, LogClosedError, LogFailedError
 
@@ -411,3 +411,45 @@ def test_a_pool_whose_broker_has_ended_refuses_work() -> None:
     pool.close()
     with pytest.raises(LogClosedError):
         pool.run(lambda: 1)
+
+
+def test_another_thread_can_have_work_done_on_a_fiber(loop: Loop) -> None:
+    seen: list[bool] = []
+    thread = threading.Thread(target=loop.hub.submit, args=(lambda: seen.append(Hub.current() is not None),))
+    thread.start()
+    loop.until(lambda: seen, look_after_s=PATIENCE_S)
+    thread.join()
+    assert seen == [True]
+
+
+def test_each_piece_of_work_knows_whether_it_has_acted(loop: Loop) -> None:
+    seen: dict[str, tuple[bool, bool]] = {}
+    events = {name: Event() for name in ("actor", "other")}
+
+    def work(name: str) -> None:
+        before = has_acted()
+        if name == "actor":
+            note_action()
+        events[name].wait(PATIENCE_S)  # others run meanwhile, on other fibers
+        seen[name] = before, has_acted()
+
+    for name in events:
+        loop.hub.spawn(partial(work, name))
+    loop.hub.run()
+    for event in events.values():
+        event.set()
+    loop.until(lambda: len(seen) == 2)
+    assert seen == {"actor": (False, True), "other": (False, False)}
+    for _ in events:  # on the fibers of those that have ended
+        loop.hub.spawn(lambda: seen.update(next=(has_acted(), seen.get("next", (False, False))[0])))
+    loop.until(lambda: "next" in seen)
+    assert seen["next"] == (False, False)
+
+
+def test_a_thread_without_a_fiber_knows_whether_it_has_acted() -> None:
+    begin_action()
+    assert not has_acted()
+    Broker(MemoryLog())
+    assert has_acted(), "the broker has appended the record of its queue"
+    begin_action()
+    assert not has_acted()

@@ -17,6 +17,7 @@ from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
+from wonderq.httpd.errors import RequestError
 from wonderq.httpd.server import Server
 from wonderq_storage import StorageError
 from wonderq_storage.nats import Connection
@@ -25,14 +26,13 @@ SHARDS = 4
 
 
 class FakeShards:
-    """The shards as one node sees them: the truth of `EdgeCluster`, at once or when a test wants it."""
+    """The shards as one node sees them: it hears what a test says."""
 
-    def __init__(self, cluster: EdgeCluster, node: str, count: int) -> None:
+    def __init__(self, node: str, count: int) -> None:
         self.count = count
         self.node = node
         self.brokers: dict[int, Broker] = {}
         self.heard: dict[int, str | None] = {}
-        self._cluster = cluster
         self._callbacks: list[Callable[[int], None]] = []
 
     def local(self, shard: int) -> Broker | None:
@@ -73,14 +73,21 @@ class Reply(NamedTuple):
 class EdgeNode:
     """A node with its server."""
 
-    def __init__(self, cluster: EdgeCluster, name: str, servers: str, access: Access | None, settings: Any) -> None:
+    def __init__(self, name: str, servers: str, access: Access | None, settings: EdgeSettings, count: int) -> None:
         self.name = name
-        self.shards = FakeShards(cluster, name, cluster.count)
+        self.shards = FakeShards(name, count)
+        self.obstacles: dict[int, RequestError] = {}
         self.connection = Connection(servers, name=name)
         self.access = access
         make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
         self.assembly: EdgeAssembly = create_edge(
-            self.shards, self.connection, "wonderq-test", make_app, access, settings=settings
+            self.shards,
+            self.connection,
+            "wonderq-test",
+            make_app,
+            access,
+            obstacle=lambda shard: self.obstacles.get(shard),
+            settings=settings,
         )
         self.server = Server(self.assembly.edge, "127.0.0.1", 0)
         self.assembly.receive(self.server)
@@ -137,7 +144,7 @@ class EdgeCluster:
         settings = options.get("settings") or EdgeSettings()
         for name in names:
             access = options["access"]() if "access" in options else None
-            self.nodes[name] = EdgeNode(self, name, servers, access, settings)
+            self.nodes[name] = EdgeNode(name, servers, access, settings, count)
         for each in self.nodes.values():
             each.connection.server_info(timeout_s=PATIENCE_S)
         for shard in range(count):

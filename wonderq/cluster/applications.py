@@ -11,10 +11,21 @@ from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.cluster.shards import Shards
 from wonderq.cluster.wire import ForwardedRequest
+from wonderq.httpd.errors import RequestError
 from wonderq.model.masks import Mask
 from wonderq.rest.masks import MASK
 from wonderq.rest.overview import READ_ONLY
 from wonderq.runtime.fibers import begin_action, has_acted
+
+Obstacle = Callable[[int], RequestError | None]
+"""Returns why no request of a shard can be carried out at present although it may have an owner, such as a lost quorum
+or damage; None if there is no such reason."""
+
+
+def no_obstacle(_: int) -> RequestError | None:
+    """Be an `Obstacle` that there never is."""
+    return None
+
 
 MakeApp = Callable[[Broker, Access | None], Any]
 """Makes the WSGI application of a broker, with routes of its own in the access."""
@@ -81,11 +92,13 @@ class Applications:
         *,
         mask: Mask | None = None,
         is_read_only: bool = False,
+        obstacle: Obstacle = no_obstacle,
     ) -> None:
         """``mask`` and ``is_read_only`` are those of the dashboard; see `wonderq.app.create_app`."""
         self._shards = shards
         self._make = make
         self._access = access
+        self._obstacle = obstacle
         self._of_ui = {MASK: mask, READ_ONLY: is_read_only} if mask is not None else {READ_ONLY: is_read_only}
         self._lock = threading.Lock()
         self._owned: dict[int, _Owned] = {}
@@ -95,6 +108,11 @@ class Applications:
     def _prepare(self, shard: int) -> None:
         """Make the application of a shard that this node has taken over, before the first request."""
         self.find(shard)
+
+    def find_usable(self, shard: int) -> _Owned | None:
+        """Do what `find` does, but return None while there is an obstacle."""
+        found = self.find(shard)
+        return None if found is None or self._obstacle(shard) is not None else found
 
     def find(self, shard: int) -> _Owned | None:
         """Return the broker of a shard and its application, or None if another node owns it."""
@@ -118,6 +136,9 @@ class Applications:
         owned = self.find(request.shard)
         if owned is None:
             return NOT_OWNER
+        obstacle = self._obstacle(request.shard)
+        if obstacle is not None:
+            return Outcome("not_done", reason=str(obstacle))
         authorization = "" if self._access is None else self._access.grants.header_of(request.key_id)
         environ = request.environ(authorization, BytesIO(request.body), client_gone)
         if request.is_of_ui:

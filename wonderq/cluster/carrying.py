@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from wonderq.cluster.applications import Applications, Outcome, Response
+from wonderq.cluster.applications import Applications, Obstacle, Outcome, Response, no_obstacle
 from wonderq.cluster.forwarding import Forwarder
 from wonderq.cluster.shards import Shards
 from wonderq.cluster.wire import ForwardedRequest
@@ -26,11 +26,20 @@ class Carrier:
     Threads: any number may call any method. A fiber that waits blocks no thread.
     """
 
-    def __init__(self, shards: Shards, apps: Applications, forwarder: Forwarder, *, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        apps: Applications,
+        forwarder: Forwarder,
+        *,
+        retry_s: float = RETRY_S,
+        obstacle: Obstacle = no_obstacle,
+    ) -> None:
         self._shards = shards
         self._apps = apps
         self._forwarder = forwarder
         self._retry_s = retry_s
+        self._obstacle = obstacle
         self._waiting: dict[int, set[Event]] = {}
         self.stop = shards.changed(self._tell)
         """Ends the calls of ``shards``."""
@@ -53,8 +62,12 @@ class Carrier:
         try that was made before, if it was one that a further try may follow.
 
         Raises:
-            RequestError: ``shard_unavailable``: it was surely not carried out. ``outcome_unknown``: it may have been.
+            RequestError: ``shard_unavailable``, or the obstacle: it was surely not carried out. ``outcome_unknown``: it
+                may have been.
         """
+        obstacle = self._obstacle(shard)
+        if obstacle is not None:
+            raise obstacle
         request.shard = shard
         began_s, waited_s = time.monotonic(), request.waited_s
         troubled_s: float | None = None

@@ -51,7 +51,7 @@ class Edge:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         name = _name_of(environ)
-        owned = None if name is None else self._apps.find(shard_of(name, self._shards))
+        owned = None if name is None else self._apps.find_usable(shard_of(name, self._shards))
         if owned is None or int(environ.get("CONTENT_LENGTH") or 0) > MOST_BODY_BYTES:
             return self._app(environ, start_response)
         began_s = time.monotonic()

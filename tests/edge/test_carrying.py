@@ -1,0 +1,260 @@
+"""Decisions about one request: where it goes, how often, and what its client hears at the end. Without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from wonderq.cluster import carrying, wire
+from wonderq.cluster.applications import Applications, Outcome, Response
+from wonderq.cluster.carrying import Carrier
+from wonderq.cluster.forwarding import Forwarder, _Pending
+from wonderq.cluster.routing import first_source, is_repeatable, is_repeatable_sqs, name_in_path
+from wonderq.cluster.wire import ForwardedRequest, Part
+from wonderq.httpd.errors import RequestError
+from wonderq_storage.nats import NatsTimeoutError, NoRespondersError, Reply
+
+DONE = Outcome("done", Response("200 OK", [], [b"done"]))
+NOT_DONE = Outcome("not_done", reason="It moved.")
+UNKNOWN = Outcome("unknown", reason="It is silent.")
+
+
+class Clock:
+    """Monotonic time that passes only while a request is tried, or while its carrier pauses."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+class Others:
+    """All other nodes: they answer with one outcome after the other, and each answer takes some time."""
+
+    count = 4
+    node = "me"
+
+    def __init__(self, clock: Clock, outcomes: list[Outcome], takes_s: float = 0.0) -> None:
+        self.outcomes = outcomes
+        self.waited_s: list[float] = []
+        self.ids: list[str] = []
+        self._clock = clock
+        self._takes_s = takes_s
+
+    def local(self, _: int) -> None:
+        return None
+
+    def owner(self, _: int) -> str:
+        return "other"
+
+    def changed(self, _: Callable[[int], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def send(self, owner: str, request: ForwardedRequest, _: Callable[[], bool]) -> Outcome:
+        assert owner == "other"
+        self.waited_s.append(request.waited_s)
+        self.ids.append(request.id)
+        self._clock.now_s += self._takes_s
+        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(carrying, "time", clock)
+
+    def pause(_self: Carrier, _shard: int, seconds: float) -> None:
+        clock.now_s += seconds
+
+    monkeypatch.setattr(Carrier, "_pause", pause)
+    return clock
+
+
+def request() -> ForwardedRequest:
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/queues/q/messages/produce"}
+    return ForwardedRequest.of(environ, b"{}", key_id=None, base_url="", region="", is_of_ui=False)
+
+
+def carry_out(others: Others, *, repeatable: bool = False) -> Response:
+    carrier = Carrier(others, cast("Applications", None), cast("Forwarder", others))
+    return carrier.carry_out(2, request(), lambda: False, lambda: repeatable)
+
+
+def test_a_request_that_was_surely_not_carried_out_is_tried_again(clock: Clock) -> None:
+    others = Others(clock, [NOT_DONE, NOT_DONE, DONE])
+    assert carry_out(others) is DONE.response
+    assert len(set(others.ids)) == 3, "each try has an id of its own, so that a cancellation means one of them"
+
+
+def test_it_is_tried_until_the_time_of_its_client_is_up(clock: Clock) -> None:
+    others = Others(clock, [NOT_DONE])
+    began_s = clock.now_s
+    with pytest.raises(RequestError) as refused:
+        carry_out(others)
+    assert (refused.value.status, refused.value.code) == (503, "shard_unavailable")
+    assert refused.value.headers == {"Retry-After": "1"}
+    assert "Shard 2 " in str(refused.value)
+    assert carrying.RETRY_S <= clock.now_s - began_s < carrying.RETRY_S + 1
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_an_unknown_outcome_is_tried_again_only_if_that_is_safe(clock: Clock, repeatable: bool) -> None:
+    others = Others(clock, [UNKNOWN, DONE])
+    if repeatable:
+        assert carry_out(others, repeatable=True) is DONE.response
+        return
+    with pytest.raises(RequestError) as refused:
+        carry_out(others)
+    assert (refused.value.status, refused.value.code) == (503, "outcome_unknown")
+    assert len(others.ids) == 1
+
+
+def test_an_outcome_stays_unknown_although_later_tries_were_surely_in_vain(clock: Clock) -> None:
+    others = Others(clock, [UNKNOWN, NOT_DONE])
+    with pytest.raises(RequestError) as refused:
+        carry_out(others, repeatable=True)
+    assert refused.value.code == "outcome_unknown"
+
+
+def test_a_poll_that_moves_has_waited_already(clock: Clock) -> None:
+    others = Others(clock, [NOT_DONE, NOT_DONE, DONE], takes_s=7.0)
+    carry_out(others)
+    assert others.waited_s[0] == 0
+    assert 7 <= others.waited_s[1] < 8
+    assert 14 <= others.waited_s[2] < 16, "and a poll that was moved may be moved again, however long it has waited"
+
+
+def test_the_response_of_an_owner_that_lost_its_shard_is_the_last_word(clock: Clock) -> None:
+    lost = Response("503 Service Unavailable", [], [b"log_lost"])
+    assert carry_out(Others(clock, [Outcome("unknown", lost)])) is lost
+    damaged = Response("503 Service Unavailable", [], [b"log_damaged"])
+    assert carry_out(Others(clock, [Outcome("not_done", damaged)])) is damaged
+    early = Response("200 OK", [], [b"[]"])
+    with pytest.raises(RequestError, match="was not carried out"):
+        carry_out(Others(clock, [Outcome("not_done", early)]))
+
+
+# The parts of a response
+
+
+def pending(*arrivals: Part | Exception) -> Outcome | None:
+    found = _Pending()
+    for each in arrivals:
+        found.arrive(Reply(0, "", {}, wire.encode(each)) if isinstance(each, Part) else cast("Any", each))
+    return found.outcome()
+
+
+def test_parts_are_joined_once_the_last_one_is_there() -> None:
+    parts = [Part(0, "more", b"a"), Part(1, "more", b"b"), Part(2, "done", b"c", "200 OK", [("X", "y")])]
+    assert pending(*parts[:2]) is None
+    outcome = pending(*parts)
+    assert outcome is not None
+    assert outcome.response is not None
+    assert (outcome.verdict, outcome.response.read(), outcome.response.headers) == ("done", b"abc", [("X", "y")])
+
+
+def test_a_lost_part_makes_the_outcome_unknown() -> None:
+    outcome = pending(Part(0, "more", b"a"), Part(2, "done", b"c", "200 OK"))
+    assert outcome is not None
+    assert outcome.verdict == "unknown"
+
+
+def test_only_a_request_that_nobody_received_was_surely_not_carried_out() -> None:
+    not_received, lost = pending(NoRespondersError("nobody")), pending(NatsTimeoutError("late"))
+    assert not_received is not None
+    assert lost is not None
+    assert (not_received.verdict, lost.verdict) == ("not_done", "unknown")
+
+
+# What a request is about
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/queues/a", "a"),
+        ("POST", "/queues/a.fifo/messages/produce", "a.fifo"),
+        ("PUT", "/topics/t/subscriptions/s", "t"),
+        ("PUT", "/schedules/s", "s"),
+        ("POST", "/messages/produce", "default"),
+        ("GET", "/messages/consume", "default"),
+        ("GET", "/dev/messages", "default"),
+        ("GET", "/dev/messages/status", "default"),
+        ("POST", "/messages/consume", None),
+        ("POST", "/messages/next", None),
+        ("GET", "/queues", None),
+        ("GET", "/messagesX", None),
+        ("GET", "/overview", None),
+        ("POST", "/", None),
+    ],
+)
+def test_the_path_tells_the_name_that_decides(method: str, path: str, name: str | None) -> None:
+    assert name_in_path(method, path) == name
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"queues": ["a", "b"]}', "a"),
+        (b'{"max": 3, "queues": [{"queue": "c", "weight": 2}]}', "c"),
+        (b"{}", "default"),
+        (b"", "default"),
+        (b'{"queues": []}', "default"),
+        (b'{"queues": [3]}', "default"),
+        (b'{"queues": "a"}', "default"),
+        (b"nonsense", "default"),
+        (b'"\xff"', "default"),
+    ],
+)
+def test_the_body_of_a_poll_tells_its_first_queue(body: bytes, name: str) -> None:
+    assert first_source("application/json", body) == name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "expected"),
+    [
+        ("GET", "/queues/a", {}, b"", True),
+        ("GET", "/queues/a/messages/consume", {}, b"", True),
+        ("POST", "/messages/consume", {}, b"{}", True),
+        ("POST", "/queues/a/messages/produce", {}, b'{"message": "x"}', False),
+        ("POST", "/queues/a/messages/produce", {}, b'{"message": "x", "idempotency_key": "k"}', True),
+        ("POST", "/queues/a/messages/produce", {"HTTP_IDEMPOTENCY_KEY": "k"}, b'{"message": "x"}', True),
+        ("POST", "/queues/a/messages/produce", {}, b'{"message": "x", "producer_id": "p"}', False),
+        ("POST", "/queues/a/messages/produce", {}, b'{"message": "x", "producer_id": "p", "request_number": 1}', True),
+        (*("POST", "/messages/produce", {}), b'{"messages": [{"message": "x", "idempotency_key": "k"}]}', True),
+        (*("POST", "/messages/produce", {}), b'{"messages": [{"message": "x", "idempotency_key": "k"}, "y"]}', False),
+        ("POST", "/messages/produce", {}, b'{"messages": []}', False),
+        ("POST", "/topics/t/publish", {}, b'{"message": "x", "idempotency_key": "k"}', True),
+        ("POST", "/queues/a/messages/next", {}, b'{"delete": []}', False),
+        ("POST", "/queues/a/messages/delete", {}, b'{"ids": ["x"], "idempotency_key": "k"}', False),
+        ("DELETE", "/queues/a/messages/x", {}, b"", False),
+        ("POST", "/queues/a/purge", {}, b"", False),
+        ("PUT", "/queues/a", {}, b"{}", False),
+    ],
+)
+def test_what_may_be_carried_out_twice(
+    method: str, path: str, headers: dict[str, str], body: bytes, expected: bool
+) -> None:
+    assert is_repeatable(method, path, headers, body) is expected
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "expected"),
+    [
+        ("ReceiveMessage", {}, True),
+        ("GetQueueAttributes", {}, True),
+        ("ListQueues", {}, True),
+        ("SendMessage", {"MessageBody": "x"}, False),
+        ("SendMessage", {"MessageDeduplicationId": "d"}, True),
+        ("SendMessageBatch", {"Entries": [{"MessageDeduplicationId": "d"}, {}]}, False),
+        ("SendMessageBatch", {"Entries": [{"MessageDeduplicationId": "d"}]}, True),
+        ("PublishBatch", {"PublishBatchRequestEntries": [{"MessageDeduplicationId": "d"}]}, True),
+        ("DeleteMessage", {}, False),
+        ("PurgeQueue", {}, False),
+    ],
+)
+def test_which_actions_of_aws_may_be_carried_out_twice(action: str, parameters: dict[str, Any], expected: bool) -> None:
+    assert is_repeatable_sqs(action, parameters) is expected

@@ -1,0 +1,136 @@
+"""Bugs in what the nodes of a cluster do with requests for each other."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+_CARRYING = "wonderq/cluster/carrying.py"
+_APPLICATIONS = "wonderq/cluster/applications.py"
+_FORWARDING = "wonderq/cluster/forwarding.py"
+_RECEIVING = "wonderq/cluster/receiving.py"
+_LISTINGS = "wonderq/cluster/listings.py"
+_ADDRESSES = "wonderq/client/addresses.py"
+
+_CARRYING_TESTS = "tests/edge/test_carrying.py"
+_FORWARDING_TESTS = "tests/edge/test_forwarding.py"
+_LISTING_TESTS = "tests/edge/test_listings.py"
+_ACCESS_TESTS = "tests/edge/test_access.py"
+
+MUTANTS = [
+    Mutant(
+        "unknown_outcome_is_repeated_without_a_key",
+        "A send whose answer was lost is stored twice.",
+        _CARRYING,
+        "            if is_over or (is_unknown and not is_repeatable()):\n",
+        "            if is_over:\n",
+        (
+            f"{_CARRYING_TESTS}::test_an_unknown_outcome_is_tried_again_only_if_that_is_safe",
+            f"{_FORWARDING_TESTS}::test_a_frozen_owner_is_not_waited_for_once_another_one_is_heard",
+        ),
+    ),
+    Mutant(
+        "unknown_outcome_is_forgotten",
+        "A client is told that its request was not carried out, although an earlier try may have been.",
+        _CARRYING,
+        'is_unknown = is_unknown or outcome.verdict == "unknown"',
+        'is_unknown = outcome.verdict == "unknown"',
+        (f"{_CARRYING_TESTS}::test_an_outcome_stays_unknown_although_later_tries_were_surely_in_vain",),
+    ),
+    Mutant(
+        "moved_poll_begins_its_wait_anew",
+        "A consumer whose poll moves to another owner waits longer than it asked for, and its client gives up first.",
+        _CARRYING,
+        "request.waited_s = waited_s + tried_s - began_s",
+        "request.waited_s = waited_s",
+        (f"{_CARRYING_TESTS}::test_a_poll_that_moves_has_waited_already",),
+    ),
+    Mutant(
+        "appended_record_counts_as_not_done",
+        "An owner that loses its shard after it has appended a message says that it did nothing, so it is sent again.",
+        _APPLICATIONS,
+        "    if not has_acted():\n",
+        "    if True:\n",
+        (f"{_FORWARDING_TESTS}::test_an_unknown_outcome_is_said_and_not_repeated",),
+    ),
+    Mutant(
+        "application_of_a_former_ownership",
+        "A node that gets a shard back serves it with the broker that has lost it.",
+        _APPLICATIONS,
+        "        if found is not None and found.broker is broker:\n            return found\n",
+        "        if found is not None:\n            return found\n",
+        (f"{_FORWARDING_TESTS}::test_a_shard_that_comes_back_has_a_new_broker",),
+    ),
+    Mutant(
+        "early_answer_of_a_poll_is_final",
+        "A consumer gets an empty answer at once when its shard is handed over.",
+        _APPLICATIONS,
+        "    if owned.broker.unready is None:\n",
+        "    if True:\n",
+        (f"{_FORWARDING_TESTS}::test_a_long_poll_moves_to_the_next_owner",),
+    ),
+    Mutant(
+        "lost_part_of_a_response",
+        "A part of a response is lost in an overflow, and the client gets the rest as if it were all.",
+        _FORWARDING,
+        "            if part.number != len(self._body):\n",
+        "            if False:\n",
+        (f"{_CARRYING_TESTS}::test_a_lost_part_makes_the_outcome_unknown",),
+    ),
+    Mutant(
+        "owner_is_not_told_that_a_client_has_gone",
+        "A consumer that has disconnected still gets a message at another node, and nobody has it until its timeout.",
+        _FORWARDING,
+        "                self._connection.post(wire.node_subject(self._prefix, owner, "
+        '"cancels"), request.id.encode())\n',
+        "",
+        (f"{_FORWARDING_TESTS}::test_a_consumer_that_disconnects_is_forgotten_by_the_owner",),
+    ),
+    Mutant(
+        "late_request_is_carried_out",
+        "An owner that was frozen carries out requests whose clients were told long ago that they failed.",
+        _RECEIVING,
+        "            if work.is_cancelled or time.time_ns() // 1_000_000 > request.deadline_ms:\n",
+        "            if work.is_cancelled:\n",
+        (f"{_FORWARDING_TESTS}::test_a_request_that_nobody_waits_for_any_more_is_not_carried_out",),
+    ),
+    Mutant(
+        "listing_without_a_shard",
+        "A listing leaves the queues of one shard out.",
+        _LISTINGS,
+        "        shards = range(self._forwarding.shards)\n",
+        "        shards = range(self._forwarding.shards - 1)\n",
+        (f"{_LISTING_TESTS}::test_queues_of_all_shards_are_listed_in_order",),
+    ),
+    Mutant(
+        "listing_ends_after_a_page",
+        "A listing of a shard ends with its first page.",
+        _LISTINGS,
+        "                yield Item(after, each)\n            if len(page) < size:\n",
+        "                yield Item(after, each)\n            if True:\n",
+        (f"{_LISTING_TESTS}::test_queues_are_listed_a_page_at_a_time",),
+    ),
+    Mutant(
+        "client_makes_a_grant",
+        "Whoever writes Granted before a key gets the rights of a node.",
+        "wonderq/auth/grants.py",
+        "        return compare_digest(authorization[: len(self._prefix)].encode(), self._prefix.encode())\n",
+        "        return True\n",
+        (f"{_ACCESS_TESTS}::test_no_client_can_pretend_that_a_node_has_checked_its_key",),
+    ),
+    Mutant(
+        "rate_is_counted_by_two_nodes",
+        "A key may make only half as many requests when its client does not ask the owner.",
+        "wonderq/auth/access.py",
+        "too_fast = None if self.grants.has(authorization) else self._check_rate(key, count)",
+        "too_fast = self._check_rate(key, count)",
+        (f"{_ACCESS_TESTS}::test_a_request_counts_once_for_the_rate_of_its_key",),
+    ),
+    Mutant(
+        "client_sends_an_unsafe_request_to_two_addresses",
+        "A request whose answer was lost goes to the next address, although it must not be carried out twice.",
+        _ADDRESSES,
+        "return outcome, is_untried and not outcome.outcome_unknown",
+        "return outcome, is_untried",
+        ("tests/client/test_addresses.py::test_a_request_that_is_not_safe_to_repeat_goes_to_no_other_address",),
+    ),
+]
