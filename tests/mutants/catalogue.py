@@ -20,6 +20,7 @@ from tests.mutants import (
     in_limits,
     in_maintenance,
     in_ownership,
+    in_portability,
     in_recovery,
     in_seam,
     in_semantics,
@@ -36,6 +37,7 @@ MUTANTS = [
     for module in (
         in_file_log,
         in_disk,
+        in_portability,
         in_jetstream,
         in_verification,
         in_recovery,

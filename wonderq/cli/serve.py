@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,20 @@ from wonderq.cli.arguments import (
 from wonderq.config import Settings, as_text, load_with_sources
 from wonderq.runtime.signals import Signals, StopRequested
 
+#: Limits on open files to try where the system refuses to lift its own. macOS accepts the last one (OPEN_MAX).
+_FILE_LIMITS = (1 << 20, 1 << 16, 10240)
+
 
 def raise_file_limit() -> None:
     """Raise the limit on open files: each segment and each connection needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if soft in (hard, resource.RLIM_INFINITY):
+        return
+    lower = (each for each in _FILE_LIMITS if each > soft and (hard == resource.RLIM_INFINITY or each < hard))
+    for limit in (hard, *lower):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
 
 
 def add_to(subparsers: Subparsers) -> None:
