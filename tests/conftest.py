@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ SLOW_SUITES = {
     "ui",
     "upgrade",
 }
+
+#: Suites that need strace, loop devices, namespaces, systemd or /proc.
+LINUX_SUITES = {"deploy", "log_faults", "powercut", "soak", "syscalls"}
 
 # No deadline: on a busy machine any example may take long.
 hypothesis.settings.register_profile(
@@ -63,7 +67,10 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow suites."""
+    """Mark the tests of slow suites, and skip those that need Linux on other systems."""
     for item in items:
-        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).parts[0] in SLOW_SUITES:
+        suite = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if suite in SLOW_SUITES:
             item.add_marker(pytest.mark.slow)
+        if suite in LINUX_SUITES and sys.platform != "linux":
+            item.add_marker(pytest.mark.skip(reason="this suite uses tools that only Linux has"))

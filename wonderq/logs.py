@@ -107,9 +107,7 @@ def _write(stream: TextIO | None, text: str) -> None:
         try:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
+            select.select([], [descriptor], [])  # the poll of macOS does not work for terminals
 
 
 def _request_id() -> str:

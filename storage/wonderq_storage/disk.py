@@ -1,6 +1,7 @@
 """The calls to the operating system. The rest of the package reaches the disk only through this module.
 
-Tests substitute a `Disk` that forgets unsynced writes, tears writes or fails calls.
+Tests substitute a `Disk` that forgets unsynced writes, tears writes or fails calls. Where a system lacks a call of
+Linux, the next best one takes its place: see `DiskFile.read_cached`, `DiskFile.allocate` and `flush_to_medium`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,19 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: Errors of a kernel, a file system or a sandbox that does not support reading from the page cache alone.
 _NO_CACHED_READS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EINVAL}
 
+#: Flag of a read from the page cache alone, which only Linux has.
+_CACHED_ONLY: int | None = getattr(os, "RWF_NOWAIT", None)
+
+#: The call of macOS that makes a drive write its own cache to the medium. There, fsync does not.
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+#: Errors of a file system, or of its kind of file, that does not support a call. ENOTTY is that of macOS for WebDAV.
+_NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
+
+#: Smallest unit in which a file system allocates space, and size of the writes that allocate it.
+_BLOCK_BYTES = 4096
+_ZEROS = bytes(1 << 20)
+
 
 @contextmanager
 def no_room_is_disk_full(what: str) -> Iterator[None]:
@@ -34,6 +48,22 @@ def no_room_is_disk_full(what: str) -> Iterator[None]:
 def _name(error: OSError, path: Path) -> None:
     """Add a path to an error, which names no file if the call took a descriptor."""
     error.filename = error.filename or str(path)
+
+
+def flush_to_medium(fd: int) -> None:
+    """Flush a file or a folder to the medium, with all that describes it.
+
+    If a file system of macOS lacks `F_FULLFSYNC`, as network mounts do, the drive may still hold the data in its cache.
+    """
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_SYNC)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+        else:
+            return
+    os.fsync(fd)
 
 
 def hand_to_owner(path: Path, like: Path, fd: int | None = None) -> None:
@@ -83,14 +113,16 @@ class DiskFile:
         return b"".join(parts)
 
     def read_cached(self, length: int, offset: int) -> bytes:
-        """Read ``length`` bytes from the page cache.
+        """Read ``length`` bytes from the page cache. Where nothing tells whether they are there, wait for the disk.
 
         Raises:
             BlockingIOError: the bytes are not all in the page cache, or the file is shorter.
         """
+        if _CACHED_ONLY is None:
+            return self.read(length, offset)
         data = bytearray(length)
         try:
-            count = os.preadv(self._fd, [data], offset, os.RWF_NOWAIT)
+            count = os.preadv(self._fd, [data], offset, _CACHED_ONLY)
         except OSError as error:
             if error.errno not in _NO_CACHED_READS:
                 raise
@@ -110,12 +142,35 @@ class DiskFile:
             raise
 
     def allocate(self, size: int) -> None:
-        """Allocate ``size`` bytes of disk space, which read as zeros."""
-        try:
-            os.posix_fallocate(self._fd, 0, size)
-        except OSError as error:
-            _name(error, self.path)
-            raise
+        """Allocate ``size`` bytes of disk space; those without content read as zeros.
+
+        Where the system has no call for it, zeros are written. A file system that compresses or never overwrites, such
+        as ZFS, then reserves nothing.
+        """
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self._fd, 0, size)
+            except OSError as error:
+                if error.errno not in _NOT_SUPPORTED:
+                    _name(error, self.path)
+                    raise
+            else:
+                return
+        found = os.fstat(self._fd)
+        if found.st_size < size or found.st_blocks * 512 < size:
+            self._fill_holes(size)
+
+    def _fill_holes(self, size: int) -> None:
+        """Write zeros over each block of zeros, which may be a hole, and up to ``size``."""
+        for start in range(0, size, len(_ZEROS)):
+            length = min(len(_ZEROS), size - start)
+            # The methods of this class: to a disk of a test, an allocation is one call.
+            there = DiskFile.read(self, length, start).ljust(length, b"\0")
+            step = length if there == _ZEROS[:length] else _BLOCK_BYTES
+            for at in range(0, length, step):
+                block = there[at : at + step]
+                if block == _ZEROS[: len(block)]:
+                    DiskFile.write(self, block, start + at)
 
     def truncate(self, size: int) -> None:
         try:
@@ -127,7 +182,10 @@ class DiskFile:
     def sync(self) -> None:
         """Flush the file's data and size to the medium."""
         try:
-            os.fdatasync(self._fd)
+            if _FULL_SYNC is None and hasattr(os, "fdatasync"):
+                os.fdatasync(self._fd)
+            else:
+                flush_to_medium(self._fd)
         except OSError as error:
             _name(error, self.path)
             raise
@@ -233,7 +291,7 @@ class Disk:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             try:
-                os.fsync(fd)
+                flush_to_medium(fd)
             except OSError as error:
                 _name(error, folder)
                 raise

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.naive_columns import NaiveColumns
+from tests.support.needs import needs_path
 from tests.support.states import small_pages, thin
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, WAITING
@@ -445,7 +446,7 @@ broker.close()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures through /proc")
+@needs_path("/proc/self/statm")
 def test_a_million_waiting_messages_take_at_most_64_mb(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _GROWTH, str(tmp_path), "1000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import COMMAND, Outcome, Wonderq, clean_environment, run, run_process
+from tests.support.needs import needs_path
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.terminal import printable
@@ -175,6 +176,7 @@ def test_every_text_file_names_its_encoding(folder: str) -> None:
     assert missing == []
 
 
+@needs_path("/proc/self")
 def test_no_module_depends_on_the_locale() -> None:
     """Python warns of each text file that is opened without an encoding; a start imports all modules."""
     done = subprocess.run(

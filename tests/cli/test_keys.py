@@ -12,6 +12,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment, read_lines, run
 from tests.support.http_client import Wire
+from tests.support.needs import needs_path
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import eventually
 from wonderq.cli.main import main
@@ -214,6 +215,7 @@ def test_what_cannot_be_a_key_is_refused_and_not_repeated(capsys: pytest.Capture
         QueueClient("http://127.0.0.1:1", key="")
 
 
+@needs_path("/proc/self/cmdline")
 def test_a_key_in_the_variable_is_not_in_the_list_of_processes(keyed: RunningBroker, admin: str) -> None:
     with QueueClient(keyed.url, key=admin) as client:
         client.produce("its command line is read once this is printed")

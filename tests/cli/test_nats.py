@@ -15,6 +15,7 @@ import pytest
 from tests.support.commands import read_lines, run_process, started
 from tests.support.log_streams import LogStream, replayed
 from tests.support.nats_servers import needs_nats
+from tests.support.needs import needs_path
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.cli.main import main
 from wonderq_storage.nats import Connection, local_servers
@@ -104,6 +105,7 @@ def test_the_command_ends_with_its_last_server(tmp_path: Path) -> None:
 
 
 @needs_nats
+@needs_path("/proc/self/cmdline")
 def test_a_stop_while_it_starts_leaves_no_server(tmp_path: Path) -> None:
     with started("nats", "serve", "--data", str(tmp_path), "--port", str(consecutive_ports(1))) as process:
         eventually((tmp_path / "n1" / "output").exists)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import COMMAND, Wonderq, clean_environment, interrupt, read_lines
+from tests.support.needs import needs_path
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 
@@ -102,6 +103,7 @@ def test_follow_with_max_ends_after_so_many(wonderq: Wonderq, client: QueueClien
     assert [message["message"] for message in client.messages()] == ["three"]
 
 
+@needs_path("/dev/full")
 @pytest.mark.parametrize("option", ["--delete", "--json"])
 def test_what_cannot_be_printed_is_given_back(wonderq: Wonderq, client: QueueClient, option: str) -> None:
     client.produce("x")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, interrupt, read_lines, run, started
+from tests.support.needs import needs, needs_path
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq import logs
@@ -314,7 +315,14 @@ def test_only_the_command_line_raises_the_limit(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSPC, errno.EMFILE, errno.EIO])
-@pytest.mark.parametrize("call", ["fcntl.flock", "os.posix_fallocate", "os.fdatasync"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "fcntl.flock",
+        pytest.param("os.posix_fallocate", marks=needs(os, "posix_fallocate")),
+        pytest.param("os.fdatasync", marks=needs(os, "fdatasync")),
+    ],
+)
 def test_a_failed_start_leaves_no_folder_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
@@ -331,6 +339,7 @@ def test_a_failed_start_leaves_no_folder_behind(
         assert os.listdir(tmp_path) == []
 
 
+@needs_path("/dev/full")
 def test_a_full_device_behind_standard_output_does_not_stop_the_start(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0")
     with Path("/dev/full").open("wb") as full:
@@ -399,6 +408,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     assert str(folder) in line
 
 
+@needs_path("/proc/self")
 def test_a_file_system_that_is_read_only(tmp_path: Path) -> None:
     """A path for users who may write anything: /proc accepts no files from any user."""
     line = refused("--listen", "127.0.0.1:0", "--data", "/proc/wonderq")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.documents.pages import MissingProgramError, run_page
 from tests.documents.terminal import Terminal
+from tests.support.needs import needs_path
 from tests.support.waiting import eventually
 
 
@@ -39,6 +40,7 @@ def test_commands_share_a_shell_and_a_folder(folder: Path) -> None:
     assert not Path("/var/lib/wonderq").exists()
 
 
+@needs_path("/proc/self/stat")
 def test_what_was_started_ends_with_the_terminal(folder: Path) -> None:
     with Terminal(folder) as terminal:
         terminal.run("sleep 600 & echo $! > pid")

@@ -23,6 +23,7 @@ from tests.mutants import (
     in_limits,
     in_maintenance,
     in_ownership,
+    in_portability,
     in_push,
     in_recovery,
     in_seam,
@@ -40,6 +41,7 @@ MUTANTS = [
     for module in (
         in_file_log,
         in_disk,
+        in_portability,
         in_jetstream,
         in_verification,
         in_recovery,
@@ -61,7 +63,6 @@ MUTANTS = [
         in_kills,
         in_client,
         in_command_line,
-        in_cluster,
         in_cluster_edge,
         in_checker,
         in_dashboard,

@@ -78,7 +78,7 @@ MUTANTS = [
         "keys_take_their_name_before_they_are_synced",
         "After a power cut the file of keys is empty.",
         "wonderq/auth/keys.py",
-        "        data = data[os.write(fd, data) :]\n    os.fsync(fd)\n",
+        "        data = data[os.write(fd, data) :]\n    flush_to_medium(fd)\n",
         "        data = data[os.write(fd, data) :]\n",
         ("tests/keys/test_keys_file.py",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 
 from tests.support.disks import FaultyDisk
 from tests.support.folders import open_log
+from tests.support.needs import needs, path_of
 from wonderq_storage import CorruptLogError, LogFailedError
 from wonderq_storage.disk import Disk, DiskFile
 from wonderq_storage.errors import remedy
+
+needs_cached_reads = needs(os, "preadv", "RWF_NOWAIT")
+syncs_with_fsync = pytest.mark.skipif(hasattr(fcntl, "F_FULLFSYNC"), reason="this system syncs with fcntl.F_FULLFSYNC")
 
 
 class Calls:
@@ -26,12 +31,13 @@ class Calls:
 
     def _noting(self, name: str, function: Any) -> Any:
         def noted(fd: int, *rest: Any) -> Any:
-            self.made.append((name, Path(os.readlink(f"/proc/self/fd/{fd}"))))
+            self.made.append((name, path_of(fd)))
             return function(fd, *rest)
 
         return noted
 
 
+@needs(os, "fdatasync")
 def test_a_sync_is_asked_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "fsync", "fdatasync")
     file = Disk().create(tmp_path / "file")
@@ -44,6 +50,7 @@ def test_a_sync_is_asked_of_the_system(tmp_path: Path, monkeypatch: pytest.Monke
     assert calls.made[1:] == [("fsync", tmp_path)]
 
 
+@syncs_with_fsync
 def test_each_folder_that_is_made_is_made_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch, "fsync")
     Disk().make_folder(tmp_path / "a" / "b")
@@ -90,6 +97,7 @@ def test_allocated_space_is_real_and_reads_as_zeros(tmp_path: Path) -> None:
     file.close()
 
 
+@needs_cached_reads
 def test_what_is_in_memory_is_read_without_waiting(tmp_path: Path) -> None:
     file = Disk().create(tmp_path / "file")
     file.write(b"something", 0)
@@ -99,6 +107,7 @@ def test_what_is_in_memory_is_read_without_waiting(tmp_path: Path) -> None:
     file.close()
 
 
+@needs_cached_reads
 @pytest.mark.parametrize("answer", [BlockingIOError(errno.EAGAIN, "wait"), 3])
 def test_what_is_not_in_memory_is_said_to_be_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: OSError | int
@@ -116,6 +125,7 @@ def test_what_is_not_in_memory_is_said_to_be_so(
     file.close()
 
 
+@needs_cached_reads
 def test_a_file_system_that_cannot_tell_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def preadv(*_: Any) -> int:
         raise OSError(failure, os.strerror(failure))
@@ -150,6 +160,7 @@ def test_a_log_tells_what_is_not_in_memory_from_what_is_damaged(
 # Errors, and the owner of what root creates
 
 
+@needs_cached_reads
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_where_the_cache_alone_cannot_be_read_the_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
@@ -170,10 +181,10 @@ def test_where_the_cache_alone_cannot_be_read_the_file_is_read(
     [
         ("pread", lambda file: file.read(1, 0)),
         ("pwrite", lambda file: file.write(b"x", 0)),
-        ("fdatasync", lambda file: file.sync()),
+        pytest.param("fdatasync", lambda file: file.sync(), marks=needs(os, "fdatasync")),
         ("ftruncate", lambda file: file.truncate(0)),
-        ("posix_fallocate", lambda file: file.allocate(1)),
-        ("fsync", lambda file: Disk().sync_folder(file.path)),
+        pytest.param("posix_fallocate", lambda file: file.allocate(1), marks=needs(os, "posix_fallocate")),
+        pytest.param("fsync", lambda file: Disk().sync_folder(file.path), marks=syncs_with_fsync),
     ],
 )
 def test_an_error_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, use: Any) -> None:
@@ -259,9 +270,7 @@ def test_what_root_creates_belongs_to_the_owner_of_the_folder(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "stat", fake_stat)
-    monkeypatch.setattr(
-        os, "fchown", lambda fd, uid, gid: given.update({Path(os.readlink(f"/proc/self/fd/{fd}")): (uid, gid)})
-    )
+    monkeypatch.setattr(os, "fchown", lambda fd, uid, gid: given.update({path_of(fd): (uid, gid)}))
     monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: given.update({path: (uid, gid)}))
     Disk().create(tmp_path / "file").close()
     Disk().make_folder(tmp_path / "a" / "b")

@@ -14,6 +14,7 @@ from tests.support.crash_disk import CrashDisk, Files, Moment, files_of, lay_out
 from tests.support.disks import FaultyDisk, UnsyncedDisk
 from tests.support.folders import groups_in, open_log, records_in, segment_files, snapshot
 from tests.support.independent_state import live_messages
+from tests.support.needs import needs_path
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
@@ -232,6 +233,7 @@ def test_without_room_to_say_that_a_segment_goes_it_stays(tmp_path: Path, reopen
     assert replay(folder) == [pair for pair in placed if pair[0] >= 2 << 32]
 
 
+@needs_path("/proc/self/fd")
 def test_what_was_dropped_is_let_go_also_of_a_log_that_was_opened_with_it(tmp_path: Path) -> None:
     """A file that is removed but still open goes on filling the disk."""
     log, _ = open_log(tmp_path)

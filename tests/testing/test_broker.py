@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.needs import needs_path
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.errors import NotFound, StaleReceipt, Unreachable
 from wonderq.client.sync import Client
@@ -180,6 +181,7 @@ def test_a_start_that_fails_says_why(running: Broker) -> None:
     running.restart()
 
 
+@needs_path("/proc/self/fd")
 def test_a_broker_that_ended_by_itself_is_reported(running: Broker) -> None:
     [pid] = [line for line in os.listdir("/proc") if line.isdigit() and holds(int(line), running.folder)]
     os.kill(int(pid), signal.SIGKILL)

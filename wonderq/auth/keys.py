@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from wonderq.auth.roles import INCLUDED, MAX_REQUESTS_PER_SECOND, ROLES, Role
-from wonderq_storage.disk import Disk
+from wonderq_storage.disk import Disk, flush_to_medium
 
 logger = logging.getLogger("wonderq.keys")
 
@@ -410,4 +410,4 @@ def _write(fd: int, path: Path, data: bytes) -> None:
         os.fchown(fd, owner.st_uid, owner.st_gid)
     while data:
         data = data[os.write(fd, data) :]
-    os.fsync(fd)
+    flush_to_medium(fd)

@@ -79,8 +79,6 @@ def _batch_length(lines: list[bytes]) -> int:
     return min(len(lines), BATCH_LINES)
 
 
-def _wait_readable(descriptor: int, timeout_ms: int | None) -> bool:
+def _wait_readable(descriptor: int, timeout_s: float | None) -> bool:
     """Wait until the descriptor is readable or at its end; return whether it is."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(timeout_ms))
+    return bool(select.select([descriptor], [], [], timeout_s)[0])  # the poll of macOS does not work for terminals

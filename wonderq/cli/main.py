@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 
 from wonderq import __version__
 from wonderq.cli.arguments import Parser, did_you_mean, fail
 from wonderq.cli.commands import GROUPS, WORDS
 from wonderq.cli.exit_codes import EXIT_CODES, OK, REFUSED
 from wonderq.cli.output import print_lines, set_up_output, write_json
+
+#: Limits on open files to try where the system refuses to lift its own. macOS accepts the last one (OPEN_MAX).
+_FILE_LIMITS = (1 << 20, 1 << 16, 10240)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,8 +58,13 @@ def build_parser(word: str | None = None) -> Parser:
 def raise_file_limit() -> None:
     """Raise the limit on open files: each segment and each connection needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if soft in (hard, resource.RLIM_INFINITY):
+        return
+    lower = (each for each in _FILE_LIMITS if each > soft and (hard == resource.RLIM_INFINITY or each < hard))
+    for limit in (hard, *lower):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
 
 
 def _silence_log() -> None:

@@ -81,7 +81,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     request: Parser | None = None
     """The request that is arriving."""
     polled_events = 0
-    """Events that epoll reports for this connection; see `Server.poll_changes`."""
+    """Events that are watched for this connection; see `Server.poll_changes`."""
     fiber: Fiber | None = None
     """The fiber that serves this connection's current request."""
     writes = 0

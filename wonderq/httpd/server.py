@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import heapq
 import logging
-import select
 import socket
 import sys
 import threading
@@ -32,6 +31,7 @@ from wonderq.httpd.errors import RenderError, RequestError
 from wonderq.httpd.head import CheckHead
 from wonderq.httpd.listening import bind, url_of
 from wonderq.httpd.parser import MAX_BODY_BYTES, MAX_HEAD_BYTES, BodyLimit
+from wonderq.httpd.polling import HANG_UP, READ, WRITE, new_poll
 from wonderq.httpd.responses import BROKER_AT_LIMIT, CLIENT_AT_LIMIT, too_many_connections
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, BodyRoom, ResponseRoom
 from wonderq.runtime.fibers import Event, Hub
@@ -60,10 +60,6 @@ _LARGEST_RESPONSES = 4
 _TURN_CHECK_S = 1.0
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-_READ = select.EPOLLIN | select.EPOLLPRI
-_WRITE = select.EPOLLOUT
-_HANG_UP = select.EPOLLHUP
 
 
 def _receive_now(connection: socket.socket) -> bytes:
@@ -211,7 +207,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self._listeners = [_Listener(self, each) for each in others]
         self._further_urls = [url_of(each.getsockname()) for each in others]
         self._map.update({each.socket.fileno(): each for each in self._listeners})
-        self._poll = select.epoll()
+        self._poll = new_poll(self._map)
         self.trigger.polled_events = 0
         self.poll_changes |= {self, *self._listeners, self.trigger}
 
@@ -284,17 +280,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             self._accept(listening)
 
     def _update_poll(self) -> None:
-        """Register with epoll only the changes, so that idle connections cost nothing."""
+        """Register only the changes, so that idle connections cost nothing."""
         for dispatcher in self.poll_changes:
             fileno = dispatcher._fileno  # noqa: SLF001
             if fileno is None:
-                continue  # closed, which removed it from epoll
-            events = (_READ if dispatcher.readable() else 0) | (_WRITE if dispatcher.writable() else 0)
+                continue  # closed, so the poll does not watch it any more
+            events = (READ if dispatcher.readable() else 0) | (WRITE if dispatcher.writable() else 0)
             if not events and getattr(dispatcher, "watches_hang_up", False):
-                events = _HANG_UP
+                events = HANG_UP
             if events == dispatcher.polled_events:
                 continue
-            if not events:  # or epoll would report a client's hang-up at every turn
+            if not events:  # or a client's hang-up would be reported at every turn
                 self._poll.unregister(fileno)
             elif dispatcher.polled_events:
                 self._poll.modify(fileno, events)
@@ -332,7 +328,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
                     continue  # the client has disconnected
                 logger.warning("cannot accept connections: %s", error.strerror)
                 self._evict_idle(self.active_channels.values())
-                self._accept_paused = True  # until the next check: epoll would report the same client at every turn
+                self._accept_paused = True  # until the next check: else the same client would be reported at every turn
                 self.poll_changes |= {self, *self._listeners}
                 return
             rejection = self._reject(address[0])

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from wonderq.runtime.fibers import took
 from wonderq.runtime.offload import BlockingPool
-from wonderq_storage.disk import Disk
+from wonderq_storage.disk import Disk, flush_to_medium
 
 if TYPE_CHECKING:
     from wonderq.sns.rsa_keys import SigningKey
@@ -113,7 +113,7 @@ class Signer:
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(fd)
+            flush_to_medium(fd)
         unfinished.rename(self._file)
         Disk().sync_folder(self._file.parent)
 

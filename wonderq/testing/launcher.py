@@ -8,7 +8,6 @@ test has patched, and could not be killed.
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import select
 import signal
@@ -16,12 +15,15 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-#: Most bytes of a message between this process, the launcher and a broker.
-MESSAGE_BYTES = 1 << 16
+from wonderq.testing.messages import Messages
+
+#: Interval of the looks whether a broker has ended, on systems that do not report it.
+_LOOK_S = 0.005
 
 _lock = threading.Lock()
 _launcher: _Launcher | None = None
@@ -36,7 +38,8 @@ class _Launcher:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair()
+        self._orders = Messages(ours)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "wonderq.testing.process"], stdin=theirs.fileno(), start_new_session=True
@@ -44,11 +47,17 @@ class _Launcher:
         atexit.register(self._end)
 
     def fork(self, control: socket.socket, order: dict[str, Any]) -> None:
-        """Fork a broker that has ``control`` as its end of a pair."""
-        socket.send_fds(self._socket, [json.dumps(order).encode()], [control.fileno()])
+        """Fork a broker that has ``control`` as its end of a pair.
+
+        Raises:
+            BrokerEndedError: the launcher has ended.
+        """
+        self._orders.send(order, control)
+        if self._orders.receive() is None:
+            raise BrokerEndedError("the process that starts brokers has ended")
 
     def _end(self) -> None:
-        self._socket.close()
+        self._orders.close()
         if self.owner == os.getpid():  # a process that this one forked runs its own copy of this
             self._process.wait()
 
@@ -62,42 +71,48 @@ class Process:
         Raises:
             BrokerEndedError: it did not start.
         """
-        self._control = control
+        self._control = Messages(control)
         ready = self._answer()
         self.port: int = ready["port"]
-        self._pid_fd = os.pidfd_open(ready["pid"])
+        self._pid: int = ready["pid"]
+        self._pid_fd: int | None = os.pidfd_open(self._pid) if hasattr(os, "pidfd_open") else None
 
     def advance(self, seconds: float) -> None:
         """Move the broker's clock, and wait until it has done what became due."""
         with suppress(BrokenPipeError):  # it has ended; the answer says so
-            self._control.send(json.dumps({"advance": seconds}).encode())
+            self._control.send({"advance": seconds})
         self._answer()
 
     def stop(self) -> None:
         """Let the broker finish its open requests, and wait for its end."""
-        self._control.shutdown(socket.SHUT_WR)
+        self._control.end()
         self._wait()
 
     def kill(self) -> None:
         """Send SIGKILL, and wait for the broker's end."""
         with suppress(ProcessLookupError):  # it has ended by itself
-            signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+            if self._pid_fd is not None:
+                signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+            elif not self._control.is_at_end():  # else the number may be that of another process by now
+                os.kill(self._pid, signal.SIGKILL)
         self._wait()
 
     def _wait(self) -> None:
         """Wait until the process has ended: only then are its lock and its port free."""
-        poll = select.poll()
-        poll.register(self._pid_fd, select.POLLIN)
-        poll.poll()
-        os.close(self._pid_fd)
+        if self._pid_fd is not None:
+            poll = select.poll()
+            poll.register(self._pid_fd, select.POLLIN)
+            poll.poll()
+            os.close(self._pid_fd)
+        else:
+            with suppress(ProcessLookupError):
+                while True:
+                    os.kill(self._pid, 0)
+                    time.sleep(_LOOK_S)
         self._control.close()
 
     def _answer(self) -> dict[str, Any]:
-        try:
-            data = self._control.recv(MESSAGE_BYTES)
-        except ConnectionResetError:
-            data = b""
-        answer: dict[str, Any] = json.loads(data) if data else {"error": "the broker has ended"}
+        answer = self._control.receive() or {"error": "the broker has ended"}
         if "error" in answer:
             raise BrokerEndedError(answer["error"])
         return answer
@@ -116,7 +131,7 @@ def launch(data: Path, log: Path, *, port: int, ahead_s: float) -> Process:
         BrokerEndedError: it did not start.
     """
     global _launcher  # noqa: PLW0603  # one for all brokers of this process
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socket.socketpair()
     with theirs, _lock:
         if _launcher is None or _launcher.owner != os.getpid():
             _launcher = _Launcher()

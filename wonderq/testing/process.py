@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq.runtime.clock import Clock
 from wonderq.serve import StartError, assembled
-from wonderq.testing.launcher import MESSAGE_BYTES
+from wonderq.testing.messages import Messages
 from wonderq_storage import SyncPolicy
 
 #: Settings that differ from the defaults: connections, so that the usual limit on open files suffices; the segment,
@@ -43,44 +42,22 @@ class _HurriedHousekeeper(Housekeeper):
             return super().turn()
 
 
-class _Control:
-    """Connection by which a test asks its broker for things beside requests."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def tell(self, **fields: Any) -> None:
-        """Send a message to the test."""
-        with suppress(OSError):  # the test has ended
-            self._connection.send(json.dumps(fields).encode())
-
-    def next(self) -> dict[str, Any] | None:
-        """Return the next thing that the test asks for; None at the end, when the broker is to stop."""
-        try:
-            data = self._connection.recv(MESSAGE_BYTES)
-        except OSError:
-            return None
-        asked: dict[str, Any] | None = json.loads(data) if data else None
-        return asked
-
-
 def main() -> None:
     """Fork a broker for each order that arrives on standard input, until that ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the system removes brokers that have ended
-    orders = socket.socket(fileno=os.dup(0))
-    while True:
-        data, connections, _, _ = socket.recv_fds(orders, MESSAGE_BYTES, 1)
-        if not data:
-            return
+    orders = Messages(socket.socket(fileno=os.dup(0)))
+    while (order := orders.receive()) is not None:
+        connection = orders.sockets.pop()
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             orders.close()
-            _serve(_Control(socket.socket(fileno=connections[0])), **json.loads(data))
+            _serve(Messages(connection), **order)
             return
-        os.close(connections[0])
+        connection.close()
+        orders.send({})  # only now: on macOS, a socket that its sender closes earlier may get lost on the way
 
 
-def _serve(control: _Control, *, data: str, log: str, port: int, ahead_s: float) -> None:
+def _serve(control: Messages, *, data: str, log: str, port: int, ahead_s: float) -> None:
     """Run a broker until the test closes its end of the connection."""
     _write_output_to(log)
     clock = Clock()
@@ -97,16 +74,21 @@ def _serve(control: _Control, *, data: str, log: str, port: int, ahead_s: float)
             with assembled(settings, clock=clock, housekeeping=housekeeping) as (broker, server, _):
 
                 def obey() -> None:
-                    while (asked := control.next()) is not None:
+                    while (asked := control.receive()) is not None:
                         _advance(broker, clock, housekeepers[0], asked["advance"])
-                        control.tell(done=True)
+                        _tell(control, done=True)
                     server.stop()
 
                 threading.Thread(target=obey, name="wonderq-control", daemon=True).start()
-                control.tell(port=int(server.effective_port), pid=os.getpid())
+                _tell(control, port=int(server.effective_port), pid=os.getpid())
                 server.run(on_stop=broker.stop_claiming)
         except StartError as error:
-            control.tell(error=str(error))
+            _tell(control, error=str(error))
+
+
+def _tell(control: Messages, **fields: Any) -> None:
+    with suppress(OSError):  # the test has ended
+        control.send(fields)
 
 
 def _advance(broker: Broker, clock: Clock, housekeeper: Housekeeper, seconds: float) -> None:

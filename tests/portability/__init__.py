@@ -1,0 +1,1 @@
+"""WonderQ on systems other than Linux: its fallbacks, forced on Linux."""
