@@ -1,7 +1,7 @@
 """Measure the processor time of short commands: `python -m benchmarks.command_start`.
 
 Prints the least user and system time of ROUNDS runs of each, in ms. Beside them: an interpreter that does nothing, and
-one that loads the whole command line. `send` calls an address where nobody listens, so it loads all that a client needs.
+one that loads the whole command line. `send` calls an address where nobody listens, so it loads what a client needs.
 """
 
 from __future__ import annotations
