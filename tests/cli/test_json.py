@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.cli.test_grammar import COMMANDS, WITHOUT_JSON
 from tests.support.commands import run
+from tests.support.document_blocks import ROOT
 from tests.support.queue_client import QueueClient
 from wonderq.auth.keys import create
 
@@ -126,6 +128,18 @@ COVERED = {
     "keys": {name for name in FIELDS if name.startswith("key ")},
     "folders": {name for name in FIELDS if name.startswith("folder ")},
 }
+
+
+def test_the_page_of_the_grammar_lists_the_fields_that_this_program_makes() -> None:
+    rows = dict(
+        re.findall(
+            r"^\| `([a-z -]+)` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    of_the_page = {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows.items() if name in FIELDS}
+    compared = {name for name in FIELDS if name.startswith("folder ")} | {"send", "key revoke", "top"}
+    assert compared <= of_the_page.keys()
+    assert {name: of_the_page[name] for name in compared} == {name: FIELDS[name] for name in compared}
 
 
 def test_each_command_with_json_is_covered() -> None:

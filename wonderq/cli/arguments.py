@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: A function that carries out a command and returns its exit code.
 Run = Callable[[argparse.Namespace], int]
 
+#: Least likeness of two options, from 0 to 1. All begin with two dashes, so they are more alike than words are.
+_OPTION_CUTOFF = 0.75
+
 Verbs = Any  # argparse has no public name for what add_subparsers returns
 
 
@@ -74,11 +77,18 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Print that this command does not take these arguments, and exit."""
-        names = [each.partition("=")[0] for each in unknown if each.startswith("--")]
-        hints = "".join(did_you_mean(name, self._option_string_actions) for name in names)
-        if not hints and "--queue" in self._option_string_actions and not unknown[0].startswith("-"):
-            hints = f". Did you mean --queue {unknown[0]}?"
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{hints}")
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint_about(unknown[0])}")
+
+    def _hint_about(self, unknown: str) -> str:
+        """Return how an argument that this command does not take could be meant, or an empty text."""
+        name = unknown.partition("=")[0]
+        if name in self._option_string_actions:
+            return f". Put options behind '{self.prog}'"
+        if not name.startswith("--"):
+            return f". Did you mean --queue {name}?" if "--queue" in self._option_string_actions else ""
+        similar = did_you_mean(name, self._option_string_actions, cutoff=_OPTION_CUTOFF)
+        takes_fields = any(each.dest == "fields" for each in self._actions)
+        return similar or (f". Did you mean {name[2:].replace('-', '_')}=VALUE?" if takes_fields else "")
 
     def error(self, message: str) -> NoReturn:
         """Print an error and exit."""
@@ -90,7 +100,9 @@ class Parser(argparse.ArgumentParser):
         """Return which verb a misspelt one resembles, or an empty text."""
         from wonderq.cli.commands import WORDS  # noqa: PLC0415 - for errors alone
 
-        return did_you_mean(word, self.verbs) or (f". Did you mean 'wonderq {word}'?" if word in WORDS else "")
+        if word in WORDS:
+            return f". Did you mean 'wonderq {word}'?"
+        return did_you_mean(word, self.verbs) or f". Its verbs: {', '.join(self.verbs)}"
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - it has no public name
@@ -105,11 +117,11 @@ class Parser(argparse.ArgumentParser):
             ) from error
 
 
-def did_you_mean(text: str, choices: Iterable[Any]) -> str:
+def did_you_mean(text: str, choices: Iterable[Any], *, cutoff: float = 0.6) -> str:
     """Return a question that names the choice which a text resembles, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415 - for errors alone
 
-    similar = get_close_matches(text, map(str, choices), n=1)
+    similar = get_close_matches(text, map(str, choices), n=1, cutoff=cutoff)
     return f". Did you mean {similar[0]}?" if similar else ""
 
 

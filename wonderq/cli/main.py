@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if "--version" in given and {"--version", "--json"}.issuperset(given):
         return _print_version(as_json="--json" in given)
-    options = build_parser(given[0] if given else "").parse(given)
+    options = build_parser(next((each for each in given if not each.startswith("-")), "")).parse(given)
     if options.parser.prog not in ("wonderq serve", "wonderq cluster start"):
         if sys.stdout is None:
             advice = "To discard the output, redirect it to /dev/null"
@@ -85,6 +85,8 @@ class _Root(Parser):
         return "\n".join(map(str, [*lines, "", see, "", EXIT_CODES]))
 
     def hint(self, word: str) -> str:
+        if f"--{word}" in self._option_string_actions:
+            return f". Did you mean --{word}?"
         nouns = [name for name, parser in build_parser().verbs.items() if word in getattr(parser, "verbs", ())]
         if nouns:
             return f". Did you mean {' or '.join(f'{noun} {word}' for noun in nouns)}?"
