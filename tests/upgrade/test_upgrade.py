@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from tests.support.broker_process import RunningBroker
-from tests.support.environments import clean_environment, serve_command, serving
+from tests.support.environments import clean_environment, run, serve_command, serving
 from tests.support.folders import segment_files, snapshot
 from tests.support.waiting import PATIENCE_S
 from tests.upgrade.earlier import VERSIONS, commit_of, install
+from wonderq.folder.import_ import Importer, into_folder
+from wonderq.folder.restore import restore
 from wonderq_storage import frame
 
 HOUR_S = 3600
@@ -105,6 +107,25 @@ def test_a_folder_opens_with_each_message_and_claim_and_the_earlier_version_retu
     [sentence] = [line for line in done.stderr.splitlines() if f"has format version {frame.VERSION}" in line]
     assert "Nothing was changed." in sentence
     assert snapshot(data) == before
+
+
+def test_a_backup_and_an_export_of_an_earlier_version_are_read(earlier: Path, tmp_path: Path) -> None:
+    data, backup, exported = tmp_path / "data", tmp_path / "backup", tmp_path / "exported"
+    program = earlier.with_name("wonderq")
+    with serving(earlier, data) as (url, process):
+        written = write_some(url)
+        run(program, "backup", data, backup)
+        process.kill()
+    lines = run(program, "export", data).encode().splitlines(keepends=True)
+
+    restore(backup, tmp_path / "restored")
+    with RunningBroker(tmp_path / "restored") as broker:
+        assert messages_at(broker.url) == written
+    with into_folder(exported) as target:
+        Importer(target).run(lines)
+    with RunningBroker(exported) as broker:
+        texts = sorted(each["message"] for each in call(f"{broker.url}/dev/messages"))
+    assert texts == sorted(text for _, text, *_ in written)
 
 
 def test_an_earlier_version_of_each_format_is_in_the_history() -> None:
