@@ -25,6 +25,7 @@ from tests.support.history.calls import (
     Listing,
     Outcome,
     Produce,
+    Publish,
     Purge,
     Seen,
     Update,
@@ -216,6 +217,23 @@ def claimed(message_id: str, until_s: float, count: int = 1) -> Seen:
 
 def delayed(message_id: str, until_s: float, count: int = 0) -> Seen:
     return Seen(message_id, f"body of {message_id}", "delayed", count, ms(until_s))
+
+
+def publish(start_s: float, *names: str, lost: bool = False, code: str | None = None, key: str = "k") -> list[Call]:
+    """Publish messages with the bodies "body of" and the name to two queues."""
+    outcome = Outcome.UNKNOWN if lost else Outcome.REFUSED if code else Outcome.OK
+    times = {"start_s": start_s, "end_s": OUTAGE[0] if lost else start_s + 0.1}
+    bodies = tuple(f"body of {each}" for each in names)
+    return [
+        Publish(queue=queue, outcome=outcome, code=code, request=1, bodies=bodies, key=key, **times)
+        for queue in (Q, "other")
+    ]
+
+
+def elsewhere(start_s: float, *names: str) -> Listing:
+    """List the other queue, in which the ids of published messages are others."""
+    messages = [replace(waits(each), id=f"{each}'") for each in names]
+    return replace(listing(start_s, *messages), queue="other")
 
 
 #: There may be no room then.
@@ -477,6 +495,35 @@ CLEAN: dict[str, list[Call]] = {
         produce(0, "m"),
         claim(1, "m", timeout_s=30),
         *in_one(1, update(2, "m", receipt("m"), delay_s=0), claim(2, "m", 2)),
+    ],
+    "published": [*publish(0, "m", "n"), listing(1, waits("m"), waits("n")), elsewhere(1, "m", "n")],
+    "published, then deleted in one queue": [
+        *publish(0, "m"),
+        claim(1, "m"),
+        delete(1.5, "m", receipt("m")),
+        listing(3),
+        elsewhere(3, "m"),
+    ],
+    "published, then purged before anybody looked": [*publish(0, "m"), purge(1), listing(3), elsewhere(3, "m")],
+    "a publish without an answer that happened": [
+        *publish(4, "m", lost=True),
+        listing(7, waits("m")),
+        elsewhere(7, "m"),
+    ],
+    "a publish without an answer that did not happen": [*publish(4, "m", lost=True), listing(7), elsewhere(7)],
+    "a publish without an answer that is repeated": [
+        *publish(4, "m", lost=True),
+        *publish(7, "m"),
+        *publish(8, "m"),
+        listing(9, waits("m")),
+        elsewhere(9, "m"),
+    ],
+    "a refused publish": [*publish(10.2, "m", code=DISK_FULL), listing(12), elsewhere(12)],
+    "a listing before a publish that is not over": [
+        *publish(4, "m", lost=True),
+        listing(4.5),
+        elsewhere(7, "m"),
+        listing(8, waits("m")),
     ],
     "order": [produce(0, "a"), produce(1, "b"), listing(2, waits("a"), waits("b"))],
 }
@@ -951,6 +998,44 @@ BROKEN: dict[str, tuple[Rule, list[Call]]] = {
     "in two queues": (
         Rule.NOTHING_UNEXPECTED,
         [produce(0, "m"), listing(1, waits("m")), replace(listing(1, waits("m")), queue="other")],
+    ),
+    "published to one of the queues": (
+        Rule.PUBLISHED_EVERYWHERE,
+        [*publish(0, "m"), listing(1, waits("m")), elsewhere(1)],
+    ),
+    "published to no queue": (Rule.PUBLISHED_EVERYWHERE, [*publish(0, "m"), listing(1), elsewhere(1)]),
+    "a publish without an answer is in one of the queues": (
+        Rule.PUBLISHED_EVERYWHERE,
+        [*publish(4, "m", lost=True), listing(7, waits("m")), elsewhere(8)],
+    ),
+    "a claimed message is in one of the queues": (
+        Rule.PUBLISHED_EVERYWHERE,
+        [*publish(4, "m", lost=True), claim(7, "m"), elsewhere(8)],
+    ),
+    "a publish is in one of the queues later than in the other": (
+        Rule.PUBLISHED_EVERYWHERE,
+        [*publish(4, "m", lost=True), listing(4.2, waits("m")), elsewhere(4.6), elsewhere(7, "m")],
+    ),
+    "half of a published batch": (
+        Rule.PUBLISHED_EVERYWHERE,
+        [*publish(0, "m", "n"), listing(1, waits("m"), waits("n")), elsewhere(1, "m")],
+    ),
+    "published twice with one key": (
+        Rule.NOTHING_UNEXPECTED,
+        [
+            *publish(4, "m", lost=True),
+            *publish(7, "m"),
+            listing(8, waits("m"), replace(waits("m2"), body="body of m")),
+            elsewhere(8, "m"),
+        ],
+    ),
+    "a refused publish happened": (
+        Rule.NOTHING_UNEXPECTED,
+        [*publish(10.2, "m", code=DISK_FULL), listing(12, waits("m")), elsewhere(12)],
+    ),
+    "a published message lost its place": (
+        Rule.ORDER_STAYS,
+        [*publish(0, "m"), *publish(1, "n", key="l"), listing(2, waits("n"), waits("m")), elsewhere(2, "m", "n")],
     ),
     "an error of the broker": (Rule.ANSWERED, [delete(1, "m", code="internal_error")]),
 }

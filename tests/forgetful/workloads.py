@@ -6,13 +6,16 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from tests.forgetful.life import Life
 from tests.support.random_life import live_a_random_life
+from wonderq.broker import publish_plan
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Change, NewMessage, Target
+from wonderq.model.topics import Publication
 from wonderq_storage import RecordTooLargeError, SyncPolicy, frame
 
 ALWAYS, OS, INTERVAL = SyncPolicy(), SyncPolicy("os"), SyncPolicy("interval", 10)
@@ -80,6 +83,32 @@ class Steps:
         outputs = {name: self._new(name, self._chance.randint(1, 2)) for name in self._chance.sample(_OUTPUTS, 2)}
         for name, sent in self._life.promising.hand_over(queue, [target, *others], outputs).items():
             self._ids += [(name, each.id) for each in sent]
+
+    def subscribe(self) -> None:
+        queue = self._chance.choice(_SPECIAL)
+        topics = self._life.promising.topics
+        topics.put("news")
+        fields = {"raw": self._chance.random() < 0.7, "when_full": self._chance.choice(["fail", "skip"])}
+        if self._chance.random() < 0.3:
+            fields["filter"] = {"a": [{"numeric": ["=", 1]}]}
+        topics.subscribe("news", queue.removesuffix(".fifo"), queue=queue, **fields)
+
+    def subscribe_all(self) -> None:
+        self._life.promising.topics.put("news")
+        for queue in _SPECIAL:
+            self._life.promising.put_queue(queue)
+            self._life.promising.topics.subscribe("news", queue.removesuffix(".fifo"), queue=queue)
+
+    def unsubscribe(self) -> None:
+        self._life.promising.topics.unsubscribe("news", self._chance.choice(["default", "a", "c"]))
+
+    def publish(self) -> None:
+        new = [each._replace(priority=0) for each in self._new("news", self._chance.randint(1, 3))]
+        self._life.promising.topics.publish("news", [Publication(each, "news") for each in new])
+
+    def publish_in_turns(self) -> None:
+        with patch.object(publish_plan, "PORTION_STEPS", 1):
+            self.publish()
 
     def attempt(self) -> None:
         queue = self._chance.choice(_SPECIAL)
@@ -254,6 +283,21 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "sends": Workload(_SENDS | _UPKEEP, body_bytes=500, steps=20),
     "hand-overs": Workload({"send": 2, "hand_over": 4, "claim_sent": 2, "drop": 1}, first=("send",), body_bytes=300),
+    "topics": Workload(
+        {
+            "publish": 4,
+            "publish_in_turns": 4,
+            "subscribe": 2,
+            "unsubscribe": 1,
+            "claim_sent": 2,
+            "delete": 1,
+            "restart": 1,
+        }
+        | _UPKEEP,
+        first=("subscribe_all", "publish", "publish_in_turns"),
+        body_bytes=400,
+        steps=20,
+    ),
     "dead-letters": Workload(
         {"send": 3, "few_receives": 2, "claim_sent": 5, "kick": 1, "short_retention": 1, "pass_time": 1, "compact": 1},
         first=("few_receives", "send", "claim_sent"),

@@ -31,7 +31,9 @@ def work(
     try:
         while not done.is_set() and not any(client.lost for client in clients.values()):
             if produces and rng.random() < 0.9:
-                if waiting < BACKLOG:
+                if waiting < BACKLOG and rng.random() < 0.1:
+                    worker.publish(clients)
+                elif waiting < BACKLOG:
                     worker.produce(clients, large=rng.random() < 0.03)
                 if rng.random() < 0.05 or waiting >= BACKLOG:
                     waiting = backlog(rng.choice(live(clients)))

@@ -42,6 +42,8 @@ from tests.support.mechanisms import (
     DELETES,
     ENDS,
     NOT_WHOLE,
+    PUBLISHES,
+    REPEATED_PUBLISHES,
     ROTATIONS,
     TORN_TAILS,
     UPDATES,
@@ -53,7 +55,7 @@ from tests.support.mechanisms import (
 )
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
-from tests.support.worker import FOREVER_S, QUEUES, Load, Worker, work
+from tests.support.worker import FOREVER_S, QUEUES, TOPIC, Load, Worker, work
 from wonderq.broker.broker import Broker
 from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
@@ -67,7 +69,7 @@ KILLS, KILLS_WHILE_STARTING, STOPS = "kills", "kills while starting", "stops"
 #: Mechanisms that kills under load have to hit.
 MECHANISMS = (
     *(KILLS, KILLS_WHILE_STARTING, STOPS, CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, ROTATIONS),
-    *(CLAIMS_EXPIRED, UPDATES, DELETES),
+    *(CLAIMS_EXPIRED, UPDATES, DELETES, PUBLISHES, REPEATED_PUBLISHES),
     *ENDS,
 )
 
@@ -416,6 +418,11 @@ def create_queues(url: str, queues: Sequence[str]) -> None:
         with QueueClient(url, queue=queue) as client:
             more = {"dead_letter_queue": DEAD_LETTERS} if queue in QUEUES else {}
             request(client, "PUT", "", {"visibility_timeout": 7, **more})
+    with QueueClient(url) as client:
+        topic = client._client.topic(TOPIC)
+        topic.configure(deduplication_window=24 * 3600)
+        for queue in set(queues).intersection(QUEUES):
+            topic.subscribe(queue, queue)
 
 
 def _info(url: str, queue: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.history.calls import Consume, Delete, History, Update
+from tests.support.history.calls import Consume, Delete, History, Publish, Update
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
 from wonderq.state import record
@@ -39,6 +39,9 @@ NEXTS, POLLS = "claims ended and made in one request", "messages of several queu
 DECLARED_DEAD, UNCOUNTED = "messages declared dead", "uncounted releases"
 ERRORS, NAMED = "errors reported", "claims with a name"
 ENDS = (NEXTS, POLLS, DECLARED_DEAD, UNCOUNTED, ERRORS, NAMED)
+
+#: Calls that published to all queues of a topic, by the answers that they got; those that were made before, too.
+PUBLISHES, REPEATED_PUBLISHES = "publishes", "repeated publishes"
 
 #: Samples of `GET /metrics` by what they count.
 _SAMPLES = {
@@ -133,9 +136,12 @@ def acknowledged(history: History) -> Counter[str]:
     counts: Counter[str] = Counter()
     ending: set[int | None] = set()
     claiming: dict[int | None, set[str]] = defaultdict(set)
+    published: dict[str, set[int | None]] = defaultdict(set)
     for call in history.calls:
         if not call.happened:
             continue
+        if isinstance(call, Publish):
+            published[call.key].add(call.request)
         if isinstance(call, Consume) and call.deliveries:
             claiming[call.request].add(call.queue)
             counts[NAMED] += len(call.deliveries) if call.consumer else 0
@@ -147,6 +153,8 @@ def acknowledged(history: History) -> Counter[str]:
             counts[ERRORS] += call.error is not None
     requests = {each: queues for each, queues in claiming.items() if each is not None}
     counts[NEXTS] = sum(each in ending for each in requests)
+    counts[PUBLISHES] = sum(map(len, published.values()))
+    counts[REPEATED_PUBLISHES] = counts[PUBLISHES] - len(published)
     counts[POLLS] = sum(len(queues) > 1 for queues in requests.values())
     return counts
 

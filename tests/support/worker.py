@@ -17,6 +17,9 @@ from wonderq.client.errors import Refused
 #: Queues of the load. Each has the dead-letter queue.
 QUEUES = ("default", "orders", "jobs")
 
+#: Topic to which all of them are subscribed.
+TOPIC = "events"
+
 #: Number of messages in a queue at which its producers pause.
 BACKLOG = 400
 
@@ -61,6 +64,8 @@ class Worker:
     known: dict[str, list[str]] = field(default_factory=dict)
     """Some ids of each queue, dead ones among them."""
     made: int = 0
+    publications: list[tuple[str, list[str]]] = field(default_factory=list)
+    """Keys and bodies of what it has published."""
 
     def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
         rng = self.random
@@ -79,6 +84,17 @@ class Worker:
             ids = self.known.setdefault(client.queue, [])
             ids.append(rng.choice(call.ids))
             del ids[:-30]
+
+    def publish(self, clients: dict[str, RecordingClient]) -> None:
+        """Publish to all queues, or repeat an earlier publish, whether it was answered or not."""
+        rng = self.random
+        if self.publications and rng.random() < 0.3:
+            key, bodies = rng.choice(self.publications[-20:])
+        else:
+            bodies = [self._body(rng.choice((0, 10, 2000))) for _ in range(rng.randint(1, 5))]
+            key = f"{self.name}-{self.made}"
+            self.publications.append((key, bodies))
+        rng.choice(live(clients)).publish(TOPIC, bodies, key, QUEUES)
 
     def _body(self, size: int) -> str:
         self.made += 1
@@ -268,7 +284,9 @@ def work(
             if produces and rng.random() < 0.9:
                 if load is Load.QUIET:
                     done.wait(rng.uniform(0.2, 0.8))
-                if load is Load.LARGE or waiting < BACKLOG:
+                if load is not Load.LARGE and waiting < BACKLOG and rng.random() < 0.15:
+                    worker.publish(clients)
+                elif load is Load.LARGE or waiting < BACKLOG:
                     worker.produce(clients, load is Load.LARGE)
                 else:
                     done.wait(0.02)

@@ -11,12 +11,13 @@ from weakref import WeakKeyDictionary
 
 from wonderq.client.messages import Contents
 from wonderq.client.sync import Client
-from wonderq.tasks import batch, schedules
+from wonderq.tasks import batch, schedules, subscriptions
 from wonderq.tasks.arguments import read_call
 from wonderq.tasks.batch import Batch
 from wonderq.tasks.decorator import Decorator, Unknown, check_texts
 from wonderq.tasks.schedules import Missed, Schedule
-from wonderq.tasks.task import Task
+from wonderq.tasks.subscriptions import FilterScope, Subscription, WhenFull
+from wonderq.tasks.task import Handler, Task
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.middleware import Middleware
@@ -88,6 +89,8 @@ class App:
         self._lock = threading.Lock()
         self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
         self._schedules: list[tuple[Task[..., Any], str, str, Missed]] = []
+        self._subscriptions: list[tuple[Handler[..., Any], Subscription]] = []
+        self._handlers: dict[str, Handler[..., Any]] = {}  # by queue
         self._dead_letters: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -177,9 +180,78 @@ class App:
 
         return Decorator(make)
 
+    def on(
+        self,
+        topic: str,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the field's name everywhere
+        filter_scope: FilterScope = "attributes",
+        when_full: WhenFull = "fail",
+        **options: Unpack[TaskOptions],
+    ) -> Decorator:
+        """Return a decorator for a function that is called with the messages of a topic that a filter chooses, or all.
+
+        The function has one argument: the body as text if its annotation is ``str``, or else the decoded JSON, checked
+        against the annotation. A `Context` parameter has the attributes. The messages come by a queue of the function.
+
+        The workers of the app subscribe the queue when they start, change the subscription when the code does, and
+        remove it when it is no longer in the code. Messages that were published before the first start do not come.
+
+        Args:
+            topic: name of the topic. It is created if it does not exist.
+            filter: condition on the messages; see docs/TOPICS.md.
+            filter_scope: part of a message that the filter is about.
+            when_full: effect if the queue refuses a message: ``fail`` refuses the publish, ``skip`` passes over it.
+            **options: as `task` takes them. The default queue has the names of the app and the function, and no other
+                task may have the same queue.
+
+        Raises:
+            ValueError: the queue has another task, or as `task` raises it.
+            TypeError: there is no topic, or as `task` raises it.
+        """
+        if not isinstance(topic, str):
+            raise TypeError(f'@app.on needs the name of a topic, such as @app.on("orders"), not {topic!r}')
+        for option, value, allowed in (
+            ("filter_scope", filter_scope, get_args(FilterScope)),
+            ("when_full", when_full, get_args(WhenFull)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{option} must be one of {', '.join(allowed)}, not {value!r}")
+        of_policy: dict[str, Any] = {**options}
+        name, queue, dead_letters = (of_policy.pop(each, None) for each in ("name", "queue", "dead_letters"))
+        check_texts(name=name, queue=queue, dead_letters=dead_letters)
+        policy = Policy(**of_policy)
+
+        def make(function: Callable[..., Any]) -> Task[..., Any]:
+            task = self._name_of(function, name)
+            own = queue or subscriptions.queue_name(self.name, task, topic)
+            if any(each.queue == own for each in self.tasks.values()):
+                raise ValueError(f"the queue {own!r} has another task: a function of a topic has a queue of its own")
+            wanted = Subscription(schedules.schedule_name(self.name, task), topic, own, filter, filter_scope, when_full)
+            handler: Handler[..., Any] = Handler(self, function, task, own, policy)
+            self._register(handler, dead_letters)
+            self._handlers[own] = handler
+            self._subscriptions.append((handler, wanted))
+            return handler
+
+        return Decorator(make)
+
     def _add(
         self, function: Callable[..., Any], name: str | None, queue: str, policy: Policy, dead_letters: str | None
     ) -> Task[..., Any]:
+        if queue in self._handlers:
+            other = self._handlers[queue].name
+            raise ValueError(f"the queue {queue!r} has the messages of a topic, for {other!r}: use another queue")
+        task: Task[..., Any] = Task(self, function, self._name_of(function, name), queue, policy)
+        self._register(task, dead_letters)
+        return task
+
+    def _name_of(self, function: Callable[..., Any], name: str | None) -> str:
+        """Return the name of a new task.
+
+        Raises:
+            ValueError: it is malformed, or taken.
+        """
         name = name or str(getattr(function, "__name__", ""))
         if not _NAME.fullmatch(name):
             raise ValueError(
@@ -187,12 +259,14 @@ class App:
             )
         if name in self.tasks:
             raise ValueError(f"there is another task {name!r}: give one of them a name, @app.task(name=...)")
+        return name
+
+    def _register(self, task: Task[..., Any], dead_letters: str | None) -> None:
+        queue = task.queue
         if dead_letters is not None and self._dead_letters.setdefault(queue, dead_letters) != dead_letters:
             other = self._dead_letters[queue]
             raise ValueError(f"the dead letters of queue {queue!r} go to {other!r}: a queue has one dead-letter queue")
-        task: Task[..., Any] = Task(self, function, name, queue, policy)
-        self.tasks[name] = task
-        return task
+        self.tasks[task.name] = task
 
     # Sending
 
@@ -267,20 +341,42 @@ class App:
         ``queues`` are the queues of one poll: a list in strict order, or weights by name; by default all of the tasks.
 
         Raises:
-            ValueError: an option is out of range, or a task of a schedule needs arguments.
+            ValueError: an option is out of range, a task of a schedule needs arguments, or a function of a topic does
+                not take one.
         """
-        self._wanted_schedules()  # the check; a worker without a broker would find the mistake only later
+        # The checks; a worker without a broker would find the mistakes only later.
+        self._wanted_schedules()
+        self._wanted_subscriptions()
         work = Work(
             queues=self.queues if queues is None else queues,
             resolve=self.job_of,
             lease_s=min((task.policy.lease for task in self.tasks.values()), default=Policy().lease),
             dead_letters=self._dead_letters,
-            prepare=self.keep_schedules,
+            prepare=self.prepare,
             close_clients=self.aclose,
         )
         return JobWorker(
             self.client, work, concurrency=concurrency, grace=grace, middleware=self.middleware, metrics=metrics
         )
+
+    def prepare(self) -> None:
+        """Make the broker's schedules and subscriptions those of the code. A worker does this when it starts."""
+        self.keep_schedules()
+        self.keep_subscriptions()
+
+    def keep_subscriptions(self) -> None:
+        """Make the broker's subscriptions those of the code, with the topics and queues that they need."""
+        subscriptions.keep_subscriptions(self.client, self.name, self._wanted_subscriptions())
+
+    def _wanted_subscriptions(self) -> list[Subscription]:
+        """Return the subscriptions of the code.
+
+        Raises:
+            ValueError: a function does not take one argument.
+        """
+        for handler, _ in self._subscriptions:
+            handler.arguments.check()
+        return [each for _, each in self._subscriptions]
 
     def keep_schedules(self) -> None:
         """Make the broker's schedules those of the code. A worker does this when it starts."""
@@ -316,8 +412,9 @@ class App:
             Dead: the message is not that of a task.
             UnknownTask: the code has no such task. A later version may have it, so the message is tried again.
         """
+        handler = self._handlers.get(message.queue)
         try:
-            call = read_call(message.text)
+            call = read_call(message.text) if handler is None else handler.arguments.read(handler.name, message)
         except ValueError as error:
             raise Dead(str(error)) from error
         task = self.tasks.get(call.task)

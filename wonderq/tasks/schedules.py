@@ -31,14 +31,17 @@ class Schedule:
 
 
 def schedule_name(app: str, task: str) -> str:
-    """Return the name of a task's schedule in the broker.
+    """Return the name of a task's schedule or subscription in the broker.
 
     Raises:
-        ValueError: it is no name of a schedule.
+        ValueError: it is no name of one.
     """
     name = f"{app}-{task}".replace(".", "-")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} cannot be the name of a schedule: it has 1 to 80 characters of A-Z a-z 0-9 _ and -")
+        raise ValueError(
+            f"{name!r} cannot be the name of a schedule or a subscription: it has 1 to 80 characters of A-Z a-z 0-9 _ "
+            "and -"
+        )
     return name
 
 

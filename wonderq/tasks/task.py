@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 from wonderq.client.fields import MessageOptions
 from wonderq.client.messages import Sent
 from wonderq.tasks.arguments import Arguments, Call
+from wonderq.tasks.subscriptions import BodyArguments
 from wonderq.worker.context import Context
 from wonderq.worker.outcomes import Dead
 from wonderq.worker.policy import Policy
@@ -73,6 +74,15 @@ class Task(Generic[P, R]):
         except TypeError as error:
             raise Dead(str(error)) from error
         return self.function(*args, **kwargs)
+
+
+class Handler(Task[P, R]):
+    """A task for the messages of a topic. `send` sends it one that was not published."""
+
+    @cached_property
+    def arguments(self) -> BodyArguments:
+        """The argument that messages give: their body."""
+        return BodyArguments(self.function)
 
 
 class Options(Generic[P]):

@@ -43,12 +43,12 @@ class BrokerSource:
     def prepare(self) -> None:
         """Create the queues that do not exist, set their dead-letter queues, and do what the caller asked for.
 
-        A key may lack the role for this. Then the worker uses the queues and schedules that there are.
+        A key may lack the role for this. Then the worker uses the queues, schedules and subscriptions that there are.
         """
         self._consumer = self._client.options.consumer or this_process()
         for queue in self._queues:
             self._try_to(f"create the queue {queue!r}", partial(self._prepare_queue, queue))
-        self._try_to("keep the schedules", self._prepare)
+        self._try_to("keep the schedules and subscriptions", self._prepare)
         log.info("receiving from %s at %s as %s", ", ".join(self._queues), self._client.url, self._consumer)
 
     def _prepare_queue(self, name: str) -> None:

@@ -65,6 +65,16 @@ class Produce(Call):
     ids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish(Produce):
+    """The share of one queue in a call that published messages to a topic. Its answer has no ids of messages.
+
+    Each queue of the topic has such a share, with the same key. A call with a key that was used adds nothing.
+    """
+
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One message in the answer to a consume."""

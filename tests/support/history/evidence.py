@@ -18,6 +18,7 @@ from tests.support.history.calls import (
     Listing,
     Outcome,
     Produce,
+    Publish,
     Purge,
     Seen,
     Update,
@@ -38,8 +39,11 @@ class Evidence:
         self.receipts: set[str] = set()
         self.requests: dict[int, list[Delete | Update]] = defaultdict(list)
         self.consumes: dict[str, list[Consume]] = defaultdict(list)
-        self.lost_produces = [
-            call for call in history.calls if isinstance(call, Produce) and call.outcome is Outcome.UNKNOWN
+        self.published = _publications(history.calls)
+        self.lost_produces = [each for shares in self.published for each in shares] + [
+            call
+            for call in history.calls
+            if isinstance(call, Produce) and not isinstance(call, Publish) and call.outcome is Outcome.UNKNOWN
         ]
         self.lost_consumes: dict[str, list[Consume]] = defaultdict(list)
         self.listings: dict[str, list[Listing]] = defaultdict(list)
@@ -126,6 +130,8 @@ class Evidence:
             if call.happened and not isinstance(call, Drop):
                 self.proofs[call.queue].append(call)
             match call:
+                case Publish():
+                    pass  # see `_publications`
                 case Produce(outcome=Outcome.OK):
                     self._acked(call)
                 case Consume(outcome=Outcome.OK):
@@ -232,7 +238,27 @@ class Evidence:
             message.known_s = min(message.known_s, lost[key].end_s)
             message.index = lost[key].bodies.index(key[1])
         for call in {id(lost[key]): lost[key] for key in found}.values():
+            if isinstance(call, Publish):
+                continue  # `_everywhere` says more
             self._whole(call, [found.get((call.queue, body)) for body in call.bodies])
+        for shares in self.published:
+            self._everywhere(shares, found)
+
+    def _everywhere(self, shares: list[Publish], found: dict[tuple[str, str], Message]) -> None:
+        """What one queue has of a publish, or was promised, all its queues have, whether it was seen there or not."""
+        sights = [found[each.queue, body] for each in shares for body in each.bodies if (each.queue, body) in found]
+        known_s = min(
+            [each.known_s for each in sights] + [each.end_s for each in shares if each.happened], default=None
+        )
+        if known_s is None:
+            return
+        for share in shares:
+            for index, body in enumerate(share.bodies):
+                message = found.get((share.queue, body))
+                if message is None:
+                    message = Message(f"the message {body!r} of {share.queue}", share.queue, produce=share, index=index)
+                    self.messages[message.id] = message
+                message.known_s = min(message.known_s, known_s)
 
     def _whole(self, call: Produce, messages: list[Message | None]) -> None:
         """A client can delete a message only if it knows the id: with one of a batch, the others have to be listed."""
@@ -347,3 +373,23 @@ class Evidence:
                     message.bodies.append(Change.of(update, certain=certain, rank=rank, value=update.body))
                 if update.error is not None:
                     message.errors.append(Change.of(update, certain=certain, rank=rank, value=update.error))
+
+
+def _publications(calls: Iterable[Call]) -> list[list[Publish]]:
+    """Return the shares of each publication that may have happened, with one call for all that had the same key."""
+    attempts: dict[str, dict[str, list[Publish]]] = defaultdict(lambda: defaultdict(list))
+    for call in calls:
+        if isinstance(call, Publish) and call.possible:
+            attempts[call.key][call.queue].append(call)
+    found = []
+    for by_queue in attempts.values():
+        shares = []
+        for same in by_queue.values():
+            assert len({each.bodies for each in same}) == 1, "a key was used for two publishes"
+            certain = [each for each in same if each.happened]
+            end_s = min((each.end_s for each in certain), default=max(each.end_s for each in same))
+            first = min(same, key=lambda each: each.start_s)
+            outcome = Outcome.OK if certain else Outcome.UNKNOWN
+            shares.append(replace(first, end_s=max(end_s, first.start_s), outcome=outcome))
+        found.append(shares)
+    return found

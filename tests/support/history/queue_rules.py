@@ -15,6 +15,7 @@ from tests.support.history.calls import (
     FinalQueue,
     Listing,
     Outcome,
+    Publish,
     Purge,
     Seen,
 )
@@ -60,6 +61,8 @@ def _no_queue(evidence: Evidence, call: Call) -> None:
 
 def there(message: Message) -> Rule:
     """Return the rule by which a message that nobody deleted is there."""
+    if isinstance(message.produce, Publish):
+        return Rule.PUBLISHED_EVERYWHERE
     return Rule.ACKED_IS_THERE if message.source is None else Rule.DEAD_IS_THERE
 
 

@@ -23,6 +23,7 @@ from tests.support.history.calls import (
     Listing,
     Outcome,
     Produce,
+    Publish,
     Purge,
     Seen,
     Update,
@@ -111,6 +112,19 @@ class RecordingClient:
         return self._record(
             lambda **about: Produce(bodies=tuple(map(brief, bodies)), delay_s=delay_s or 0, **about), ask
         )
+
+    def publish(self, topic: str, bodies: Sequence[str], key: str, queues: Sequence[str]) -> list[Publish]:
+        """Publish a batch to a topic with these queues. Recorded as one call for each of them, with the same times."""
+        fields: dict[str, Any] = {"messages": list(bodies), "idempotency_key": key}
+        shares = [
+            Publish(queue=queue, start_s=0, end_s=0, bodies=tuple(map(brief, bodies)), key=key) for queue in queues
+        ]
+
+        def ask() -> list[Any]:
+            self.client._client.call("POST", f"/topics/{topic}/publish", dict[str, Any], fields)
+            return [{"success": True}] * len(shares)
+
+        return self._record_batch(shares, ask)
 
     def consume(self, *, limit: int, visibility_timeout_s: float, wait_s: float = 0, consumer: str = "") -> Consume:
         def make(**about: Any) -> Consume:

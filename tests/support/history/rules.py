@@ -30,6 +30,7 @@ class Rule(enum.Enum):
     REQUEST_IS_WHOLE = "m: what one request ends is ended together, or not at all"
     ERRORS_STAY = "n: a message has the last error that was reported for it"
     CONSUMERS_STAY = "o: a claimed message has the name of its consumer"
+    PUBLISHED_EVERYWHERE = "p: a published message is in all queues of its topic, once, or in none"
 
 
 @dataclass(frozen=True, slots=True)
