@@ -88,7 +88,7 @@ class TopicHistory:
         if known is None or known[0] is not counters:
             known = counters, 0, Counter()
         _, skips, before = known
-        if counters.skips == skips:
+        if counters.skips == skips and len(counters.skipped) == len(before):
             return
         for subscription, count in counters.skipped.items():
             added = count - before[subscription]
