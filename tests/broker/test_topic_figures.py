@@ -179,9 +179,42 @@ def test_the_problems_of_a_subscription_end_with_it(orders: Broker, clock: FakeC
     assert problems(orders) == []
     orders.topics.subscribe("orders", "to-audit", queue="audit", when_full="skip")
     assert problems(orders) == [], "it is another subscription"
+    pass_time(orders, clock, 10)
     publish(orders)
     pass_time(orders, clock, 10)
-    assert problems(orders) == [("skipped", "audit", "orders")]
+    [loss] = orders.history.topics.losses()
+    assert loss == ("orders", "to-audit", 1)
+
+
+def test_a_topic_of_the_same_name_has_refused_nothing(orders: Broker, clock: FakeClock) -> None:
+    orders.put_queue("audit", draining=True)
+    publish(orders, 7)
+    pass_time(orders, clock, 10)
+    orders.topics.delete("orders")
+    orders.topics.put("orders")
+    orders.topics.subscribe("orders", "to-audit", queue="audit", when_full="skip")
+    assert problems(orders) == []
+    publish(orders)
+    pass_time(orders, clock, 10)
+    [loss] = orders.history.topics.losses()
+    assert loss == ("orders", "to-audit", 1)
+
+
+def test_the_last_hour_is_known_of_so_many_subscriptions(broker: Broker, clock: FakeClock) -> None:
+    broker.topics.put("orders")
+    for number in range(NAMED_QUEUES + 5):
+        broker.put_queue(f"queue-{number:03}", draining=True)
+        broker.topics.subscribe("orders", f"s-{number:03}", queue=f"queue-{number:03}", when_full="skip")
+    publish(broker)
+    pass_time(broker, clock, 10)
+    assert len(broker.history.topics.losses()) == NAMED_QUEUES
+    assert len(problems(broker)) == NAMED_QUEUES
+    for number in range(10):
+        broker.topics.unsubscribe("orders", f"s-{number:03}")
+    pass_time(broker, clock, 10)
+    publish(broker)
+    pass_time(broker, clock, 10)
+    assert len(broker.history.topics.losses()) == NAMED_QUEUES - 5, "others have taken the places"
 
 
 # Rates

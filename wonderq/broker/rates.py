@@ -26,9 +26,8 @@ class Samples:
 
     def per_second(self, now_ms: int, counters: Sequence[float], period_ms: int) -> list[float]:
         """Return the rates since the newest sample that is at least ``period_ms`` old, or else the oldest sample."""
-        then_ms, then = next(
-            (each for each in reversed(self._samples) if now_ms - each[0] >= period_ms), self._samples[0]
-        )
+        samples = list(self._samples)  # another thread may add one meanwhile
+        then_ms, then = next((each for each in reversed(samples) if now_ms - each[0] >= period_ms), samples[0])
         passed_s = max(now_ms - then_ms, 1000) / 1000
         # The sum of all queues falls when a queue is deleted, with its counters.
         return [round(max(now - before, 0) / passed_s, 3) for now, before in zip(counters, then, strict=True)]

@@ -41,6 +41,13 @@ class Loss(NamedTuple):
     messages: int
 
 
+class _Lost(NamedTuple):
+    counters: TopicCounters
+    """Those of the topic: another topic of the same name has others."""
+    parts: deque[tuple[int, int]]
+    """Times, and the number of messages from each until a minute later."""
+
+
 class TopicHistory:
     """Samples of the counters of topics. Only `sample` changes it."""
 
@@ -48,7 +55,7 @@ class TopicHistory:
         self._core = core
         self._samples: dict[str, tuple[TopicCounters, Samples]] = {}
         self._seen: dict[str, tuple[TopicCounters, int, Counter[str]]] = {}  # with refusals in all and by subscription
-        self._lost: dict[tuple[str, str], deque[tuple[int, int]]] = {}  # times and numbers, by topic and subscription
+        self._lost: dict[tuple[str, str], _Lost] = {}  # by topic and subscription
 
     def sample(self, now_ms: int) -> None:
         """Add a sample of each topic to its rates, and look which subscriptions have lost messages since the last."""
@@ -60,13 +67,14 @@ class TopicHistory:
                     if place < NAMED_QUEUES:
                         self._add_sample(name, counters, now_ms)
                     self._find_losses(name, counters, now_ms)
+        with self._core.lock:
+            for key in [key for key, lost in self._lost.items() if not self._is_recent(key, lost, now_ms)]:
+                del self._lost[key]
         there = dict(topics)
         for name in [name for name, (counters, _) in self._samples.items() if there.get(name) is not counters]:
             del self._samples[name]
         for name in [name for name in self._seen if name not in there]:
             del self._seen[name]
-        for key in [key for key, parts in self._lost.items() if now_ms - parts[-1][0] >= _RECENT_MS]:
-            del self._lost[key]
 
     def _add_sample(self, name: str, counters: TopicCounters, now_ms: int) -> None:
         found = self._samples.get(name)
@@ -80,24 +88,31 @@ class TopicHistory:
         if known is None or known[0] is not counters:
             known = counters, 0, Counter()
         _, skips, before = known
-        if counters.skips == skips:
+        if counters.skips == skips and len(counters.skipped) == len(before):
             return
         for subscription, count in counters.skipped.items():
             added = count - before[subscription]
             if added:  # below 0 if there was another subscription of this name
-                self._add_loss((name, subscription), added if added > 0 else count, now_ms)
+                self._add_loss((name, subscription), counters, added if added > 0 else count, now_ms)
         self._seen[name] = counters, counters.skips, Counter(counters.skipped)
 
-    def _add_loss(self, key: tuple[str, str], messages: int, now_ms: int) -> None:
-        parts = self._lost.get(key)
-        if parts is None:
-            if len(self._lost) >= NAMED_QUEUES:
+    def _add_loss(self, key: tuple[str, str], counters: TopicCounters, messages: int, now_ms: int) -> None:
+        lost = self._lost.get(key)
+        if lost is None or lost.counters is not counters:
+            if lost is None and len(self._lost) >= NAMED_QUEUES:
                 return
-            parts = self._lost[key] = deque(maxlen=_RECENT_MS // _PART_MS)
+            lost = self._lost[key] = _Lost(counters, deque(maxlen=_RECENT_MS // _PART_MS))
+        parts = lost.parts
         if parts and now_ms - parts[-1][0] < _PART_MS:
             parts[-1] = parts[-1][0], parts[-1][1] + messages
         else:
             parts.append((now_ms, messages))
+
+    def _is_recent(self, key: tuple[str, str], lost: _Lost, now_ms: int) -> bool:
+        """Return whether a subscription is still the one that lost messages, and lost them in the last hour."""
+        topic, subscription = key
+        is_same = self._core.counters.by_topic.get(topic) is lost.counters and subscription in lost.counters.skipped
+        return is_same and now_ms - lost.parts[-1][0] < _RECENT_MS
 
     def per_second(self, topic: str, period_ms: int) -> TopicFlows | None:
         """Return the present rates of a topic; None before its first sample, or if it is not among the first 100."""
@@ -120,11 +135,10 @@ class TopicHistory:
         now_ms = self._core.clock.now_ms()
         found: list[Loss] = []
         with self._core.lock:
-            for (topic, subscription), parts in list(self._lost.items()):
-                counters = self._core.counters.by_topic.get(topic)
-                count = sum(messages for at_ms, messages in parts if now_ms - at_ms < _RECENT_MS)
-                if count and counters is not None and subscription in counters.skipped:
-                    found.append(Loss(topic, subscription, count))
+            for key, lost in self._lost.items():
+                if self._is_recent(key, lost, now_ms):
+                    count = sum(messages for at_ms, messages in lost.parts if now_ms - at_ms < _RECENT_MS)
+                    found.append(Loss(*key, count))
         return sorted(found, key=lambda each: -each.messages)
 
 
