@@ -80,6 +80,18 @@ def test_a_frozen_node_loses_its_shards_and_keeps_off() -> None:
     assert node.owned == lost
 
 
+def test_a_node_that_starts_listens_before_it_takes_anything() -> None:
+    cluster = cluster_at_rest()
+    cluster.longest_read_s = 0.0
+    node = cluster.nodes["a"]
+    node.kill()
+    cluster.run(3)
+    takeovers = cluster.takeovers
+    node.start()
+    cluster.run(3)
+    assert cluster.takeovers == takeovers, "the others were there, although it had not heard them yet"
+
+
 def test_a_node_that_lost_a_shard_leaves_it_to_the_others() -> None:
     """It may be the one that should have the shard, and may have lost it because it is slow."""
     cluster = cluster_at_rest()
