@@ -91,7 +91,7 @@ def validate(settings: Settings) -> None:
             )
     if settings.log is not None and settings.batch_bytes > MAX_SHARED_BATCH_BYTES:
         raise StartError(
-            f"with --log, a batch may have {MAX_SHARED_BATCH_BYTES} bytes, and --batch-bytes is "
+            f"with a log in NATS, a batch may have {MAX_SHARED_BATCH_BYTES} bytes, and --batch-bytes is "
             f"{settings.batch_bytes}. Set a lower --batch-bytes, or none."
         )
     if settings.log is None and settings.replicas is not None:

@@ -57,6 +57,14 @@ def test_a_pinned_shard_is_for_its_node(shard: int, nodes: list[str]) -> None:
         assert None not in wanted
 
 
+@given(st.integers(0, 15), st.sampled_from("abc"))
+def test_a_pin_moves_no_other_shard(shard: int, node: str) -> None:
+    before, after = wish(16, "abc", Placement()), wish(16, "abc", Placement().transfer(shard, node))
+    assert [each for number, each in enumerate(after) if number != shard] == [
+        each for number, each in enumerate(before) if number != shard
+    ]
+
+
 def test_a_pin_does_not_count_without_its_node() -> None:
     assert wish(4, ["a"], Placement({1: "gone"})) == ["a"] * 4
 

@@ -80,6 +80,18 @@ def test_a_frozen_node_loses_its_shards_and_keeps_off() -> None:
     assert node.owned == lost
 
 
+def test_a_node_that_starts_listens_before_it_takes_anything() -> None:
+    cluster = cluster_at_rest()
+    cluster.longest_read_s = 0.0
+    node = cluster.nodes["a"]
+    node.kill()
+    cluster.run(3)
+    takeovers = cluster.takeovers
+    node.start()
+    cluster.run(3)
+    assert cluster.takeovers == takeovers, "the others were there, although it had not heard them yet"
+
+
 def test_a_node_that_lost_a_shard_leaves_it_to_the_others() -> None:
     """It may be the one that should have the shard, and may have lost it because it is slow."""
     cluster = cluster_at_rest()
@@ -103,6 +115,22 @@ def test_a_shard_is_handed_over_only_when_the_next_owner_has_read_it() -> None:
         assert shard in node.owned
         cluster.run(0.1)
     cluster.run(2)
+    assert cluster.owners()[shard] == ["b"]
+
+
+def test_the_next_owner_waits_while_the_shard_is_closed() -> None:
+    cluster = cluster_at_rest("ab")
+    cluster.longest_close_s = 20.0
+    other = cluster.nodes["b"]
+    shard = cluster.nodes["a"].owned[0]
+    for each in cluster.nodes.values():
+        each.steward.placement = Placement().transfer(shard, "b")
+    while other.shards[shard].phase != "warm":
+        cluster.run(0.1)
+    while cluster.nodes["a"].shards[shard].phase != "none":
+        assert other.shards[shard].phase == "warm"
+        cluster.run(0.1)
+    cluster.run(0.5)
     assert cluster.owners()[shard] == ["b"]
 
 
@@ -134,6 +162,23 @@ def test_a_transferred_shard_moves_at_once_and_stays() -> None:
     cluster.run(REST_S)
     assert cluster.owners()[shard] == ["c"]
     assert cluster.owners() == cluster.wanted()
+
+
+def test_a_node_takes_what_was_offered_before_it_knows_why() -> None:
+    """Each node reads the placement once a second, and a hand-over takes less."""
+    cluster = cluster_at_rest()
+    shard = cluster.nodes["a"].owned[0]
+    placement = Placement().transfer(shard, "b")
+    cluster.nodes["a"].steward.placement = placement
+    cluster.run(1.8)
+    assert cluster.owners()[shard] == ["b"]
+    takeovers = cluster.takeovers
+    cluster.run(3)
+    assert cluster.takeovers == takeovers, "it does not give the shard back"
+    for node in cluster.nodes.values():
+        node.steward.placement = placement
+    cluster.run(REST_S)
+    assert cluster.takeovers == takeovers
 
 
 def test_the_shard_of_a_pin_goes_elsewhere_when_its_node_dies() -> None:

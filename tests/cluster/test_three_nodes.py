@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster_processes import SHARDS, ClusterLoad, ClusterProcesses, NodeProcess, nats_of
-from tests.support.commands import run_process
-from tests.support.nats_servers import needs_nats
+from tests.support.commands import read_lines, run_process, started
+from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.shared_processes import request
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.cluster.shard_map import shard_of
 from wonderq_storage.nats import JetStream
+from wonderq_storage.nats.local_servers import free_ports
 
 pytestmark = [pytest.mark.slow, needs_nats]
 
@@ -156,6 +157,18 @@ def test_a_node_is_frozen_and_continues_later(cluster: ClusterProcesses) -> None
     assert {shard for shard, count in fenced.items() if count} >= set(own)
 
 
+def test_all_nodes_and_their_nats_servers_are_killed(cluster: ClusterProcesses) -> None:
+    with ClusterLoad(cluster, "all") as load:
+        load.await_more()
+        for each in cluster.nodes:
+            each.end()
+        for each in cluster.nodes:
+            each.start()
+        cluster.await_owners("a", "b", "c")
+        load.await_more()
+    load.check()
+
+
 def test_a_node_that_is_stopped_hands_its_shards_over(cluster: ClusterProcesses) -> None:
     node = cluster["b"]
     before = node.owners()
@@ -291,6 +304,27 @@ def test_a_shard_whose_log_is_gone_is_served_by_nobody(tmp_path: Path) -> None:
         done = run_process("cluster", "status", "--url", node.url)
         assert done.code == 1
         assert "damaged" in done.out.decode()
+
+
+def test_a_node_on_nats_servers_of_others(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with NatsCluster(tmp_path / "nats", 1) as servers:
+        options = ["--name", "a", "--nats-url", servers.url, "--shards", "2", "--log-bytes", str(64 << 20)]
+        data = ["--data", str(tmp_path / "data"), "--listen", f"127.0.0.1:{port}"]
+        with started("cluster", "start", *options, *data) as node:
+            (line,) = read_lines(node, 1)
+            assert re.match(
+                rf"wonderq node a of the cluster \w{{16}} listening on http://127.0.0.1:{port} \(2 shards", line
+            )
+            eventually(lambda: request(port, "GET", "/readyz").status == 200)
+            for queue in ("x", "y", "z"):
+                assert request(port, "POST", f"/queues/{queue}/messages/produce", {"message": "x"}).status == 201
+            assert not (tmp_path / "data" / "nats").exists(), "it runs no server of its own"
+            node.terminate()
+            _, errors = node.communicate(timeout=PATIENCE_S)
+            assert node.returncode == 0
+            assert b"WARNING" not in errors
+            assert b"stopped cleanly" in errors
 
 
 def test_a_node_without_its_folder_of_keys_gets_them_before_it_serves(tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ _LEFT = [
         "without_keys_made_up_ones_are_refused",
         "An SQS client with made-up credentials cannot send large messages to a broker without keys.",
         "wonderq/auth/access.py",
-        "if self.open_to_all or _rule",
-        "if _rule",
+        "if self.open_to_all or self._rule",
+        "if self._rule",
         ("tests/http/test_access.py::test_without_keys_a_large_body_is_awaited_whatever_its_header",),
     ),
 ]

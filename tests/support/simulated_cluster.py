@@ -136,7 +136,7 @@ class SimulatedNode:
         each = self.shards[number]
         if each.phase == "owned":
             each.phase = "closing"
-            each.busy_until_s = self.cluster.now_s + self.cluster.random.uniform(0, 0.3)
+            each.busy_until_s = self.cluster.now_s + self.cluster.random.uniform(0, self.cluster.longest_close_s)
         elif each.phase != "closing":
             each.forget()
 
@@ -188,6 +188,7 @@ class SimulatedCluster:
         self.now_s = 1000.0
         self.loss = loss
         self.longest_read_s = longest_read_s
+        self.longest_close_s = 0.3
         self.logs = [SimulatedLog() for _ in range(shards)]
         self.nodes = {name: SimulatedNode(self, name) for name in names}
         self._steps = 0

@@ -59,24 +59,20 @@ def _weight(shard: int, node: str) -> bytes:
 def wish(shards: int, nodes: Collection[str], placement: Placement) -> list[str | None]:
     """Return the node that should own each shard; None if there is no node.
 
-    Each node gets the shards that it ranks highest for, up to an equal part. Pins come first.
+    Each node gets the shards that it ranks highest for, up to an equal part. A pin moves its own shard and no other.
     """
     able = [node for node in nodes if node not in placement.drained] or list(nodes)
     if not able:
         return [None] * shards
-    wanted: list[str | None] = [None] * shards
+    wanted: list[str | None] = []
     room = dict.fromkeys(able, shards // len(able))
     extra = shards % len(able)  # as many nodes have one more
-    for shard, node in placement.pins.items():
-        if node in room and shard < shards:
-            wanted[shard] = node
-            room[node] -= 1
     for shard in range(shards):
-        if wanted[shard] is None:
-            ranked = ranking(shard, able)
-            least = 0 if extra else 1
-            node = next((node for node in ranked if room[node] >= least), ranked[0])
-            extra -= room[node] == 0
-            room[node] -= 1
-            wanted[shard] = node
+        ranked = ranking(shard, able)
+        least = 0 if extra else 1
+        node = next((node for node in ranked if room[node] >= least), ranked[0])
+        extra -= room[node] == 0
+        room[node] -= 1
+        pinned = placement.pins.get(shard)
+        wanted.append(pinned if pinned in room else node)
     return wanted

@@ -275,7 +275,6 @@ class Shard:
         elif trouble:
             logger.error("shard %d: %s This node tries again", self.number, trouble)
         with self._condition:
-            self.owned = None
             self.trouble = trouble
             self._may_take = self._must_confirm = False
             if not self._is_leaving:
@@ -295,12 +294,26 @@ class Shard:
         logger.info(
             "this node owns shard %d, epoch %d, and serves after %.2f s", self.number, log.epoch, self.takeover_s
         )
+        try:
+            self._watch(owned)
+        finally:
+            with self._condition:
+                self.owned = None  # at once, so that no request begins that could not be finished
+                self._set("closing", log.epoch)
+
+    def _watch(self, owned: OwnedShard) -> None:
+        """Wait until the shard is to be released, or its log has failed.
+
+        Raises:
+            CorruptLogError: the broker has found damage.
+        """
+        log = owned.log
         while log.failure is None:
             if (damage := owned.broker.damage) is not None:
                 raise damage
             with self._condition:
                 if self._is_leaving:
-                    break
+                    return
                 if not self._must_confirm:
                     self._condition.wait()
                     continue
@@ -310,9 +323,6 @@ class Shard:
             except StorageError as error:
                 logger.info("shard %d: another node has a newer epoch: %s", self.number, error)
             self._pause()
-        with self._condition:
-            self.owned = None  # at once, so that no request begins that could not be finished
-            self._set("closing", log.epoch)
 
     def _pause(self) -> None:
         with self._condition:

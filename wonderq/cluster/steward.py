@@ -5,8 +5,8 @@ A wrong decision costs clients time and no message: whoever owns a shard is deci
 The rules against shards that move all the time:
 
 - An owner that is heard keeps its shard, unless it offers it.
-- An owner offers one shard at a time, and only if the same nodes were heard for some seconds. It closes the shard when
-  the next owner has read it.
+- An owner offers one shard at a time, and only if the same nodes were heard, and it has owned the shard, for some
+  seconds. It closes the shard when the next owner has read it.
 - A node that lost a shard to another one leaves it alone for some seconds, while others can own it.
 - A shard without an owner is for the node that should have it; each further one waits longer.
 """
@@ -82,6 +82,8 @@ class Steward:
         self._not_before_s: dict[tuple[int, str], float] = {}  # of an offer that was not taken
         self._keep_off_until_s = [0.0] * shards
         self._without_owner_since_s: list[float | None] = [None] * shards
+        self._owned_since_s: list[float | None] = [None] * shards
+        self._is_promised = [False] * shards  # whether the owner has offered the shard to this node
         self._listening_since_s = now_s
         self._reviewed_s = now_s
         self._candidates: list[str] = []
@@ -125,8 +127,13 @@ class Steward:
         read, take, leave, release, confirm = [], [], [], [], []
         for shard, (phase, epoch) in enumerate(own):
             owner = self.roster.owner(shard, now_s)
+            if phase != "owned":
+                self._owned_since_s[shard] = None
             if phase == "owned":
                 self._without_owner_since_s[shard] = None
+                self._is_promised[shard] = False
+                if self._owned_since_s[shard] is None:
+                    self._owned_since_s[shard] = now_s
                 if self.roster.newest_epoch[shard] > epoch:
                     confirm.append(shard)
                 elif not able and self._knows_that_its_clock_is_off(now_s):
@@ -136,6 +143,7 @@ class Steward:
             elif owner is not None:
                 self._without_owner_since_s[shard] = None
                 is_offered = owner.offered_to == self.node and state == "able"
+                self._is_promised[shard] = is_offered
                 if phase == "none" and is_offered:
                     read.append(shard)
                 elif phase != "none" and not is_offered:
@@ -157,7 +165,10 @@ class Steward:
             since_s = self._without_owner_since_s[shard] = now_s
         if now_s < self._keep_off_until_s[shard] and len(candidates) > 1:
             return False
-        if not has_listened and not self.roster.is_released(shard):
+        is_released = self.roster.is_released(shard)
+        if is_released and self._is_promised[shard]:
+            return True
+        if not has_listened and not is_released:
             return False
         ranked = [wanted, *(node for node in ranking(shard, candidates) if node != wanted)]
         return now_s - since_s >= RANK_S * ranked.index(self.node)
@@ -168,6 +179,8 @@ class Steward:
         """Offer a shard to the node that should have it; return the shard to close, once that node has read it."""
         if self.offered is not None:
             shard, target = self.offered
+            if own[shard].phase == "closing":
+                return []  # the next owner waits for the end, so the offer stays
             if own[shard].phase != "owned" or wanted[shard] != target or target not in peers:
                 self.offered = None
             elif shard in peers[target].newest.warm:
@@ -181,7 +194,8 @@ class Steward:
                 if phase != "owned" or to is None or to == self.node or now_s < self._not_before_s.get((shard, to), 0):
                     continue
                 is_urgent = state != "able" or self.placement.pins.get(shard) == to
-                if is_urgent or now_s - self._same_since_s >= STEADY_S:
+                steady_since_s = max(self._same_since_s, self._owned_since_s[shard] or now_s)
+                if is_urgent or now_s - steady_since_s >= STEADY_S:
                     self.offered, self._offered_since_s = (shard, to), now_s
                     break
         return []
