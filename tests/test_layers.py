@@ -167,7 +167,7 @@ RULES = {
             ),
             *("wonderq.rest", "wonderq.runtime", "wonderq.sns", "wonderq.sqs", _STORAGE, "wonderq_storage.nats"),
         ),
-        ("falcon", "msgspec"),
+        ("falcon", "msgspec", "prometheus_client"),
     ),
     "wonderq.metrics": Rule(
         "counters as Prometheus metrics",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.support.edge_cluster import EdgeCluster, EdgeNode, Reply, edge_cluster
 from tests.support.nats_servers import NatsCluster, needs_nats
@@ -364,3 +365,26 @@ def test_a_node_answers_others_while_requests_wait_for_an_owner(cluster: EdgeClu
     eventually(lambda: len(cluster.nodes["a"].assembly.carrier._waiting.get(1, ())) == 5, "all to wait")
     assert cluster.nodes["a"]("PUT", f"/queues/{queue}").status == 201
     assert {call.reply().code for call in calls} == {"shard_unavailable"}
+
+
+def test_the_metrics_tell_what_came_of_requests_that_were_passed_on(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    other = cluster.other(queue)
+    registry = CollectorRegistry()
+    registry.register(other.assembly.collector)
+
+    def count(outcome: str) -> float:
+        labels = {"shard": "1", "outcome": outcome}
+        return registry.get_sample_value("wonderq_forwarded_requests_total", labels) or 0
+
+    for _ in range(3):
+        other("PUT", f"/queues/{queue}")
+    assert (count("done"), count("not_done"), count("unknown"), count("gone")) == (3, 0, 0, 0)
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=20"):
+        cluster.wait_for_waiting(queue)
+        assert registry.get_sample_value("wonderq_forwarded_requests_waiting") == 1
+    eventually(lambda: count("gone") == 1, "the client to be missed")
+    assert registry.get_sample_value("wonderq_forwarded_requests_waiting") == 0
+    del cluster.nodes["b"].shards.brokers[1]
+    other("PUT", f"/queues/{queue}")
+    assert count("not_done") > 0
