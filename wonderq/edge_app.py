@@ -28,6 +28,7 @@ from wonderq.cluster.carrying import RETRY_S, Carrier
 from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
 from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
 from wonderq.cluster.forwarding import ANSWER_S, Forwarder
+from wonderq.cluster.forwarding_metrics import ForwardingCollector
 from wonderq.cluster.health import EdgeHealth
 from wonderq.cluster.receiving import FiberRunner, Receiver
 from wonderq.cluster.shards import Shards
@@ -83,6 +84,8 @@ class EdgeAssembly(NamedTuple):
     """The WSGI application."""
     carrier: Carrier
     """Carries out requests of the node itself, such as those of background work, too."""
+    collector: ForwardingCollector
+    """The metrics of forwarding, for a registry of the node."""
     receive: Callable[[FiberRunner], None]
     """Begins to carry out the requests of other nodes, on the fibers of the server. Call it once."""
     stop: Callable[[], None]
@@ -123,7 +126,7 @@ def create_edge(
         for each in (apps, forwarder, carrier):
             each.stop()
 
-    return EdgeAssembly(Edge(shards.count, apps, app), carrier, receive, stop)
+    return EdgeAssembly(Edge(shards.count, apps, app), carrier, ForwardingCollector(forwarder), receive, stop)
 
 
 def _create_app(

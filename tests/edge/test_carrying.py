@@ -127,14 +127,19 @@ def test_a_poll_that_moves_has_waited_already(clock: Clock) -> None:
     assert 14 <= others.waited_s[2] < 16, "and a poll that was moved may be moved again, however long it has waited"
 
 
-def test_the_response_of_an_owner_that_lost_its_shard_is_the_last_word(clock: Clock) -> None:
-    lost = Response("503 Service Unavailable", [], [b"log_lost"])
-    assert carry_out(Others(clock, [Outcome("unknown", lost)])) is lost
+def test_what_an_owner_says_that_did_nothing_is_the_last_word_if_it_is_an_error(clock: Clock) -> None:
     damaged = Response("503 Service Unavailable", [], [b"log_damaged"])
     assert carry_out(Others(clock, [Outcome("not_done", damaged)])) is damaged
     early = Response("200 OK", [], [b"[]"])
     with pytest.raises(RequestError, match="was not carried out"):
         carry_out(Others(clock, [Outcome("not_done", early)]))
+
+
+def test_an_owner_that_stops_after_it_has_begun_does_not_say_that_it_did_nothing(clock: Clock) -> None:
+    stopping = Response("503 Service Unavailable", [], [b"shutting_down"])
+    with pytest.raises(RequestError) as refused:
+        carry_out(Others(clock, [Outcome("unknown", stopping)]))
+    assert refused.value.code == "outcome_unknown"
 
 
 # The parts of a response

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.support.edge_cluster import EdgeCluster, EdgeNode, Reply, edge_cluster
 from tests.support.nats_servers import NatsCluster, needs_nats
@@ -194,8 +195,7 @@ def test_an_unknown_outcome_is_said_and_not_repeated(cluster: EdgeCluster) -> No
     cluster.hear(shard, "a")
     former.release()  # the former owner learns that it has lost the shard
     reply = call.reply()
-    assert reply.status == 503
-    assert reply.code in ("log_lost", "outcome_unknown"), "it depends on who says so first"
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
     cluster.nodes["b"].shards.brokers.pop(shard)
     assert waiting(cluster, queue) == 0, "the record was not durable, and nobody has repeated it"
 
@@ -208,6 +208,26 @@ def test_a_frozen_owner_is_not_waited_for_once_another_one_is_heard(cluster: Edg
     cluster.hear(shard, "a")
     reply = call.reply()
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
+
+
+def test_a_client_of_the_owner_itself_hears_that_the_outcome_is_unknown(cluster: EdgeCluster) -> None:
+    queue, shard = cluster.queue_of(1), 1
+    owner = cluster.owner(queue)
+    owner("PUT", f"/queues/{queue}")
+    former, produce = cluster.logs[shard], f"/queues/{queue}/messages/produce"
+    former.hold()
+    count = len(former.records)
+    unkeyed = Call(owner, "POST", produce, json={"message": "x"})
+    keyed = Call(owner, "POST", produce, json={"message": "y", "idempotency_key": "k"})
+    eventually(lambda: len(former.records) >= count + 2, "the records")
+    cluster.open(shard, "a")
+    del owner.shards.brokers[shard]
+    cluster.hear(shard, "a")
+    former.release()
+    reply = unkeyed.reply()
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
+    assert keyed.reply().status == 201
+    assert [each["message"] for each in owner("GET", f"/queues/{queue}/dev/messages").json] == ["y"]
 
 
 @pytest.mark.parametrize(
@@ -345,3 +365,26 @@ def test_a_node_answers_others_while_requests_wait_for_an_owner(cluster: EdgeClu
     eventually(lambda: len(cluster.nodes["a"].assembly.carrier._waiting.get(1, ())) == 5, "all to wait")
     assert cluster.nodes["a"]("PUT", f"/queues/{queue}").status == 201
     assert {call.reply().code for call in calls} == {"shard_unavailable"}
+
+
+def test_the_metrics_tell_what_came_of_requests_that_were_passed_on(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    other = cluster.other(queue)
+    registry = CollectorRegistry()
+    registry.register(other.assembly.collector)
+
+    def count(outcome: str) -> float:
+        labels = {"shard": "1", "outcome": outcome}
+        return registry.get_sample_value("wonderq_forwarded_requests_total", labels) or 0
+
+    for _ in range(3):
+        other("PUT", f"/queues/{queue}")
+    assert (count("done"), count("not_done"), count("unknown"), count("gone")) == (3, 0, 0, 0)
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=20"):
+        cluster.wait_for_waiting(queue)
+        assert registry.get_sample_value("wonderq_forwarded_requests_waiting") == 1
+    eventually(lambda: count("gone") == 1, "the client to be missed")
+    assert registry.get_sample_value("wonderq_forwarded_requests_waiting") == 0
+    del cluster.nodes["b"].shards.brokers[1]
+    other("PUT", f"/queues/{queue}")
+    assert count("not_done") > 0

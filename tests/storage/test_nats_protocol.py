@@ -28,9 +28,9 @@ EVENTS: list[Event] = [
     Ping(),
     Pong(),
     Delivery("a.b", b"", b"hello"),
-    Delivery("a.b", b"", b""),
+    Delivery("a.b", b"", b"", "reply.to"),
     Delivery("a", b"NATS/1.0\r\n\r\n", b"hel\r\n"),
-    Delivery("a", b"NATS/1.0\r\n\r\n", b""),
+    Delivery("a", b"NATS/1.0\r\n\r\n", b"", "reply"),
     Failure("Authorization Violation"),
     Ping(),
 ]

@@ -13,7 +13,6 @@ REMEDIES = {
     "no_quorum": (
         "Repeat the request. If the error stays, see that two of the three NATS servers run and reach each other."
     ),
-    "not_owner": "Send the request to the node that the message names.",
     "shard_unavailable": (
         "Repeat the request. If the error stays, look at the nodes: `wonderq cluster status` shows what keeps them "
         "from owning the shard."

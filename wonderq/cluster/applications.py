@@ -28,7 +28,10 @@ def no_obstacle(_: int) -> RequestError | None:
 
 
 MakeApp = Callable[[Broker, Access | None], Any]
-"""Makes the WSGI application of a broker, with routes of its own in the access."""
+"""Makes the WSGI application of a broker, with routes of its own in the access.
+
+Returns None if the broker has ended meanwhile.
+"""
 
 
 class Response(NamedTuple):
@@ -127,8 +130,10 @@ class Applications:
         with self._lock:  # falcon and msgspec build their tables at the first use
             found = self._owned.get(shard)
             if found is None or found.broker is not broker:
-                access = None if self._access is None else self._access.with_own_router()
-                found = self._owned[shard] = _Owned(broker, self._make(broker, access))
+                app = self._make(broker, None if self._access is None else self._access.with_own_router())
+                if app is None:
+                    return None
+                found = self._owned[shard] = _Owned(broker, app)
         return found
 
     def carry_out(self, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:

@@ -117,8 +117,8 @@ def _final(shard: int, outcome: Outcome, *, is_unknown: bool) -> Response:
     Raises:
         RequestError: the owner has given none.
     """
-    if outcome.response is not None and outcome.response.code == 503:
-        if (outcome.verdict == "unknown") == is_unknown:
+    if outcome.response is not None:
+        if outcome.response.code == 503 and not is_unknown:
             return outcome.response
         outcome.response.close()
     if is_unknown:

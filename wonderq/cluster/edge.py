@@ -56,7 +56,7 @@ class Edge:
             return self._app(environ, start_response)
         began_s = time.monotonic()
         outcome = call(owned, environ)
-        if outcome.verdict == "not_done" or (outcome.verdict == "unknown" and _is_repeatable(environ)):
+        if outcome.verdict != "done":
             environ[_FIRST] = outcome
             environ[WAITED_S] = time.monotonic() - began_s
             environ["wsgi.input"].seek(0)
@@ -104,12 +104,6 @@ def _peek(environ: dict[str, Any]) -> bytes:
     body = whole_body(environ)
     environ["wsgi.input"].seek(0)
     return body
-
-
-def _is_repeatable(environ: dict[str, Any]) -> bool:
-    """Return whether a request of the REST API may be made twice. That of an SQS client is not looked at again."""
-    environ["wsgi.input"].seek(0)
-    return routing.is_repeatable(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ, _peek(environ))
 
 
 class Forwarding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import msgspec
@@ -88,6 +88,9 @@ class Forwarder:
         self._shards = shards
         self._longest_s = wait_s + answer_s
         self._pending: dict[int, set[_Pending]] = {}
+        self.outcomes: Counter[tuple[int, str]] = Counter()
+        """Number of requests by their shard and what came of them: a verdict of `Outcome`, or ``gone`` if the client
+        has disconnected."""
         self.stop = shards.changed(self._tell)
         """Ends the calls of ``shards``."""
 
@@ -96,11 +99,21 @@ class Forwarder:
             each.owner_was_lost = each.owner_was_lost or self._shards.owner(shard) is None
             each.news.set()
 
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait for another node."""
+        return sum(map(len, list(self._pending.values())))
+
     def send(self, owner: str, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
         """Pass a request on to a node, and return what came of it.
 
         If the client disconnects meanwhile, the node is told, and the outcome does not matter.
         """
+        outcome = self._send(owner, request, client_gone)
+        self.outcomes[request.shard, "gone" if outcome is _GONE else outcome.verdict] += 1
+        return outcome
+
+    def _send(self, owner: str, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
         request.deadline_ms = round((time.time() + self._longest_s) * 1000)
         pending = _Pending()
         waiting = self._pending.setdefault(request.shard, set())

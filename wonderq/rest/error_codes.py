@@ -88,9 +88,6 @@ ERROR_CODES = {
         (503,), "Another process owns the log, or none does. The request was not carried out: send it there.", 1
     ),
     "no_quorum": ErrorCode((503,), "NATS acknowledges nothing at present. The request was not carried out.", 1),
-    "not_owner": ErrorCode(
-        (503,), "In a cluster: another node owns the shard. The request was not carried out: send it there.", 1
-    ),
     "shard_unavailable": ErrorCode(
         (503,), "In a cluster: no node owns the shard at present. The request was not carried out.", 1
     ),
@@ -130,7 +127,6 @@ BY_ANY_CALL = (
     "too_many_connections",
     "standing_by",
     "no_quorum",
-    "not_owner",
     "shard_unavailable",
     "outcome_unknown",
     "different_shards",
