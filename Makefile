@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COVERING := tests/storage tests/broker tests/tools
 
 # Tests start hundreds of processes. Without bytecode, which some environments ask for, each would compile all modules anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(SYSTEM),PRETENDED_SYSTEM=$(SYSTEM) PYTHONPATH='$(CURDIR)/tests/portability/other_system:$(CURDIR)') $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
   bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force prove mutants mutation-sample \
@@ -38,7 +38,7 @@ demo: $(INSTALLED)  ## run real work through a broker, kill it on the way, and c
 serve: $(INSTALLED)  ## run a broker on 127.0.0.1:7979 with its log in ./wonderq-data
 	$(BIN)/wonderq serve
 
-test: $(READY)  ## run the quick tests: at most 4 minutes on two cores; no root, no mounts, no other programs
+test: $(READY)  ## run the quick tests: at most 4 minutes on two cores; no root, no mounts, no other programs (SYSTEM=macos: without the calls of Linux)
 	$(PYTEST) -n auto
 
 test-all: $(READY)  ## run the slow tests too: kills, power cuts, system calls, real clients and servers, the wheel (needs root for some)
