@@ -25,7 +25,8 @@ import wonderq.serve
 from wonderq.cli.main import main
 def open_broker(*_):
     print("starting", flush=True)
-    time.sleep(1000)
+    while True:  # a signal that another thread gets wakes no long sleep
+        time.sleep(0.05)
 wonderq.serve.open_broker = open_broker
 sys.exit(main(sys.argv[1:]))
 """
@@ -89,7 +90,8 @@ def test_sigterm_ends_a_start(tmp_path: Path, as_process_1: bool) -> None:
         if as_process_1:
             broker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii"))
         os.kill(broker, signal.SIGTERM)
-        _, error = process.communicate(timeout=PATIENCE_S)
+        with killing(process):
+            _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "SIGTERM: stopping" in error
     assert "Traceback" not in error
@@ -122,7 +124,8 @@ def test_a_standard_error_that_nobody_reads_holds_up_no_request(tmp_path: Path) 
             for _ in range(1500):  # each logs more than 50 bytes, and a pipe holds 65,536
                 client.count("unprocessed")
         process.terminate()
-        _, error = process.communicate(timeout=PATIENCE_S)
+        with killing(process):
+            _, error = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert error.count(" in ") >= 1500
     assert error.endswith("stopped cleanly\n")
