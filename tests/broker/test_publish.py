@@ -467,6 +467,35 @@ def test_a_compaction_keeps_bodies_shared(tmp_path: Any, monkeypatch: pytest.Mon
     broker.close()
 
 
+def test_compaction_holds_the_lock_for_a_bounded_number_of_queues_and_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_compaction, "_QUEUES", 8)
+    monkeypatch.setattr(shared_compaction, "_COPIES", 12)
+    broker = Broker(FileLog(tmp_path))
+    subscribe(broker, *(f"q{n}" for n in range(20)))
+    broker.topics.put("few")
+    broker.topics.subscribe("few", "s", queue="q0")
+    send(broker, "x", "y", "z")
+    send(broker, *(f"{n}" for n in range(50)), topic="few")
+    portions: list[tuple[int, int]] = []
+    live = shared_compaction._live
+
+    def counted(portion: Any, locked: Any) -> Any:
+        copies = list(live(portion, locked))
+        portions.append((len(copies), len({each.queue.number for each in copies})))
+        return copies
+
+    monkeypatch.setattr(shared_compaction, "_live", counted)
+    broker.core.log.rotate()
+    broker.core.log.sync()
+    assert compact_oldest(broker, broker.core.log)
+    assert sum(copies for copies, _ in portions) == 3 * 20 + 50
+    assert max(copies for copies, _ in portions) <= 12
+    assert max(queues for _, queues in portions) <= 8
+    broker.close()
+
+
 def test_a_body_in_small_segments_is_rewritten_in_several_records(tmp_path: Any) -> None:
     """A record of all queues would be larger than a segment."""
     log = FileLog(tmp_path, segment_bytes=8192)

@@ -31,7 +31,7 @@ from wonderq.model.topics import Publication, PublishResult
 from wonderq.runtime.fibers import Hub
 from wonderq.state.columns import Columns
 from wonderq.state.replay import replay_log
-from wonderq.state.state import Snapshot, State
+from wonderq.state.state import Queue, Snapshot, State
 
 MANY = 40
 
@@ -266,8 +266,8 @@ def test_one_refusal_leaves_it_in_no_queue(broker: Broker, interrupt: Interrupt)
     interrupt(lambda _: None)
     with pytest.raises(QueueDrainingError, match=f"q{MANY - 1}"):
         send(broker, "x", key="k")
-    assert with_message(broker) == []
     assert queues_expecting(broker) == 0
+    assert with_message(broker) == []
     broker.put_queue(f"q{MANY - 1}", draining=False)
     assert [(each.is_duplicate, each.queues) for each in send(broker, "x", key="k")] == [(False, MANY)]
 
@@ -344,8 +344,17 @@ def test_a_waiting_consumer_of_each_queue_gets_it(broker: Broker) -> None:
     assert found == ["x"] * MANY
 
 
-def test_publishes_at_the_same_time_are_in_the_same_order_everywhere(broker: Broker) -> None:
-    hub, done = Hub(lambda: None), list[str]()
+def test_publishes_at_the_same_time_are_in_the_same_order_everywhere(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, done, decided = Hub(lambda: None), list[str](), list[str]()
+    refusal_of = publish_plan.refusal_of
+
+    def noted(admission: Admission, queue: Queue, *given: Any) -> Any:
+        decided.append(queue.name)
+        return refusal_of(admission, queue, *given)
+
+    monkeypatch.setattr(publish_plan, "refusal_of", noted)
 
     def work(body: str) -> None:
         send(broker, body, key=body[0])
@@ -356,6 +365,7 @@ def test_publishes_at_the_same_time_are_in_the_same_order_everywhere(broker: Bro
     run_until(hub, lambda: len(done) == 4)
     orders = {tuple(bodies(broker, number)) for number in range(MANY)}
     assert orders == {("a1", "b", "c")}
+    assert len(decided) == 3 * MANY  # none of them has voided the decisions of another
     assert contents_of(broker.core.state, 0) == replayed(broker)
 
 

@@ -31,6 +31,12 @@ def broker(tmp_path: Path) -> Iterator[RunningBroker]:
 
 
 def run(command: list[str], broker: RunningBroker) -> Any:
+    """Run a program with the broker as its AWS, and return the JSON that it prints."""
+    printed = output_of(command, broker)
+    return json.loads(printed) if printed.strip() else None
+
+
+def output_of(command: list[str], broker: RunningBroker) -> str:
     environment = {
         **os.environ,
         "HOME": "/nonexistent",
@@ -43,7 +49,7 @@ def run(command: list[str], broker: RunningBroker) -> Any:
         command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout) if done.stdout.strip() else None
+    return done.stdout
 
 
 @contextmanager
@@ -125,6 +131,14 @@ def test_the_aws_command(broker: RunningBroker) -> None:
 @pytest.mark.skipif(not PYTHON.exists(), reason="aioboto3 is not installed")
 def test_aioboto3(broker: RunningBroker) -> None:
     assert run([str(PYTHON), "-m", "tests.clients.libraries.sns_aioboto3"], broker) == ["sport"]
+
+
+@pytest.mark.skipif(not PYTHON.with_name("tomodachi").exists(), reason="tomodachi is not installed")
+def test_tomodachi(broker: RunningBroker) -> None:
+    """A service subscribes its handlers by itself, with a filter, and gets what it publishes."""
+    command = [str(PYTHON), "-m", "tomodachi", "run", "tests/clients/libraries/sns_tomodachi.py"]
+    [got] = [line.removeprefix("GOT ") for line in output_of(command, broker).splitlines() if line.startswith("GOT ")]
+    assert json.loads(got) == {"all": ["new 1", "paid 0", "paid 2"], "paid": ["paid 0", "paid 2"]}
 
 
 @pytest.mark.skipif(not PYTHON.exists(), reason="Powertools are not installed")

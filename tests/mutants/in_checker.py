@@ -151,4 +151,28 @@ MUTANTS = [
         "        elif call.code == LOG_LOST:\n            if False:\n",
         (f"{_OWN}::test_a_call_may_be_refused_for_another_owner_only_while_owners_change",),
     ),
+    Mutant(
+        "checker_forgets_the_queues_in_which_nothing_was_seen",
+        "A publish that is in some of its queues would pass.",
+        _EVIDENCE,
+        "                    self.messages[message.id] = message\n                message.known_s",
+        "                message.known_s",
+        (_WRONG,),
+    ),
+    Mutant(
+        "checker_judges_each_queue_of_a_publish_alone",
+        "A publish that is in one queue later than in another would pass.",
+        _EVIDENCE,
+        "                message.known_s = min(message.known_s, known_s)\n",
+        "                pass\n",
+        (_WRONG,),
+    ),
+    Mutant(
+        "checker_takes_a_refused_publish_for_one_that_may_have_happened",
+        "A publish that was refused and happened would pass.",
+        _EVIDENCE,
+        "        if isinstance(call, Publish) and call.possible:\n",
+        "        if isinstance(call, Publish):\n",
+        (_WRONG,),
+    ),
 ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 _PUBLISH = "wonderq/broker/publish.py"
+_BATCH = "wonderq/broker/publish_batch.py"
+_PLAN = "wonderq/broker/publish_plan.py"
 _TOPICS = "wonderq/broker/topics.py"
 _STATE = "wonderq/state/state.py"
 _PLACES = "wonderq/state/places.py"
 _SHARED = "wonderq/state/shared_entries.py"
 _COMPACTION = "wonderq/broker/shared_compaction.py"
 _OF_PUBLISH = "tests/broker/test_publish.py"
+_IN_TURNS = "tests/broker/test_publish_in_turns.py"
 _OF_TOPICS = "tests/broker/test_topics.py"
 _KEPT_SHARED = f"{_OF_PUBLISH}::test_a_compaction_keeps_bodies_shared"
 
@@ -18,23 +21,23 @@ MUTANTS = [
     Mutant(
         "full_queue_is_left_out",
         "A publish is in some of the matching queues: one that is full lacks the message, and nobody is told.",
-        _PUBLISH,
-        '            elif subscription.when_full == "fail":\n',
-        '            elif subscription.when_full == "never":\n',
+        _PLAN,
+        '        if subscription.when_full == "fail":\n',
+        '        if subscription.when_full == "never":\n',
         (f"{_OF_PUBLISH}::test_a_queue_that_refuses_fails_the_publish_for_all",),
     ),
     Mutant(
         "passed_over_queue_is_not_counted",
         "A queue that was passed over is not counted, so nobody notices that it lacks messages.",
-        _PUBLISH,
-        "            decision.skip(subscription, refused)\n",
-        "            pass\n",
+        _PLAN,
+        "            return Decision(subscription, deliveries, refused)\n",
+        "            return Decision(subscription, deliveries, ())\n",
         (f"{_OF_PUBLISH}::test_a_queue_that_refuses_may_be_passed_over",),
     ),
     Mutant(
         "refused_messages_are_lost",
         "Messages that a queue refuses do not get to the dead-letter queue of the subscription.",
-        _PUBLISH,
+        _PLAN,
         "        if dead_letters is None:\n",
         "        if True:\n",
         (f"{_OF_PUBLISH}::test_a_queue_that_refuses_may_be_passed_over",),
@@ -42,7 +45,7 @@ MUTANTS = [
     Mutant(
         "publish_twice_with_one_key",
         "A publisher that repeats a publish adds its messages a second time.",
-        _PUBLISH,
+        _BATCH,
         "                known = topic.dedup.get(key, now_ms)\n",
         "                pass\n",
         (f"{_OF_PUBLISH}::test_a_key_counts_for_the_topic",),
@@ -50,7 +53,7 @@ MUTANTS = [
     Mutant(
         "publish_twice_in_a_batch",
         "Two messages of a batch with the same key are both published.",
-        _PUBLISH,
+        _BATCH,
         "            known = keys.get(key)\n",
         "            known = None\n",
         (f"{_OF_PUBLISH}::test_a_key_counts_for_the_topic",),
@@ -58,7 +61,7 @@ MUTANTS = [
     Mutant(
         "stale_filter",
         "A publish goes by a filter that was replaced while it was evaluated.",
-        _PUBLISH,
+        _BATCH,
         "        if self._known != (topic, topic.changes):\n",
         "        if False:\n",
         (f"{_OF_PUBLISH}::test_a_subscription_that_changes_meanwhile_is_judged_as_it_is_now",),
@@ -66,7 +69,7 @@ MUTANTS = [
     Mutant(
         "paused_subscription_delivers",
         "The queue of a paused subscription gets messages.",
-        _PUBLISH,
+        _BATCH,
         "        if subscription.paused or subscription.is_pending:\n            return\n",
         "",
         (f"{_OF_PUBLISH}::test_only_matching_queues_get_a_message",),
@@ -74,8 +77,8 @@ MUTANTS = [
     Mutant(
         "room_of_all_queues_is_not_checked",
         "Publishes fill the broker beyond its limit of messages.",
-        _PUBLISH,
-        "        self._core.admission.check_total_room(",
+        _PLAN,
+        "        self._admission.check_total_room(",
         "        (lambda *_: None)(",
         (f"{_OF_PUBLISH}::test_the_limits_of_the_broker_count_each_copy",),
     ),
@@ -115,8 +118,8 @@ MUTANTS = [
         "one_queue_twice",
         "A queue with two subscriptions has each message twice.",
         _TOPICS,
-        "                raise AlreadySubscribedError(topic.name, queue_name, each.name)\n",
-        "                pass\n",
+        "        if queue.number in topic.by_queue:\n",
+        "        if False:\n",
         (f"{_OF_TOPICS}::test_a_queue_subscribes_once_and_a_subscription_keeps_its_queue",),
     ),
     Mutant(
@@ -190,5 +193,127 @@ MUTANTS = [
         "            if not _opens(info, permits):\n",
         "            if False:\n",
         ("tests/http/test_topics.py::test_each_key_sees_its_own",),
+    ),
+    Mutant(
+        "publish_holds_everybody_up",
+        "A publish to many queues keeps all other requests waiting.",
+        _PLAN,
+        "        self.is_long = steps_of(batch.matching, batch.deliveries) > PORTION_STEPS\n",
+        "        self.is_long = False\n",
+        (f"{_IN_TURNS}::test_no_turn_is_about_more_than_a_portion_of_the_queues",),
+    ),
+    Mutant(
+        "queues_get_a_publish_one_by_one",
+        "A consumer sees a message in one queue before it is in another.",
+        _STATE,
+        "        arrivals.settle(self.number, messages)\n",
+        "",
+        (f"{_IN_TURNS}::test_it_is_in_all_queues_or_in_none_at_every_moment",),
+    ),
+    Mutant(
+        "decision_outlives_a_change_of_its_queue",
+        "A publish goes to a queue that drains since, or takes the number of another message.",
+        _PLAN,
+        "        self._renew()\n",
+        "",
+        (f"{_IN_TURNS}::test_what_others_do_meanwhile_comes_before_it_or_after",),
+    ),
+    Mutant(
+        "decision_outlives_its_subscription",
+        "A publish goes to a queue that was unsubscribed before it.",
+        _PLAN,
+        "                if before.get(name) != chosen.get(name):\n",
+        "                if False:\n",
+        (f"{_IN_TURNS}::test_what_others_do_meanwhile_comes_before_it_or_after",),
+    ),
+    Mutant(
+        "failed_publish_leaves_traces",
+        "Each failed publish to many queues takes memory until the queues are used.",
+        _PLAN,
+        "                queue.settle()\n",
+        "                pass\n",
+        (f"{_IN_TURNS}::test_one_refusal_leaves_it_in_no_queue",),
+    ),
+    Mutant(
+        "checkpoint_has_half_a_publish",
+        "A checkpoint that was begun before a publish has it in some queues.",
+        _PLAN,
+        "        must_wait = self.is_long and self._state.is_freezing\n",
+        "        must_wait = False\n",
+        (f"{_IN_TURNS}::test_a_snapshot_has_it_in_all_queues_or_in_none",),
+    ),
+    Mutant(
+        "delays_begin_before_the_publish",
+        "A delayed message is delivered too early, by the time that the publish took.",
+        _PLAN,
+        "            if targets and targets[0].due_ms != due_ms:\n",
+        "            if False:\n",
+        (f"{_IN_TURNS}::test_delays_count_from_the_publish",),
+    ),
+    Mutant(
+        "busy_queues_keep_a_publish_waiting",
+        "A publish to many busy queues never ends.",
+        _PLAN,
+        "        return not self.is_long or self._made > _MOST_REPETITIONS * len(self._chosen)\n",
+        "        return not self.is_long\n",
+        (f"{_IN_TURNS}::test_queues_that_are_always_busy_do_not_keep_it_from_happening",),
+        hangs=True,
+    ),
+    Mutant(
+        "long_publishes_void_each_other",
+        "Two publishes to many queues at the same time take for ever, or are in different orders in the queues.",
+        "wonderq/runtime/fair_lock.py",
+        "        while not turn.is_set():\n",
+        "        while False:\n",
+        (f"{_IN_TURNS}::test_publishes_at_the_same_time_are_in_the_same_order_everywhere",),
+    ),
+    Mutant(
+        "deleted_topic_is_freed_at_once",
+        "The deletion of a topic with many subscriptions keeps all other requests waiting.",
+        _STATE,
+        "            self.dropped.append(topic.take_all())  # a caller may still hold the topic\n",
+        "            topic.take_all()\n",
+        ("tests/broker/test_portions.py::test_a_deleted_topic_is_freed_in_portions",),
+    ),
+    Mutant(
+        "topic_is_rendered_in_a_snapshot",
+        "A checkpoint keeps all requests waiting while it renders the subscriptions of a topic.",
+        "wonderq/state/topics.py",
+        "        return cls(*fixed, topic.subscriptions.copy(), topic.stored.copy(), topic.dedup.entries())\n",
+        "        [each.to_record() for each in topic.subscriptions.values()]\n"
+        "        return cls(*fixed, topic.subscriptions.copy(), topic.stored.copy(), topic.dedup.entries())\n",
+        ("tests/broker/test_portions.py::test_the_turn_of_a_topic_in_a_snapshot_renders_nothing",),
+    ),
+    Mutant(
+        "counters_outlive_their_subscription",
+        "A new subscription shows the figures of an older one of its name.",
+        "wonderq/broker/queues.py",
+        "                self._core.counters.of_topic(topic.name).forget(subscription)\n",
+        "                pass\n",
+        (f"{_OF_TOPICS}::test_a_subscription_of_the_same_name_counts_from_zero",),
+    ),
+    Mutant(
+        "published_text_calls_a_task",
+        "Whoever may publish to a topic can call any function of the worker.",
+        "wonderq/tasks/app.py",
+        "        handler = self._handlers.get(message.queue)\n",
+        "        handler = None\n",
+        ("tests/worker/test_subscriptions.py::test_a_message_that_looks_like_a_task_is_given_to_the_function",),
+    ),
+    Mutant(
+        "worker_keeps_old_subscriptions",
+        "A queue gets messages for ever whose function is no longer in the code.",
+        "wonderq/tasks/subscriptions.py",
+        "            _unsubscribe(client.topic(topic), queue.name)\n",
+        "            pass\n",
+        ("tests/worker/test_subscriptions.py::test_subscriptions_follow_the_code",),
+    ),
+    Mutant(
+        "worker_takes_subscriptions_of_other_apps",
+        "A worker removes the subscriptions of another program.",
+        "wonderq/tasks/subscriptions.py",
+        "        if topic is None or tags.get(APP) != app:\n",
+        "        if topic is None:\n",
+        ("tests/worker/test_subscriptions.py::test_subscriptions_follow_the_code",),
     ),
 ]

@@ -3,6 +3,11 @@
 A PUBLISH or RESTATE record of the oldest segment is rewritten as RESTATE records, which hold each entry that is still
 needed once. The work is done in portions of some messages and queues, each under the broker's lock. A record names at
 most `_QUEUES` queues, so the entry of a message in more queues is rewritten once for each `_QUEUES` of them.
+
+One record for all queues would state each message as it is when the record is appended. To learn that of 10,000 queues
+takes 200 ms under the lock. In turns, the work would have to be done again for each queue that is used meanwhile, as a
+publish does, and the two would void each other's work. So a body in more queues costs the log a 200th of its size for
+each of them, and only after a compaction.
 """
 
 from __future__ import annotations
@@ -19,9 +24,9 @@ from wonderq.state.record_contents import Sharer, Span, sharers_of, spans_of
 from wonderq.state.state import Queue
 from wonderq_storage import Position
 
-#: Most queues of a portion, and most messages of all its queues together: what takes a few milliseconds.
-_QUEUES = 500
-_COPIES = 4000
+#: Most queues of a portion, and most messages of all its queues together, which take four milliseconds.
+_QUEUES = 200
+_COPIES = 400
 
 #: Bytes of a `Part` besides its messages.
 _PART_BYTES = 32
