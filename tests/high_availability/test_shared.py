@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_nats import FakeNats, Request, message
+from tests.support.hook_server import hook_server
 from tests.support.log_streams import LogStream
 from tests.support.nats_servers import needs_nats
 from tests.support.shared_nats import connection, stream
@@ -220,6 +221,25 @@ def test_one_process_follows_another(tmp_path: Path, stream: LogStream) -> None:
         assert (first.takeovers, second.takeovers, second.fenced) == (1, 1, 0)
         receipt = found[0]["receipt"]
         assert request(other, "DELETE", f"/messages/{found[0]['id']}?receipt={receipt}").status == 200
+
+
+@pytest.mark.slow
+@needs_nats
+def test_the_owner_delivers_to_endpoints(tmp_path: Path, stream: LogStream) -> None:
+    first_folder = settings_of(tmp_path / "first", url_of(stream), push_hosts="127.0.0.1")
+    second_folder = settings_of(tmp_path / "second", url_of(stream), push_hosts="127.0.0.1")
+    with hook_server() as hook, ExitStack() as stack:
+        with running(first_folder) as (first, port):
+            eventually(lambda: first.is_serving)
+            second, other = stack.enter_context(running(second_folder))
+            request(port, "PUT", "/topics/orders", {})
+            made = request(port, "PUT", "/topics/orders/subscriptions/shop", {"endpoint": hook.url})
+            assert made.status == 201
+            assert request(port, "POST", "/topics/orders/publish", {"message": "one"}).status == 201
+            eventually(lambda: hook.texts == ["one"])
+        eventually(lambda: second.is_serving)
+        assert request(other, "POST", "/topics/orders/publish", {"message": "two"}).status == 201
+        eventually(lambda: hook.texts == ["one", "two"])
 
 
 @pytest.mark.slow

@@ -22,8 +22,10 @@ from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
+from wonderq.model.push import Push
+from wonderq.model.push_hosts import PushHosts
 from wonderq.sns.endpoint import ACTIONS
-from wonderq.sns.names import subscription_name
+from wonderq.sns.names import new_token, subscription_name
 
 MINE = topic_arn("mine")
 SUBSCRIPTION = f"{MINE}:{subscription_name('mine', 'mine')}"
@@ -128,3 +130,24 @@ def test_requests_are_signed_with_a_key(tmp_path: Path) -> None:
 
 def unsigned(url: str) -> Any:
     return boto3.client("sns", endpoint_url=url, region_name="x", config=Config(signature_version=UNSIGNED))
+
+
+def test_the_link_of_a_confirmation_needs_no_key(path: Path, bearers: Bearers) -> None:
+    broker = Broker(MemoryLog())
+    broker.pushes.hosts = PushHosts(("hooks.example.com",))
+    broker.topics.put("mine")
+    name = subscription_name("mine", "push-mine")
+    token = new_token(name)
+    push = Push("https://hooks.example.com/", "sns", confirmed=False, token=token, token_until_ms=1 << 60)
+    broker.topics.subscribe("mine", name, queue="push-mine", push=push)
+    client = Client(broker, Access(Keys(path)))
+
+    def visit(action: str, token: str) -> int:
+        query = urlencode({"Action": action, "TopicArn": MINE, "Token": token, "SubscriptionArn": f"{MINE}:{name}"})
+        return client("GET", f"/?{query}").status_code
+
+    assert visit("ConfirmSubscription", new_token(name)) == 400
+    assert broker.topics.pending("mine") == 1
+    assert visit("ConfirmSubscription", token) == 200
+    assert broker.topics.pending("mine") == 0
+    assert visit("Unsubscribe", token) == 403
