@@ -190,7 +190,7 @@ MUTANTS = [
         "requests_of_a_lost_connection_wait",
         "After a server's death, each append waits for its time limit instead of being sent to another server.",
         _CONNECTION,
-        "            each.arrived.put(reason)\n",
+        "            each.fail(reason)\n",
         "            pass\n",
         (f"{_CLIENT_TESTS}::test_a_lost_connection_fails_its_requests_and_is_replaced",),
     ),
