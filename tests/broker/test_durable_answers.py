@@ -141,6 +141,7 @@ ANSWERS: dict[str, Action] = {
     "delete a topic": lambda s: s.broker.topics.delete("news"),
     "subscribe": lambda s: s.broker.topics.subscribe("news", "more", queue=QUEUE),
     "change nothing about a subscription": lambda s: s.broker.topics.subscribe("news", "mine", queue="other"),
+    "count pending subscriptions": lambda s: s.broker.topics.pending("news"),
     "look at a subscription": lambda s: s.broker.topics.subscription("news", "mine"),
     "list subscriptions": lambda s: s.broker.topics.subscriptions("news"),
     "unsubscribe": lambda s: s.broker.topics.unsubscribe("news", "mine"),

@@ -326,7 +326,7 @@ def test_a_subscription_that_changes_meanwhile_is_judged_as_it_is_now(
     """Filters are evaluated before the lock is taken."""
     subscribe(broker, "kept", "changed", "ended", "new")
     broker.topics.unsubscribe("orders", "new")
-    real = publish_plan.place
+    real = publish_batch.place
 
     def interfere(*given: Any) -> Any:
         topic = given[0]
@@ -583,7 +583,7 @@ def test_only_what_changed_is_evaluated_under_the_lock(broker: Broker, monkeypat
     subscribe(broker, "a", "b", "c", filter={"kind": ["big"]})
     subscribe(broker, "all")
     evaluated: list[str] = []
-    real, place = publish_batch.Batch._choose, publish_plan.place
+    real, place = publish_batch.Batch._choose, publish_batch.place
 
     def choose(self: Any, subscription: Any, subjects: Any) -> None:
         evaluated.append(subscription.name)

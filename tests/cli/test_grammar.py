@@ -26,7 +26,7 @@ CLI = Path(wonderq.__file__).parent / "cli"
 COMMANDS: dict[str, Parser] = {name.removeprefix("wonderq "): parser for name, _, parser in commands(build_parser())}
 
 #: Commands without results: programs that run until they are stopped, and text that is for a shell or JSON already.
-WITHOUT_JSON = {"serve", "worker", "demo", "nats serve", "completion", "folder export"}
+WITHOUT_JSON = {"serve", "worker", "demo", "nats serve", "cluster start", "completion", "folder export"}
 
 DESTROYING = {"queue purge", "queue delete", "topic delete", "topic unsubscribe", "schedule delete", "key revoke"}
 
@@ -68,11 +68,11 @@ def test_most_of_many_is_called_max() -> None:
 
 
 def test_what_a_verb_acts_on_is_its_first_argument() -> None:
-    """Lists, and programs that run servers, act on no single thing."""
-    for name in COMMANDS.keys() - OF_A_FOLDER:
+    """Lists, and programs that run servers, act on no single thing. Some verbs are about the whole cluster."""
+    for name in COMMANDS.keys() - OF_A_FOLDER - {"cluster start", "cluster status", "cluster balance"}:
         noun, _, verb = name.partition(" ")
         if verb and noun != "nats" and not (verb == "list" and noun != "redrive"):
-            assert positionals_of(name)[0].metavar in ("NAME", "TOPIC", "ID"), name
+            assert positionals_of(name)[0].metavar in ("NAME", "TOPIC", "ID", "SHARD", "NODE"), name
 
 
 def test_set_takes_fields() -> None:
@@ -128,7 +128,7 @@ SOURCES = [
 
 
 #: An example of a mistake, and a line of the log.
-NO_COMMANDS = {"wonderq purge mail", "wonderq listening on"}
+NO_COMMANDS = {"wonderq purge mail", "wonderq listening on", "wonderq node"}
 
 
 def misspelt(text: str) -> list[str]:

@@ -22,6 +22,7 @@ MESSAGE = {"id", "message", "status", "produced_at", "queue"}
 REDRIVE = {"id", "queue", "destination", "status", "moved", "skipped", "total", "dry_run", "started_at", "failure"}
 SCHEDULE = {"name", "cron", "timezone", "queue", "message", "missed", "paused", "created_at", "next_at", "last_at"}
 KEY = {"id", "name", "roles", "queues", "created_at", "expires_at", "requests_per_second"}
+CLUSTER = {"cluster_id", "node", "quorum", "nodes", "shards", "drained", "transferred"}
 END = {"messages", "newest_at", "end"}
 
 #: Fields that each command prints at least, or exactly if it is this program that makes the object.
@@ -81,6 +82,10 @@ FIELDS = {
     "folder backup": {"copied", "copied_bytes", "reused", "removed"} | END,
     "folder restore": {"folder", "records"} | END,
     "folder import": {"messages", "queues", "topics"},
+    "cluster status": CLUSTER,
+    "cluster transfer": CLUSTER,
+    "cluster drain": CLUSTER,
+    "cluster balance": CLUSTER,
     "folder reset-clock": {"dry_run", "messages", "system_at", "log_at", "ahead_ms"},
 }
 
@@ -106,8 +111,8 @@ class Seen:
         return found
 
 
-#: `tail` runs until it is interrupted: test_tail.py has its objects, which are those of `peek`.
-ELSEWHERE = {"tail"}
+#: `tail` runs until it is interrupted: test_tail.py has its objects, which are those of `peek`. test_cluster.py has the cluster.
+ELSEWHERE = {"tail", "cluster status", "cluster transfer", "cluster drain", "cluster balance"}
 
 
 @pytest.mark.parametrize("part", ["messages", "topics", "tasks", "keys", "folders"])

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from base64 import b64decode, b64encode
+from functools import partial
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_an_attempt_that_fails_is_repeated_after_its_delay(push: Pushing, hook: 
     push.subscribe("mail", hook.url, delivery={"retries": 2, "min_delay": 10, "max_delay": 30})
     push.publish("text")
     for attempt, delay_s in ((1, 10), (2, 30)):
-        eventually(lambda attempt=attempt: len(hook.received) == attempt)
+        eventually(partial(hook.has_received, attempt))
         eventually(lambda: push.counts("mail") == {"delayed": 1})
         push.advance(delay_s - 0.001)
         assert push.counts("mail") == {"delayed": 1}

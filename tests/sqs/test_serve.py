@@ -15,9 +15,7 @@ from tests.support.sqs_clients import Boto, RefusedError, boto_client, redrive
 
 def test_a_key_for_sqs(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    done = run(
-        "keys", "create", "ci", "--role", "produce", "--queue", "jobs", "--sqs", "--data", str(tmp_path / "data")
-    )
+    done = run("key", "create", "ci", "--role", "produce", "--queue", "jobs", "--sqs", "--data", str(tmp_path / "data"))
     assert done.code == 0, done.error
     key, *lines = done.lines
     shown = dict(line.split("=") for line in lines)

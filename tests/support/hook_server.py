@@ -95,6 +95,10 @@ class HookServer:
         """Bodies of the requests so far."""
         return [each.text for each in list(self.received)]
 
+    def has_received(self, count: int) -> bool:
+        """Whether there were so many requests, and no more."""
+        return len(self.received) == count
+
     def close(self) -> None:
         """Stop listening, so that connections are refused."""
         self._closed.set()

@@ -15,7 +15,7 @@ from wonderq.cli.arguments import Parser, Verbs, add_json_option, add_verb, add_
 from wonderq.cli.client_options import add_broker_verb, client_from, count_from, seconds_from
 from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.output import print_lines, write_json
-from wonderq.cli.serve import add_settings, flags_of
+from wonderq.cli.settings import add_settings, flags_of
 from wonderq.config import NOT_IN_A_CLUSTER, ClusterSettings, Settings, load_cluster
 from wonderq.runtime.signals import Signals, StopRequested
 from wonderq.terminal import table
@@ -89,11 +89,15 @@ def _add_status(verbs: Verbs) -> None:
 def _status(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         found = _ask(client, "GET", "/cluster")
+    _show(options, found)
+    return OK if all(each["status"] == "owned" for each in found["shards"]) else REFUSED
+
+
+def _show(options: argparse.Namespace, found: dict[str, Any]) -> None:
     if options.json:
         write_json([found])
     else:
         print_lines(_report(found))
-    return OK if all(each["status"] == "owned" for each in found["shards"]) else REFUSED
 
 
 def _report(found: dict[str, Any]) -> list[str]:
@@ -140,12 +144,13 @@ def _add_transfer(verbs: Verbs) -> None:
         "transfer",
         _transfer,
         "give a shard to a node",
-        "Give a shard to a node, and wait until it owns it. The shard stays there while that node can own it; 'wonderq "
-        "cluster balance' ends that.",
+        "Give a shard to a node, wait until it owns it, and show the cluster. The shard stays there while that node "
+        "can own it; 'wonderq cluster balance' ends that.",
     )
     command.add_argument("shard", metavar="SHARD", type=count_from(0), help="number of the shard")
     command.add_argument("node", metavar="NODE", type=text_from, help="name of the node")
     _add_wait(command)
+    add_json_option(command)
 
 
 def _transfer(options: argparse.Namespace) -> int:
@@ -162,12 +167,13 @@ def _add_drain(verbs: Verbs) -> None:
         "drain",
         _drain,
         "give all shards of a node to the others",
-        "Give all shards of a node to the other nodes, and wait until that is done. The node owns nothing, also after "
-        "a restart, until --undo. A node that is stopped with SIGTERM drains by itself.",
+        "Give all shards of a node to the other nodes, wait until that is done, and show the cluster. The node owns "
+        "nothing, also after a restart, until --undo. A node that is stopped with SIGTERM drains by itself.",
     )
     command.add_argument("node", metavar="NODE", type=text_from, help="name of the node")
     command.add_argument("--undo", action="store_true", help="let the node own shards again")
     _add_wait(command)
+    add_json_option(command)
 
 
 def _drain(options: argparse.Namespace) -> int:
@@ -178,18 +184,21 @@ def _drain(options: argparse.Namespace) -> int:
 
 
 def _add_balance(verbs: Verbs) -> None:
-    add_broker_verb(
+    command = add_broker_verb(
         verbs,
         "balance",
         _balance,
         "forget transfers and drains",
-        "Forget all transfers and drains, so that the shards spread over all nodes again, one after the other.",
+        "Forget all transfers and drains, so that the shards spread over all nodes again, one after the other. Show "
+        "the cluster as it is now.",
     )
+    add_json_option(command)
 
 
 def _balance(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         _ask(client, "POST", "/cluster/balance")
+        _show(options, _ask(client, "GET", "/cluster"))
     return OK
 
 
@@ -209,7 +218,7 @@ def _change(
     deadline_s = time.monotonic() + options.wait
     with client_from(options) as client:
         _ask(client, "POST", path, fields)
-        while not is_done(_ask(client, "GET", "/cluster")):
+        while not is_done(found := _ask(client, "GET", "/cluster")):
             if time.monotonic() >= deadline_s:
                 return fail(
                     f"this was not done within {options.wait:g} s, and goes on. 'wonderq cluster status' shows the "
@@ -217,6 +226,7 @@ def _change(
                     REFUSED,
                 )
             time.sleep(_POLL_S)
+    _show(options, found)
     return OK
 
 

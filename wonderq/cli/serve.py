@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from wonderq.cli.arguments import Parser, fail
 from wonderq.cli.exit_codes import OK, REFUSED
-from wonderq.config import ClusterSettings, Settings, as_text, load_with_sources
+from wonderq.cli.settings import add_settings, flags_of
+from wonderq.config import Settings, load_with_sources
 from wonderq.runtime.signals import Signals, StopRequested
 
 
@@ -26,34 +25,6 @@ def serve(command: Parser) -> None:
     )
     add_settings(command, Settings)
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
-
-
-def add_settings(
-    command: argparse.ArgumentParser, kind: type[Settings | ClusterSettings], without: Collection[str] = ()
-) -> None:
-    """Add an option for each setting, except those ``without``."""
-    for each in fields(kind):
-        if each.name in without:
-            continue
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if isinstance(each.default, bool) else {}
-        if each.metadata["separator"] == "\n":
-            switch["action"] = "append"
-        command.add_argument(
-            "--" + each.name.replace("_", "-"),
-            metavar=each.metadata["metavar"],
-            default=argparse.SUPPRESS,
-            help=f"{each.metadata['help']} (default {as_text(each.default)})",
-            **switch,
-        )
-
-
-def flags_of(options: argparse.Namespace, names: Collection[str]) -> dict[str, str]:
-    """Return the values of the options for settings, as `wonderq.config` reads them."""
-    return {
-        name: "\n".join(value) if isinstance(value, list) else value
-        for name, value in vars(options).items()
-        if name in names
-    }
 
 
 def run(options: argparse.Namespace) -> int:

@@ -179,7 +179,7 @@ system_account: SYS""",
     def _end_leftover(self, timeout_s: float = 10.0) -> None:
         """End the server of an earlier process of this node that was killed."""
         try:
-            pid = int(self._pid_file.read_text())
+            pid = int(self._pid_file.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return
         if not self._runs(pid):
