@@ -156,6 +156,10 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"wonderq_schedules_missed_total": "0x150 1x50"},
         {"wonderq_schedules_missed_total": "3x200"},
     ),
+    "WonderQEndpointsFail": (
+        {"wonderq_push_endpoints_failing": "2x200"},
+        {"wonderq_push_endpoints_failing": "1x10 0x190"},
+    ),
     "WonderQConnectionsNearLimit": (
         {"wonderq_connections": "1700x200", "wonderq_connections_limit": "2000x200"},
         {"wonderq_connections": "1500x200", "wonderq_connections_limit": "2000x200"},
