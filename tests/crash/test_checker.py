@@ -222,10 +222,12 @@ def delayed(message_id: str, until_s: float, count: int = 0) -> Seen:
 def publish(start_s: float, *names: str, lost: bool = False, code: str | None = None, key: str = "k") -> list[Call]:
     """Publish messages with the bodies "body of" and the name to two queues."""
     outcome = Outcome.UNKNOWN if lost else Outcome.REFUSED if code else Outcome.OK
-    times = {"start_s": start_s, "end_s": OUTAGE[0] if lost else start_s + 0.1}
+    end_s = OUTAGE[0] if lost else start_s + 0.1
     bodies = tuple(f"body of {each}" for each in names)
     return [
-        Publish(queue=queue, outcome=outcome, code=code, request=1, bodies=bodies, key=key, **times)
+        Publish(
+            queue=queue, start_s=start_s, end_s=end_s, outcome=outcome, code=code, request=1, bodies=bodies, key=key
+        )
         for queue in (Q, "other")
     ]
 
