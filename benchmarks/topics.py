@@ -12,6 +12,7 @@ measured with 10,000 subscriptions, of which 10, 100, 1,000 or all match.
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import tempfile
 import time
@@ -114,6 +115,8 @@ def turns(folder: Path, rounds: int) -> None:
         broker.put_queue(f"q{number}")
         matching = [name for most, name in ((each, f"m{each}") for each in MATCHING) if number < most]
         broker.topics.subscribe("many", f"q{number}", queue=f"q{number}", filter={"kind": matching})
+    longest_turn_s(partial(broker.topics.publish, "many", [Publication(NewMessage("compiles the filters"))]))
+    gc.freeze()  # as `wonderq.runtime.collector` does in a server
     print(f"one message of 100 bytes, {SUBSCRIPTIONS:,} subscriptions with filters; time of the processor")
     for most in MATCHING:
         longest_s: list[float] = []

@@ -13,7 +13,7 @@ import pytest
 from tests.broker.conftest import Lasting
 from tests.support.memory_log import MemoryLog
 from tests.support.states import contents_of
-from wonderq.broker import publish_batch, publish_plan, shared_compaction
+from wonderq.broker import publish_batch, shared_compaction
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest, needed_bytes
 from wonderq.model.attributes import Attribute
@@ -336,7 +336,7 @@ def test_a_subscription_that_changes_meanwhile_is_judged_as_it_is_now(
         topic.subscribe("new", {**value, "queue": broker.core.state.queues["new"].number}, 0)
         return real(*given)
 
-    monkeypatch.setattr(publish_plan, "place", interfere)
+    monkeypatch.setattr("wonderq.broker.publish_plan.place", interfere)
     assert send(broker, "x")[0].queues == 2
     assert [bodies(broker, queue) for queue in ("kept", "changed", "ended", "new")] == [["x"], [], [], ["x"]]
 
@@ -595,6 +595,6 @@ def test_only_what_changed_is_evaluated_under_the_lock(broker: Broker, monkeypat
         return place(*given)
 
     monkeypatch.setattr(publish_batch.Batch, "_choose", choose)
-    monkeypatch.setattr(publish_plan, "place", interfere)
+    monkeypatch.setattr("wonderq.broker.publish_plan.place", interfere)
     assert send(broker, "x")[0].queues == 2
     assert evaluated == ["a", "b", "c", "all", "b"]

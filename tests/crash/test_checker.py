@@ -226,7 +226,7 @@ def publish(start_s: float, *names: str, lost: bool = False, code: str | None = 
     bodies = tuple(f"body of {each}" for each in names)
     return [
         Publish(
-            start_s=start_s, end_s=end_s, queue=queue, outcome=outcome, code=code, request=1, bodies=bodies, key=key
+            queue=queue, start_s=start_s, end_s=end_s, outcome=outcome, code=code, request=1, bodies=bodies, key=key
         )
         for queue in (Q, "other")
     ]
