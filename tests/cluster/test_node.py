@@ -179,6 +179,14 @@ def test_a_wrong_clock_is_told(play: PlayedNode) -> None:
     ]
 
 
+def test_two_nodes_with_one_name_are_told(play: PlayedNode) -> None:
+    play.node.start()
+    assert play.node.warnings == []
+    play.peers.say("a")
+    (warning,) = play.node.warnings
+    assert "also called a" in warning
+
+
 def test_the_documentation_has_each_metric_and_no_other(play: PlayedNode) -> None:
     start(play)
     play.peers.say("b")

@@ -231,13 +231,15 @@ class Node:
             now_s = time.monotonic()
             ahead_ms = self._roster.clock_ahead_ms(now_s)
             is_off = self._steward.is_clock_off(now_s)
-        if ahead_ms is None or not is_off:
-            return []
-        side = "ahead of" if ahead_ms > 0 else "behind"
-        text = (
-            f"The clock of this machine is {abs(ahead_ms) / 1000:.1f} s {side} the others, so this node takes no shard."
-        )
-        return [f"{text} Correct the clock, for example with NTP."]
+            has_namesake = self.node in self._roster.present(now_s)
+        found = []
+        if has_namesake:
+            found.append(f"Another process is also called {self.node}. Start each node with a --name of its own.")
+        if ahead_ms is not None and is_off:
+            side = "ahead of" if ahead_ms > 0 else "behind"
+            text = f"The clock of this machine is {abs(ahead_ms) / 1000:.1f} s {side} the others"
+            found.append(f"{text}, so this node takes no shard. Correct the clock, for example with NTP.")
+        return found
 
     def nodes(self) -> list[NodeStatus]:
         """Return all nodes that are heard, and this one."""
