@@ -96,6 +96,7 @@ def serving(python: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[
 
 
 def test_it_installs_the_product_and_nothing_else(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl"), "for every system"
     with zipfile.ZipFile(wheel) as archive:
         files, infos = archive.namelist(), archive.infolist()
     assert {name.partition("/")[0] for name in files} == {
