@@ -31,7 +31,7 @@ SLICES = {
         *("tests/http/test_slow_clients.py", "tests/http/test_long_poll.py"),
     ),
     "workers": ("tests/worker/test_shutdown.py", "tests/worker/test_supervisor.py", "tests/worker/test_tasks.py"),
-    "brokers of tests": ("tests/testing",),
+    "brokers of tests": ("tests/testing/test_broker.py", "tests/testing/test_plugin.py"),
     "kills": ("tests/crash/test_kill_cycles.py::test_random_kills_break_no_promise",),
     "command line": ("tests/cli/test_serve.py", "tests/cli/test_send.py", "tests/cli/test_signals.py"),
 }
@@ -40,9 +40,10 @@ SLICES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("files", SLICES.values(), ids=SLICES)
-def test_a_slice_passes_without_the_names_of_linux(system: str, files: tuple[str, ...]) -> None:
+def test_a_slice_passes_without_the_names_of_linux(system: str, files: tuple[str, ...], tmp_path: Path) -> None:
+    options = ("-p", "no:cacheprovider", "-n", "0", "-m", "slow or not slow", "--basetemp", str(tmp_path / "inner"))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", "-m", "slow or not slow", *files],
+        [sys.executable, "-m", "pytest", *options, *files],
         cwd=ROOT,
         env={**os.environ, **environment(system)},
         capture_output=True,

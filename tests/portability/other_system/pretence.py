@@ -83,12 +83,14 @@ def _imitate_macos() -> None:
 
     def imitated_getrlimit(which: int) -> tuple[int, int]:
         soft, hard = get_limit(which)
-        return (soft, resource.RLIM_INFINITY) if which == resource.RLIMIT_NOFILE else (soft, hard)
+        is_lowered = which != resource.RLIMIT_NOFILE or hard <= _OPEN_MAX
+        return (soft, hard) if is_lowered else (soft, resource.RLIM_INFINITY)
 
     def imitated_setrlimit(which: int, limits: tuple[int, int]) -> None:
         soft, hard = limits
-        if which == resource.RLIMIT_NOFILE:
-            before, hard = get_limit(which)
+        before, real_hard = get_limit(which)
+        if which == resource.RLIMIT_NOFILE and hard == resource.RLIM_INFINITY:
+            hard = real_hard
             if soft != before and not 0 <= soft <= _OPEN_MAX:
                 raise ValueError("current limit exceeds maximum limit")
         limit(which, (soft, hard))
