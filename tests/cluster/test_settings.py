@@ -64,7 +64,7 @@ def test_a_file_of_a_node_is_none_of_a_broker_but_the_commands_for_keys_read_it(
     assert done.code == 2
     assert "unknown setting 'cluster'" in done.error
     assert load({}, {"WONDERQ_CLUSTER_NAME": "c"}, file).data == tmp_path
-    assert run("keys", "create", "test", "--role", "admin", "--config", str(file)).code == 0
+    assert run("key", "create", "test", "--role", "admin", "--config", str(file)).code == 0
     assert (tmp_path / "keys.json").exists()
 
 

@@ -332,7 +332,7 @@ def test_a_node_without_its_folder_of_keys_gets_them_before_it_serves(tmp_path: 
         cluster.await_owners("a")
         node = cluster["a"]
         assert node("GET", "/queues/x").status == 404
-        done = run_process("keys", "create", "test", "--role", "admin", "--data", str(node.folder))
+        done = run_process("key", "create", "test", "--role", "admin", "--data", str(node.folder))
         assert done.code == 0, done.error
         eventually(lambda: node("GET", "/queues/x").status == 401, "the key to be required")
         eventually(lambda: (node.folder / "keys.synced.json").exists(), "the key to be passed on")
