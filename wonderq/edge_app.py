@@ -87,6 +87,8 @@ class EdgeAssembly(NamedTuple):
     """The metrics of forwarding, for a registry of the node."""
     receive: Callable[[FiberRunner], None]
     """Begins to carry out the requests of other nodes, on the fibers of the server. Call it once."""
+    stop_waiting: Callable[[], None]
+    """Lets the other nodes answer the polls that wait there, because the process is about to end."""
     stop: Callable[[], None]
     """Ends the calls of `Shards.changed`."""
 
@@ -126,7 +128,8 @@ def create_edge(
         for each in (apps, forwarder, carrier):
             each.stop()
 
-    return EdgeAssembly(Edge(shards.count, apps, app), carrier, ForwardingCollector(forwarder), receive, stop)
+    collector = ForwardingCollector(forwarder)
+    return EdgeAssembly(Edge(shards.count, apps, app), carrier, collector, receive, forwarder.stop_waiting, stop)
 
 
 def _create_app(

@@ -102,13 +102,17 @@ def serve_cluster(
         StartError: the settings, NATS, the key file or the address cannot be used, or the node fits no cluster.
         StopRequested: one of the signals arrived during the start. Everything is closed.
     """
-    with node_of(cluster, settings, sources) as (node, server, keys):
+    with node_of(cluster, settings, sources) as (node, edge, server, keys):
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
 
         def drain_and_stop() -> None:
             node.drain()
             server.stop()
+
+        def stop_waiting() -> None:
+            edge.stop_waiting()
+            node.stop_claiming()
 
         def stop() -> None:
             threading.Thread(target=drain_and_stop, name="wonderq-drain", daemon=True).start()
@@ -119,7 +123,7 @@ def serve_cluster(
             f"({node.count} shards, pid {os.getpid()})"
         )
         node.start()
-        server.run(on_stop=node.stop_claiming)
+        server.run(on_stop=stop_waiting)
     logger.info("stopped cleanly")
 
 
@@ -127,6 +131,7 @@ class NodeAssembly(NamedTuple):
     """The parts of a node. It hears nobody yet, and its server listens without serving."""
 
     node: Node
+    edge: EdgeAssembly
     server: Server
     keys: Keys
 
@@ -183,7 +188,7 @@ def node_of(
         pauses.start()
         stack.callback(pauses.stop)
         stack.callback(node.stop)
-        yield NodeAssembly(node, server, keys)
+        yield NodeAssembly(node, edge, server, keys)
 
 
 def _check(cluster: ClusterSettings, settings: Settings) -> None:
