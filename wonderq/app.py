@@ -19,9 +19,6 @@ from wonderq.auth.access import Access
 from wonderq.auth.roles import SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
 from wonderq.auth.sessions import credential
 from wonderq.broker.broker import Broker
-from wonderq.cluster.front import REFUSAL
-from wonderq.cluster.node import Node
-from wonderq.cluster.resources import ClusterResource, NodeHealth
 from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.errors import JSON, RequestError, error_response
@@ -29,7 +26,6 @@ from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, whole_body
 from wonderq.metrics import Metrics, make_registry
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import Limits
 from wonderq.model.masks import Mask
 from wonderq.openapi import document, page
 from wonderq.rest.bodies import render
@@ -152,44 +148,6 @@ def create_stand_by_app(
 
     def refuse(req: falcon.Request, resp: falcon.Response, **_: str) -> None:  # noqa: ARG001
         raise standing().refusal()
-
-    app.add_sink(refuse, "/")
-    add_documentation(app, has_dashboard=ui != "off")
-    if ui != "off":
-        add_dashboard(app)
-    return app
-
-
-def create_node_app(
-    access: Access,
-    registry: CollectorRegistry,
-    node: Node,
-    limits: Limits,
-    *,
-    hosts: TrustedHosts | None = None,
-    cors_origins: Collection[str] = (),
-    ui: str = "on",
-) -> App:
-    """Return the WSGI application of what a node of a cluster answers by itself, whatever shards it owns.
-
-    It refuses everything else, with the error in ``environ[REFUSAL]``. ``access`` must be one of its own, because it
-    has other routes.
-    """
-    app: App = falcon.App(middleware=[OriginMiddleware(cors_origins, hosts, access, None)], router=access.router)
-    prepare(app)
-    health = NodeHealth(node)
-    app.add_route("/healthz", health)
-    app.add_route("/readyz", health, suffix="ready")
-    app.add_route("/metrics", StandByMetrics(registry, access))
-    cluster = ClusterResource(node, access, limits)
-    app.add_route("/cluster", cluster)
-    app.add_route("/cluster/transfer", cluster, suffix="transfer")
-    app.add_route("/cluster/drain", cluster, suffix="drain")
-    app.add_route("/cluster/balance", cluster, suffix="balance")
-
-    def refuse(req: falcon.Request, resp: falcon.Response, **_: str) -> None:  # noqa: ARG001
-        found = req.env.get(REFUSAL)
-        raise RequestError(404, *_HTTP_CODES[404]) if found is None else found
 
     app.add_sink(refuse, "/")
     add_documentation(app, has_dashboard=ui != "off")

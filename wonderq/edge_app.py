@@ -23,13 +23,12 @@ from wonderq.auth.access import Access
 from wonderq.auth.roles import RULES, SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
 from wonderq.broker.broker import Broker
 from wonderq.cluster import listings, overviews, routing
-from wonderq.cluster.applications import Applications, MakeApp, Obstacle, no_obstacle
+from wonderq.cluster.applications import Applications, AppOf, Obstacle, no_obstacle
 from wonderq.cluster.carrying import RETRY_S, Carrier
 from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
 from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
 from wonderq.cluster.forwarding import ANSWER_S, Forwarder
 from wonderq.cluster.forwarding_metrics import ForwardingCollector
-from wonderq.cluster.health import EdgeHealth
 from wonderq.cluster.receiving import FiberRunner, Receiver
 from wonderq.cluster.shards import Shards
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
@@ -88,6 +87,8 @@ class EdgeAssembly(NamedTuple):
     """The metrics of forwarding, for a registry of the node."""
     receive: Callable[[FiberRunner], None]
     """Begins to carry out the requests of other nodes, on the fibers of the server. Call it once."""
+    stop_waiting: Callable[[], None]
+    """Lets the other nodes answer the polls that wait there, because the process is about to end."""
     stop: Callable[[], None]
     """Ends the calls of `Shards.changed`."""
 
@@ -96,28 +97,29 @@ def create_edge(
     shards: Shards,
     connection: Connection,
     prefix: str,
-    make_app: MakeApp,
+    app_of: AppOf,
     access: Access | None = None,
     registry: CollectorRegistry | None = None,
     *,
-    health: Any = None,
+    add_own_routes: Callable[[App], None] = lambda _: None,
     obstacle: Obstacle = no_obstacle,
     settings: EdgeSettings = EdgeSettings(),  # noqa: B008 - it is not mutable
 ) -> EdgeAssembly:
     """Return the application of a node, which answers each request whatever node owns the queue.
 
     ``connection`` is best one of its own, so that requests do not wait for appends. ``prefix`` begins the subjects of
-    the cluster. ``make_app`` makes the application of the broker of a shard, such as `wonderq.app.create_app` with the
-    settings of this process; each gets an access with routes of its own. ``health`` answers ``/healthz`` and
-    ``/readyz`` instead of `EdgeHealth`. Requests of a shard with an ``obstacle`` are refused at once.
+    the cluster. ``app_of`` returns the application of the broker of a shard, such as that of `wonderq.app.create_app`
+    with the settings of this process. ``add_own_routes`` adds the paths that the node answers by itself, such as its
+    health checks. Requests of a shard with an ``obstacle`` are refused at once.
     """
     is_read_only = settings.ui == "read-only"
-    apps = Applications(shards, make_app, access, mask=settings.mask, is_read_only=is_read_only, obstacle=obstacle)
+    apps = Applications(shards, app_of, access, mask=settings.mask, is_read_only=is_read_only, obstacle=obstacle)
     forwarder = Forwarder(connection, prefix, shards, wait_s=settings.limits.wait_s, answer_s=settings.answer_s)
     carrier = Carrier(shards, apps, forwarder, retry_s=settings.retry_s, obstacle=obstacle)
     own_access = None if access is None else access.with_own_router()
     forwarding = Forwarding(shards.count, carrier, own_access, settings.address or PublicAddress())
-    app = _create_app(forwarding, own_access, registry or CollectorRegistry(), health or EdgeHealth(shards), settings)
+    app = _create_app(forwarding, own_access, registry or CollectorRegistry(), settings)
+    add_own_routes(app)
 
     def receive(runner: FiberRunner) -> None:
         Receiver(connection, prefix, shards.node, apps, runner).start()
@@ -126,11 +128,12 @@ def create_edge(
         for each in (apps, forwarder, carrier):
             each.stop()
 
-    return EdgeAssembly(Edge(shards.count, apps, app), carrier, ForwardingCollector(forwarder), receive, stop)
+    collector = ForwardingCollector(forwarder)
+    return EdgeAssembly(Edge(shards.count, apps, app), carrier, collector, receive, forwarder.stop_waiting, stop)
 
 
 def _create_app(
-    forwarding: Forwarding, access: Access | None, registry: CollectorRegistry, health: Any, settings: EdgeSettings
+    forwarding: Forwarding, access: Access | None, registry: CollectorRegistry, settings: EdgeSettings
 ) -> App:
     dashboard = None
     if settings.ui != "off":
@@ -147,7 +150,7 @@ def _create_app(
     app.req_options.auto_parse_qs_csv = False
     prepare(app)
     app.add_error_handler(ShardRefusal, _respond_to_refusal)
-    _add_routes(app, forwarding, registry, health)
+    _add_routes(app, forwarding, registry)
     broker = EdgeBroker(forwarding, settings.limits).as_broker()
     _add_aws(app, forwarding, broker, access, settings)
     add_documentation(app, has_dashboard=settings.ui != "off")
@@ -161,7 +164,7 @@ def _respond_to_refusal(req: falcon.Request, resp: falcon.Response, error: Shard
     respond(req, resp, error.response)
 
 
-def _add_routes(app: App, forwarding: Forwarding, registry: CollectorRegistry, health: Any) -> None:
+def _add_routes(app: App, forwarding: Forwarding, registry: CollectorRegistry) -> None:
     messages = listings.Messages(forwarding)
     for prefix in ("", "/queues/{queue}"):
         app.add_route(f"{prefix}/dev/messages", messages)
@@ -174,8 +177,6 @@ def _add_routes(app: App, forwarding: Forwarding, registry: CollectorRegistry, h
     app.add_route("/overview", overviews.Overview(forwarding))
     app.add_route("/overview/history", overviews.OverviewHistory(forwarding))
     app.add_route("/overview/broker", overviews.BrokerResource(forwarding))
-    app.add_route("/healthz", health)
-    app.add_route("/readyz", health, suffix="ready")
     app.add_route("/metrics", Metrics(registry))
     for path, methods in RULES.items():
         if path not in _OWN_ROUTES:

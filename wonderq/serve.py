@@ -24,7 +24,7 @@ from wonderq.auth.keys import Keys, KeysError
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
-from wonderq.cluster.front import ClusterFront
+from wonderq.cluster.edge import Edge
 from wonderq.config import MAX_SHARED_BATCH_BYTES, Settings, in_force
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.listening import bind
@@ -277,22 +277,29 @@ def make_app(
         registry,
         hosts=trusted_hosts(settings),
         cors_origins=settings.cors_origins,
-        sqs_limits=_sqs_limits(settings),
-        sns_limits=_sns_limits(settings),
+        sqs_limits=sqs_limits_of(settings),
+        sns_limits=sns_limits_of(settings),
         signer=Signer(settings.data / KEY_FILE),
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
         vitals=vitals.read,
         ui=settings.ui,
-        mask=Mask(settings.ui_mask) if settings.ui_mask else None,
+        mask=mask_of(settings),
         settings=in_force(settings, sources),
     )
 
 
-def _sqs_limits(settings: Settings) -> SqsLimits:
+def mask_of(settings: Settings) -> Mask | None:
+    """Return what hides parts of the messages in the dashboard."""
+    return Mask(settings.ui_mask) if settings.ui_mask else None
+
+
+def sqs_limits_of(settings: Settings) -> SqsLimits:
+    """Return the limits of the SQS endpoint."""
     return STRICT if settings.sqs_limits == "strict" else relaxed(settings.limits)
 
 
-def _sns_limits(settings: Settings) -> SnsLimits:
+def sns_limits_of(settings: Settings) -> SnsLimits:
+    """Return the limits of the SNS endpoint."""
     return sns_limits.STRICT if settings.sqs_limits == "strict" else sns_limits.relaxed(settings.limits)
 
 
@@ -319,7 +326,7 @@ def bind_addresses(settings: Settings) -> list[socket.socket]:
 
 
 def start_server(
-    app: App | Front | ClusterFront, access: Access, settings: Settings, sockets: Sequence[socket.socket]
+    app: App | Front | Edge, access: Access, settings: Settings, sockets: Sequence[socket.socket]
 ) -> Server:
     """Listen, without serving requests yet.
 
@@ -329,7 +336,7 @@ def start_server(
         StartError: the address is in use meanwhile.
     """
     check_head = access.check_head
-    limit = body_limit(access.router, settings.limits, sqs_batch_bytes=_sqs_limits(settings).batch_bytes)
+    limit = body_limit(access.router, settings.limits, sqs_batch_bytes=sqs_limits_of(settings).batch_bytes)
     if isinstance(app, Front):
         check_head, limit = app.check_head, app.limit_of(limit, settings.max_body_bytes)
     with _explain_address(settings):

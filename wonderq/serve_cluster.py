@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from wonderq import __version__
-from wonderq.app import create_node_app
+from wonderq.app import App
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.auth.roles import RULES
@@ -26,14 +26,15 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
-from wonderq.cluster.front import ClusterFront
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
-from wonderq.cluster.resources import CLUSTER_RULES
+from wonderq.cluster.resources import CLUSTER_RULES, add_node_routes
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.shard_map import shard_of
 from wonderq.config import ClusterSettings, Settings
+from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
+from wonderq.httpd.addresses import PublicAddress
 from wonderq.httpd.server import Server
 from wonderq.metrics import BrokerCollector, LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.model.queue_names import DEFAULT_QUEUE
@@ -47,13 +48,18 @@ from wonderq.serve import (
     bind_addresses,
     check_file_limit,
     make_app,
+    mask_of,
     open_keys,
     open_log,
+    run_push,
+    sns_limits_of,
+    sqs_limits_of,
     start_server,
     trusted_hosts,
     validate,
 )
 from wonderq.serve_shared import TakeoverClock
+from wonderq.sns.signing import KEY_FILE, Signer
 from wonderq_storage import SharedLog, StorageError
 from wonderq_storage.jetstream_peers import JetStreamPeers, Look
 from wonderq_storage.jetstream_stream import check_servers
@@ -96,13 +102,17 @@ def serve_cluster(
         StartError: the settings, NATS, the key file or the address cannot be used, or the node fits no cluster.
         StopRequested: one of the signals arrived during the start. Everything is closed.
     """
-    with node_of(cluster, settings, sources) as (node, server, keys):
+    with node_of(cluster, settings, sources) as (node, edge, server, keys):
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
 
         def drain_and_stop() -> None:
             node.drain()
             server.stop()
+
+        def stop_waiting() -> None:
+            edge.stop_waiting()
+            node.stop_claiming()
 
         def stop() -> None:
             threading.Thread(target=drain_and_stop, name="wonderq-drain", daemon=True).start()
@@ -113,7 +123,7 @@ def serve_cluster(
             f"({node.count} shards, pid {os.getpid()})"
         )
         node.start()
-        server.run(on_stop=node.stop_claiming)
+        server.run(on_stop=stop_waiting)
     logger.info("stopped cleanly")
 
 
@@ -121,6 +131,7 @@ class NodeAssembly(NamedTuple):
     """The parts of a node. It hears nobody yet, and its server listens without serving."""
 
     node: Node
+    edge: EdgeAssembly
     server: Server
     keys: Keys
 
@@ -162,28 +173,22 @@ def node_of(
             version=__version__,
             follow=shared_keys.sync,
         )
-        front = ClusterFront(node)
-        server = parts.server = start_server(front, _routed(parts.access()), settings, sockets)
         registry = CollectorRegistry()
+        requests = Connection(servers, name=f"wonderq {cluster.name} requests")
+        stack.callback(requests.close)
+        edge = _edge(node, requests, parts, registry)
+        stack.callback(edge.stop)
+        server = parts.server = start_server(edge.edge, _routed(parts.access()), settings, sockets)
+        edge.receive(server)
         ProcessCollector(registry=registry)
         registry.register(NodeCollector(node))
         registry.register(ServerCollector(server, settings.connections))
-        front.set_up(
-            create_node_app(
-                parts.access(CLUSTER_RULES),
-                registry,
-                node,
-                settings.limits,
-                hosts=trusted_hosts(settings),
-                cors_origins=settings.cors_origins,
-                ui=settings.ui,
-            )
-        )
-        pauses = CollectorPauses(lambda: sum(each.long_lived_objects for each in parts.brokers))
+        registry.register(edge.collector)
+        pauses = CollectorPauses(lambda: sum(each.long_lived_objects for each in parts.apps))
         pauses.start()
         stack.callback(pauses.stop)
         stack.callback(node.stop)
-        yield NodeAssembly(node, server, keys)
+        yield NodeAssembly(node, edge, server, keys)
 
 
 def _check(cluster: ClusterSettings, settings: Settings) -> None:
@@ -379,7 +384,7 @@ class _Parts:
         charter: Charter,
         name: str,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._sources = sources
         self._keys = keys
         self._jetstream = jetstream
@@ -389,14 +394,14 @@ class _Parts:
         self._buckets = TokenBuckets()
         self._sessions = Sessions()
         self.rounds = Rounds(2 * charter.shards)
-        self.brokers: set[Broker] = set()
+        self.apps: dict[Broker, App] = {}
         self.server: Server
 
     def access(self, rules: Mapping[str, Mapping[str, Any]] = RULES) -> Access:
         """Return the access of one application. All count the rate of a key together."""
         return Access(
             self._keys,
-            requests_per_second=self._settings.requests_per_second,
+            requests_per_second=self.settings.requests_per_second,
             buckets=self._buckets,
             sessions=self._sessions,
             rules=rules,
@@ -411,7 +416,7 @@ class _Parts:
         """
         charter, number = self._charter, shard.number
         address = LogAddress(self._servers, charter.stream(number))
-        settings = replace(self._settings, log=address, replicas=charter.replicas)
+        settings = replace(self.settings, log=address, replicas=charter.replicas)
         counters = LogCounters()
         with ExitStack() as stack:
             sharing = Sharing(self._jetstream, self._name, shard, _PATIENCE_S)
@@ -427,8 +432,6 @@ class _Parts:
                 has_name=lambda name: shard_of(name, charter.shards) == number,
             )
             stack.callback(broker.close)
-            self.brokers.add(broker)
-            stack.callback(self.brokers.discard, broker)
             maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
             # A planned hand-over does not wait for a checkpoint: the next node has read the log already.
             stack.callback(lambda: maintenance.stop(with_checkpoint=False))
@@ -439,9 +442,37 @@ class _Parts:
             maintenance.start(self.rounds)
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = self.server
-            app = make_app(settings, self._sources, broker, self.access(), make_registry(broker), vitals)
+            self.apps[broker] = make_app(settings, self._sources, broker, self.access(), make_registry(broker), vitals)
+            stack.callback(self.apps.pop, broker)
+            run_push(stack, broker, settings)
             collectors = [BrokerCollector(broker), LogCollector(log, counters, broker)]
-            yield OwnedShard(broker, cast("SharedLog", log), app, collectors)
+            yield OwnedShard(broker, cast("SharedLog", log), collectors)
+
+
+def _edge(node: Node, requests: Connection, parts: _Parts, registry: CollectorRegistry) -> EdgeAssembly:
+    """Return the application of a node. The other nodes send their requests over the connection."""
+    settings = parts.settings
+    return create_edge(
+        node,
+        requests,
+        f"wonderq.{node.cluster_id}",
+        parts.apps.get,
+        parts.access(CLUSTER_RULES),
+        registry,
+        add_own_routes=lambda app: add_node_routes(app, node, settings.limits),
+        obstacle=node.obstacle,
+        settings=EdgeSettings(
+            limits=settings.limits,
+            hosts=trusted_hosts(settings),
+            cors_origins=settings.cors_origins,
+            sqs_limits=sqs_limits_of(settings),
+            sns_limits=sns_limits_of(settings),
+            signer=Signer(settings.data / KEY_FILE),
+            address=PublicAddress(settings.public_url, settings.trusted_proxies),
+            ui=settings.ui,
+            mask=mask_of(settings),
+        ),
+    )
 
 
 class _Anything:

@@ -47,7 +47,7 @@ def test_all_fields_last(orders: Lasting) -> None:
     assert not shop.raw
     assert sns.push == pending
     assert (broker.topics.pending("orders"), sns.is_pending) == (1, True)
-    assert broker.queue_names(limit=10) == ["default", "push-orders-shop", "push-x"]
+    assert broker.queue_names(limit=10) == ["default", "orders--push-shop", "push-x"]
     settings = broker.settings_of("push-x")
     assert settings is not None
     assert settings.retention_ms == 14 * 86_400_000

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import falcon
 import pytest
+from falcon.testing import TestClient
 
 from tests.support.played_node import COUNT, PlayedNode
 from tests.support.waiting import eventually
+from wonderq.app import App, prepare
 from wonderq.cluster import steward
-from wonderq.cluster.front import REFUSAL, ClusterFront, name_in
 from wonderq.cluster.placement import PLACEMENT, Placement
-from wonderq.cluster.shard_map import shard_of
+from wonderq.cluster.resources import add_node_routes
+from wonderq.model.limits import Limits
 from wonderq_storage import CorruptLogError, StorageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,6 @@ def test_a_node_alone_owns_everything(play: PlayedNode) -> None:
     changes: list[int] = []
     end = play.node.changed(changes.append)
     assert play.node.local(0) is None
-    assert play.node.app(0) is None
     start(play)
     assert all(play.node.local(shard) is not None for shard in range(COUNT))
     eventually(lambda: set(changes) == set(range(COUNT)))
@@ -59,11 +60,6 @@ def test_a_shard_that_another_node_owns_is_not_taken(play: PlayedNode) -> None:
     play.node._hear(b"nonsense")
     eventually(own_the_others)
     assert play.node.owner(1) == "b"
-    error = play.node.refusal(1)
-    assert (error.status, error.code) == (503, "not_owner")
-    assert "The node b owns shard 1" in str(error)
-    assert "http://b:1" in str(error)
-    assert error.headers["Retry-After"] == "1"
 
 
 def test_a_former_owner_is_not_taken_for_the_owner(play: PlayedNode) -> None:
@@ -91,16 +87,12 @@ def test_a_drain_without_others_ends_at_once(play: PlayedNode) -> None:
     assert play.phases == ["owned"] * COUNT, "it serves until the process ends"
 
 
-def test_a_shard_without_an_owner_is_unavailable(play: PlayedNode) -> None:
-    assert play.node.refusal(2).code == "shard_unavailable"
-    assert play.node.statuses()[2].status == "unavailable"
-
-
 def test_a_damaged_shard_is_refused_and_told(play: PlayedNode) -> None:
     play.errors[2] = [CorruptLogError("stream x", 5, "bad")]
     play.node.start()
     eventually(lambda: play.phases == ["owned", "owned", "damaged", "owned"])
-    error = play.node.refusal(2)
+    error = play.node.obstacle(2)
+    assert error is not None
     assert error.code == "log_damaged"
     assert "stream x" in str(error)
     status = play.node.statuses()[2]
@@ -115,7 +107,7 @@ def test_damage_that_another_node_has_found_is_told(play: PlayedNode) -> None:
 
     def is_told() -> bool:
         play.peers.say("b", (0, "damaged", 0), state="unable")
-        return play.node.local(0) is not None or "the node b" in str(play.node.refusal(0))
+        return play.node.local(0) is not None or "the node b" in str(play.node.obstacle(0))
 
     eventually(is_told)
 
@@ -128,7 +120,6 @@ def test_nothing_is_stored_without_a_connection(play: PlayedNode, monkeypatch: p
     play.peers.connected_s = 0.0
     assert not play.node.has_quorum
     assert not play.node.has_quorum_for(0)
-    assert play.node.refusal(0).code == "no_quorum"
 
 
 def test_what_waits_for_long_is_refused(play: PlayedNode) -> None:
@@ -220,88 +211,81 @@ def test_the_metrics_of_all_brokers_are_one_each(play: PlayedNode) -> None:
 
 # Requests
 
-NAMES = {number: next(f"q{n}" for n in range(99) if shard_of(f"q{n}", COUNT) == number) for number in range(COUNT)}
-
-
-def ask(front: ClusterFront, path: str) -> bytes:
-    return b"".join(front({"PATH_INFO": path}, lambda *_: None))
-
-
-def own_app(environ: dict[str, Any], _start_response: Any) -> list[bytes]:
-    found = environ.get(REFUSAL)
-    return [b"node" if found is None else f"{found.code}: {found}".encode()]
-
 
 @pytest.fixture
-def front(play: PlayedNode) -> ClusterFront:
-    front = ClusterFront(play.node)
-    front.set_up(own_app)
-    return front
+def client(play: PlayedNode) -> TestClient:
+    app: App = falcon.App()
+    prepare(app)
+    add_node_routes(app, play.node, Limits())
+    return TestClient(app)
 
 
-def test_a_request_goes_to_the_shard_of_its_queue(play: PlayedNode, front: ClusterFront) -> None:
+def test_a_node_is_ready_when_each_shard_has_an_owner(play: PlayedNode, client: TestClient) -> None:
+    assert client.simulate_get("/healthz").json == {"status": "ok"}
+    found = client.simulate_get("/readyz")
+    assert (found.status_code, found.json["error"]["code"]) == (503, "not_ready")
+    assert found.json["shards"] == {str(shard): "no node owns it" for shard in range(COUNT)}
+    assert found.headers["Retry-After"]
+    assert client.simulate_get("/readyz?strict=false").json["status"] == "degraded"
+    assert client.simulate_get("/readyz?strict=perhaps").status_code == 400
     start(play)
-    for shard, name in NAMES.items():
-        for path in (
-            f"/queues/{name}",
-            f"/queues/{name}--dead/messages/produce",
-            f"/123456789012/{name}.fifo",
-            f"/queue/{name}",
-        ):
-            assert ask(front, path) == f"shard {shard}: {path}".encode()
-    assert ask(front, "/messages/consume").startswith(f"shard {shard_of('default', COUNT)}:".encode())
+    found = client.simulate_get("/readyz")
+    assert (found.status_code, found.json["status"], found.json["shards"]) == (200, "ready", {})
 
 
-@pytest.mark.parametrize(
-    "path", ["/healthz", "/readyz", "/metrics", "/cluster", "/cluster/drain", "/docs", "/ui/queues/x", "*"]
-)
-def test_a_node_answers_by_itself(play: PlayedNode, front: ClusterFront, path: str) -> None:
+def test_a_node_without_a_connection_is_not_ready(play: PlayedNode, client: TestClient) -> None:
     start(play)
-    assert ask(front, path) == b"node"
+    play.peers.connected_s = 0.0
+    found = client.simulate_get("/readyz?strict=false")
+    assert (found.status_code, found.json["quorum"]) == (503, False)
+    assert "NATS" in found.json["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/queues", "/queues/", "/overview", "/search", "/unknown"])
-def test_a_request_about_all_shards_is_refused(play: PlayedNode, front: ClusterFront, path: str) -> None:
+def test_the_state_of_the_cluster(play: PlayedNode, client: TestClient) -> None:
     start(play)
-    assert ask(front, path).startswith(b"not_owner")
+    found = client.simulate_get("/cluster").json
+    assert [each["owner"] for each in found["shards"]] == ["a"] * COUNT
+    assert [each["url"] for each in found["nodes"]] == ["http://a:1"]
 
 
-def test_what_this_node_does_not_own_is_forwarded(play: PlayedNode) -> None:
-    forwarded: list[int | None] = []
+def test_a_request_of_a_shard_waits_for_its_next_owner(play: PlayedNode) -> None:
+    assert [play.node.obstacle(shard) for shard in range(COUNT)] == [None] * COUNT
+    assert play.node.statuses()[2].status == "unavailable"
+    start(play)
+    assert [play.node.obstacle(shard) for shard in range(COUNT)] == [None] * COUNT
 
-    def forward(environ: dict[str, Any], start_response: Any, shard: int | None) -> list[bytes]:
-        forwarded.append(shard)
-        return [b"forwarded"]
 
-    front = ClusterFront(play.node, forward)
-    front.set_up(own_app)
-    assert ask(front, f"/queues/{NAMES[2]}") == b"forwarded"
-    assert ask(front, "/") == b"forwarded"
+def test_a_request_of_a_shard_that_can_store_nothing_is_refused(play: PlayedNode) -> None:
     start(play)
     owned = play.node.shards[2].owned
     assert owned is not None
     owned.log.waiting_s = 2.5  # type: ignore[misc]
-    assert ask(front, f"/queues/{NAMES[2]}") == b"forwarded", "its broker can store nothing at present"
-    assert forwarded == [2, None, 2]
+    error = play.node.obstacle(2)
+    assert error is not None
+    assert (error.status, error.code, error.headers["Retry-After"]) == (503, "no_quorum", "1")
+    assert play.node.obstacle(1) is None
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/queues/a/messages", "a"),
-        ("/topics/t/publish", "t"),
-        ("/schedules/s", "s"),
-        ("/messages/x", "default"),
-        ("/dev/messages", "default"),
-        ("/queue/a", "a"),
-        ("/queue/eu/123456789012/a/", "a"),
-        ("/123456789012/a/", "a"),
-        ("/12345/a", None),
-        ("/queues/", None),
-        ("/queue/", None),
-        ("/", None),
-        ("/redrives", None),
-    ],
-)
-def test_the_name_in_a_path(path: str, name: str | None) -> None:
-    assert name_in(path.split("/")) == name
+def test_a_node_that_is_cut_off_refuses_requests_of_all_shards(
+    play: PlayedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play.peers.connected_s = 0.0
+    assert play.node.obstacle(2) is None, "it may be connected again soon"
+    monkeypatch.setattr("wonderq.cluster.node.NO_QUORUM_S", 0.0)
+    assert [error.code for shard in range(COUNT) if (error := play.node.obstacle(shard))] == ["no_quorum"] * COUNT
+
+
+def test_a_shared_value_without_a_leader_stops_no_request_of_an_owner_that_is_heard(
+    play: PlayedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NATS elects the leader of each stream on its own."""
+    monkeypatch.setattr("wonderq.cluster.node._QUORUM_S", 0.0)
+    play.peers.say("b", (1, "owner", 4))
+    play.node.start()
+
+    def hear_the_owner() -> bool:
+        play.peers.say("b", (1, "owner", 4), state="unable")
+        return play.node.owner(1) == "b"
+
+    eventually(hear_the_owner)
+    assert play.node.obstacle(1) is None

@@ -71,7 +71,7 @@ class Play:
         self.log = self.log.opened_again() if self.owned else self.log
         log = SharedMemoryLog(self.log, self.epoch)
         broker = Broker(log)
-        self.owned.append(OwnedShard(broker, log, f"app {self.epoch}", []))
+        self.owned.append(OwnedShard(broker, log, []))
         try:
             yield self.owned[-1]
         finally:

@@ -18,7 +18,7 @@ from wonderq.client.sync import Client
 
 KILLS = 5
 PUBLISHES_OF_A_LIFE = 30
-QUEUE = "push-orders-hook"
+QUEUE = "orders--push-hook"
 
 
 def publish_until_killed(url: str, acknowledged: list[str], life: int) -> None:

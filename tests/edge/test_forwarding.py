@@ -335,6 +335,23 @@ def test_a_shard_that_comes_back_has_a_new_broker(cluster: EdgeCluster) -> None:
     assert waiting(cluster, queue) == 10
 
 
+def test_a_poll_at_another_node_ends_with_the_process(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(1)
+    cluster.nodes["a"]("PUT", f"/queues/{queue}")
+    other = cluster.other(queue)
+    began_s = time.monotonic()
+    wait_s = 20
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait={wait_s}") as client:
+        cluster.wait_for_waiting(queue)
+        other.assembly.stop_waiting()
+        response = client.recv(10_000)
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.endswith(b"\r\n\r\n[]\n")
+    assert time.monotonic() - began_s < wait_s, "otherwise its wait has ended by itself"
+    assert other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}).status == 201
+    assert other("GET", f"/queues/{queue}/messages/consume").json, "what does not wait is carried out to the end"
+
+
 def test_a_request_that_nobody_waits_for_any_more_is_not_carried_out(cluster: EdgeCluster) -> None:
     """The owner was frozen, and reads what has arrived when it goes on."""
     queue = cluster.queue_of(1)

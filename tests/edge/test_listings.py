@@ -143,18 +143,6 @@ def test_topics_schedules_and_redrives_of_all_shards(cluster: EdgeCluster) -> No
     assert cluster.nodes["a"]("DELETE", f"/schedules/{stems[0]}").code == "schedule_not_found"
 
 
-def test_the_health_of_a_node_says_which_shards_have_no_owner(cluster: EdgeCluster) -> None:
-    node = cluster.nodes["a"]
-    assert node("GET", "/healthz").json == {"status": "ok"}
-    assert node("GET", "/readyz").json == {"status": "ready"}
-    del cluster.nodes["b"].shards.brokers[3]
-    cluster.hear(3, None)
-    reply = node("GET", "/readyz")
-    assert (reply.status, list(reply.json["shards"]), reply.code) == (503, ["3"], "not_ready")
-    assert node("GET", "/readyz?strict=false").status == 200
-    assert node("GET", "/readyz?strict=perhaps").status == 400
-
-
 def test_the_documentation_and_the_pages_of_the_dashboard_are_on_every_node(cluster: EdgeCluster) -> None:
     for node in cluster.nodes.values():
         assert [node("GET", path).status for path in ("/docs", "/openapi.json", "/ui", "/ui/queues/a")] == [200] * 4

@@ -49,7 +49,7 @@ def test_an_endpoint_is_subscribed_and_verifies_requests(tmp_path: Path) -> None
 def refuse(hook: HookServer, client: Client) -> None:
     hook.behavior = answer(401)
     client.topic("orders").publish("x")
-    eventually(lambda: client.queue("push-orders-shop").info().counts["buried"] == 1)
+    eventually(lambda: client.queue("orders--push-shop").info().counts["buried"] == 1)
 
 
 def test_the_table_has_each_field_of_the_policy_with_its_default_and_range() -> None:

@@ -57,7 +57,7 @@ def test_a_subscription_with_an_endpoint_is_made_changed_and_deleted(orders: Cli
     assert created == {
         "subscription": "mail",
         "topic": "orders",
-        "queue": "push-orders-mail",
+        "queue": "orders--push-mail",
         "raw": False,
         "filter": None,
         "filter_scope": "attributes",
@@ -80,7 +80,7 @@ def test_a_subscription_with_an_endpoint_is_made_changed_and_deleted(orders: Cli
         "endpoint": "https://hooks.example.com/2",
         "delivery": {**DELIVERY, **delivery},
     }
-    assert [each["queue"] for each in orders.get("/queues")] == ["default", "push-orders-mail"]
+    assert [each["queue"] for each in orders.get("/queues")] == ["default", "orders--push-mail"]
     assert orders("DELETE", PATH).json == {"success": True}
     assert [each["queue"] for each in orders.get("/queues")] == ["default"]
 
@@ -111,9 +111,9 @@ def test_a_secret_of_the_client_is_not_shown_at_all(orders: Client) -> None:
 def test_the_dead_letter_queue_is_that_of_the_queue(orders: Client) -> None:
     orders("PUT", "/queues/dead", json={})
     made(orders, dead_letter_queue="dead")
-    assert orders.get("/queues/push-orders-mail")["settings"]["dead_letter_queue"] == "dead"
+    assert orders.get("/queues/orders--push-mail")["settings"]["dead_letter_queue"] == "dead"
     orders("PUT", PATH, json={"dead_letter_queue": ""})
-    assert orders.get("/queues/push-orders-mail")["settings"]["dead_letter_queue"] == ""
+    assert orders.get("/queues/orders--push-mail")["settings"]["dead_letter_queue"] == ""
 
 
 def test_the_messages_of_a_queue_that_exists_may_be_pushed(orders: Client) -> None:
@@ -130,8 +130,8 @@ def test_the_queue_of_a_long_name_has_another(orders: Client) -> None:
     assert len(queue) <= 80
     other = orders("PUT", f"/topics/orders/subscriptions/{'x' * 79}y", json={"endpoint": URL})
     assert other.json["queue"] not in (queue, "")
-    orders("PUT", "/queues/push-orders-mail", json={})
-    assert made(orders)["queue"].startswith("push-orders-mail-")
+    orders("PUT", "/queues/orders--push-mail", json={})
+    assert made(orders)["queue"].startswith("orders--push-mail-")
 
 
 def test_a_topic_ends_with_the_queues_of_its_endpoints(orders: Client) -> None:
@@ -145,7 +145,7 @@ def test_a_topic_ends_with_the_queues_of_its_endpoints(orders: Client) -> None:
 
 def test_deleting_the_queue_ends_the_subscription(orders: Client) -> None:
     made(orders)
-    orders("DELETE", "/queues/push-orders-mail")
+    orders("DELETE", "/queues/orders--push-mail")
     check_refused(orders("GET", PATH), 404, "subscription_not_found")
 
 
@@ -196,9 +196,9 @@ def test_the_queue_that_is_made_needs_no_permission(tmp_path: Path) -> None:
     dead = client("PUT", PATH, json={"endpoint": URL, "dead_letter_queue": "dead"}, headers=headers)
     check_refused(dead, 403, "forbidden")
     assert client("PUT", PATH, json={"endpoint": URL}, headers=headers).status_code == 201
-    assert client("GET", PATH, headers=headers).json["queue"] == "push-orders-mail"
+    assert client("GET", PATH, headers=headers).json["queue"] == "orders--push-mail"
     assert len(client("GET", "/topics/orders/subscriptions", headers=headers).json) == 1
     match = client("POST", "/topics/orders/match", json={"message": "x"}, headers=headers).json
     assert [each["matches"] for each in match] == [True]
-    check_refused(client("GET", "/queues/push-orders-mail", headers=headers), 403, "forbidden")
+    check_refused(client("GET", "/queues/orders--push-mail", headers=headers), 403, "forbidden")
     assert client("DELETE", PATH, headers=headers).status_code == 200

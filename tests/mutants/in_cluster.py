@@ -8,7 +8,6 @@ _STEWARD = "wonderq/cluster/steward.py"
 _ROSTER = "wonderq/cluster/roster.py"
 _SHARD = "wonderq/cluster/shard.py"
 _NODE = "wonderq/cluster/node.py"
-_FRONT = "wonderq/cluster/front.py"
 _CHARTER = "wonderq/cluster/charter.py"
 _KEYS = "wonderq/cluster/keys.py"
 _PLACEMENT = "wonderq/cluster/placement.py"
@@ -139,10 +138,10 @@ MUTANTS = [
     Mutant(
         "request_for_a_shard_without_quorum",
         "Requests of a shard that can store nothing wait for half a minute.",
-        _FRONT,
-        "        if app is None or (shard is not None and not self._node.has_quorum_for(shard)):\n",
-        "        if app is None:\n",
-        (f"{_NODE_TESTS}::test_what_this_node_does_not_own_is_forwarded",),
+        _NODE,
+        '            return None if self.has_quorum_for(shard) else _refusal("no_quorum", _NO_QUORUM)\n',
+        "            return None\n",
+        (f"{_NODE_TESTS}::test_a_request_of_a_shard_that_can_store_nothing_is_refused",),
     ),
     Mutant(
         "node_of_another_cluster_joins",

@@ -27,7 +27,7 @@ NOT_AGAIN = {"retries": 0}
 
 def test_messages_are_delivered_and_deleted(push: Pushing, hook: HookServer) -> None:
     made = push.subscribe("mail", hook.url)
-    assert made.queue == "push-orders-mail"
+    assert made.queue == "orders--push-mail"
     push.publish("one", "zwei ü")
     eventually(lambda: len(hook.received) == 2)
     eventually(lambda: not push.counts("mail"))
@@ -224,7 +224,7 @@ def test_a_rate_bounds_the_requests(push: Pushing, hook: HookServer) -> None:
 def test_a_fifo_topic_keeps_the_order_of_each_group(push: Pushing, hook: HookServer, hasty: None) -> None:
     push.broker.topics.put("events.fifo")
     queue = push.broker.topics.subscribe("events.fifo", "mail", endpoint=hook.url)[0].queue
-    assert queue == "push-events-mail.fifo"
+    assert queue == "events--push-mail.fifo"
     chance, done = random.Random(5), []
 
     def fail_sometimes(connection: socket.socket, received: Received, closed: threading.Event) -> None:

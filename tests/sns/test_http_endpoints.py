@@ -272,6 +272,6 @@ def test_a_confirmation_that_cannot_be_delivered_is_no_dead_letter(sns: Sns, hoo
     redrive = json.dumps({"deadLetterTargetArn": sns.queue("dead")})
     subscribe(sns, hook, Attributes={"RedrivePolicy": redrive})
     received(hook)
-    [queue] = [name for name in sns.broker.queue_names(limit=10) if name.startswith("push-")]
+    [queue] = [name for name in sns.broker.queue_names(limit=10) if "--push-" in name]
     eventually(lambda: not sum(sns.broker.queue(queue).counts.values()))
     assert sns.bodies("dead") == []

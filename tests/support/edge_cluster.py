@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 from tests.support.memory_log import MemoryLog
@@ -79,12 +78,16 @@ class EdgeNode:
         self.obstacles: dict[int, RequestError] = {}
         self.connection = Connection(servers, name=name)
         self.access = access
-        make_app = partial(create_app, mask=settings.mask, ui=settings.ui)
+
+        def app_of(broker: Broker) -> Any:
+            own_access = None if access is None else access.with_own_router()
+            return create_app(broker, own_access, mask=settings.mask, ui=settings.ui)
+
         self.assembly: EdgeAssembly = create_edge(
             self.shards,
             self.connection,
             "wonderq-test",
-            make_app,
+            app_of,
             access,
             obstacle=lambda shard: self.obstacles.get(shard),
             settings=settings,

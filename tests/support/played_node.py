@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -92,7 +92,7 @@ class PlayedNode:
         log = SharedMemoryLog(self.logs[number], self.epochs[number])
         broker = Broker(log)
         try:
-            yield OwnedShard(broker, log, app_of(number), [BrokerCollector(broker)])
+            yield OwnedShard(broker, log, [BrokerCollector(broker)])
         finally:
             broker.close()
 
@@ -104,13 +104,3 @@ class PlayedNode:
         registry = CollectorRegistry()
         registry.register(NodeCollector(self.node))
         return generate_latest(registry).decode()
-
-
-def app_of(shard: int) -> Any:
-    """Return a WSGI application that answers with the number of its shard."""
-
-    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        start_response("200 OK", [])
-        return [f"shard {shard}: {environ['PATH_INFO']}".encode()]
-
-    return app

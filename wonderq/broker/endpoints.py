@@ -87,9 +87,12 @@ def _check_host(url: str, hosts: PushHosts) -> None:
 
 
 def own_queue_name(state: State, topic: str, subscription: str) -> str:
-    """Return a name for the queue of a subscription, which no queue has yet."""
+    """Return a name for the queue of a subscription, which no queue has yet.
+
+    It begins with the topic and ``--``, so that both are in the same shard of a cluster.
+    """
     suffix = FIFO_SUFFIX if is_fifo(topic) else ""
-    name = f"push-{topic.removesuffix(FIFO_SUFFIX)}-{subscription}"
+    name = f"{topic.removesuffix(FIFO_SUFFIX)}--push-{subscription}"
     if len(name + suffix) <= _MAX_QUEUE_CHARACTERS and name + suffix not in state.queues:
         return name + suffix
     number = 0

@@ -27,10 +27,10 @@ def no_obstacle(_: int) -> RequestError | None:
     return None
 
 
-MakeApp = Callable[[Broker, Access | None], Any]
-"""Makes the WSGI application of a broker, with routes of its own in the access.
+AppOf = Callable[[Broker], Any]
+"""Returns the WSGI application of a broker, or None if the broker has ended meanwhile.
 
-Returns None if the broker has ended meanwhile.
+Each application has an `Access` with routes of its own.
 """
 
 
@@ -90,7 +90,7 @@ class Applications:
     def __init__(
         self,
         shards: Shards,
-        make: MakeApp,
+        app_of: AppOf,
         access: Access | None,
         *,
         mask: Mask | None = None,
@@ -99,7 +99,7 @@ class Applications:
     ) -> None:
         """``mask`` and ``is_read_only`` are those of the dashboard; see `wonderq.app.create_app`."""
         self._shards = shards
-        self._make = make
+        self._app_of = app_of
         self._access = access
         self._obstacle = obstacle
         self._of_ui = {MASK: mask, READ_ONLY: is_read_only} if mask is not None else {READ_ONLY: is_read_only}
@@ -130,7 +130,7 @@ class Applications:
         with self._lock:  # falcon and msgspec build their tables at the first use
             found = self._owned.get(shard)
             if found is None or found.broker is not broker:
-                app = self._make(broker, None if self._access is None else self._access.with_own_router())
+                app = self._app_of(broker)
                 if app is None:
                     return None
                 found = self._owned[shard] = _Owned(broker, app)

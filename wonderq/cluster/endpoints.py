@@ -17,8 +17,9 @@ from wonderq.cluster.listings import Listings
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.model.limits import Limits
 from wonderq.model.permits import Permits, everything
+from wonderq.model.push import Push
 from wonderq.model.queue_names import DEFAULT_QUEUE
-from wonderq.model.topics import EnvelopeWriter, Subscription, SubscriptionInfo, TopicInfo, TopicSettings
+from wonderq.model.topics import Subscription, SubscriptionInfo, TopicInfo, TopicSettings
 from wonderq.sns.names import subscription_in_arn, topic_in_arn
 
 
@@ -33,6 +34,13 @@ class _Topic(msgspec.Struct):
 class _Listed(msgspec.Struct):
     subscription: str
     queue: str
+    endpoint: str = ""
+    confirmed: bool = True
+
+    @property
+    def push(self) -> Push | None:
+        """What a list shows of the endpoint; None without one."""
+        return Push(self.endpoint, confirmed=self.confirmed) if self.endpoint else None
 
 
 _subscriptions = msgspec.json.Decoder(list[_Listed]).decode
@@ -49,9 +57,6 @@ class EdgeBroker:
     def as_broker(self) -> Broker:
         """Return this object for a resource that needs no more of a broker than this object has."""
         return cast("Broker", self)
-
-    def use_envelopes(self, write: EnvelopeWriter) -> None:
-        """Do nothing: the applications of the shards write the envelopes."""
 
     def queue_names(
         self, *, prefix: str = "", after: str = "", limit: int | None = None, matches: Permits = everything
@@ -92,7 +97,7 @@ class _EdgeTopics:
                 break
             after = page[-1].subscription
             found += [
-                SubscriptionInfo(Subscription(each.subscription, 0, 0), topic, each.queue, 0, 0)
+                SubscriptionInfo(Subscription(each.subscription, 0, 0, push=each.push), topic, each.queue, 0, 0)
                 for each in page
                 if permits(each.queue)
             ]

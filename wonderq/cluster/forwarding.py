@@ -29,6 +29,9 @@ ANSWER_S = 30.0
 #: A response of the former owner that arrives this long after another node has announced the shard still counts.
 GRACE_S = 0.25
 
+#: A request that takes longer waits for messages, or for a log. Ending that changes nothing for the latter.
+_POLL_S = 0.25
+
 _GONE = Outcome("done", Response("503 Service Unavailable", [], ()))
 
 
@@ -88,6 +91,7 @@ class Forwarder:
         self._shards = shards
         self._longest_s = wait_s + answer_s
         self._pending: dict[int, set[_Pending]] = {}
+        self._is_ending = False
         self.outcomes: Counter[tuple[int, str]] = Counter()
         """Number of requests by their shard and what came of them: a verdict of `Outcome`, or ``gone`` if the client
         has disconnected."""
@@ -98,6 +102,13 @@ class Forwarder:
         for each in list(self._pending.get(shard, ())):
             each.owner_was_lost = each.owner_was_lost or self._shards.owner(shard) is None
             each.news.set()
+
+    def stop_waiting(self) -> None:
+        """Let the owners answer the polls that wait, because this process is about to end."""
+        self._is_ending = True
+        for each in list(self._pending.values()):
+            for pending in list(each):
+                pending.news.set()
 
     @property
     def waiting(self) -> int:
@@ -134,25 +145,36 @@ class Forwarder:
     def _wait(
         self, owner: str, request: ForwardedRequest, pending: _Pending, client_gone: Callable[[], bool]
     ) -> Outcome:
-        now_s = time.monotonic()
+        began_s = now_s = time.monotonic()
         until_s = now_s + self._longest_s
         moved_s: float | None = None
+        is_cancelled = False
         while now_s < until_s:
             outcome = pending.outcome()
             if outcome is not None:
                 return outcome
             if client_gone():
-                self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())
+                self._cancel(owner, request)
                 return _GONE
+            next_s = until_s
+            if self._is_ending and not is_cancelled:
+                next_s = began_s + _POLL_S
+                if now_s >= next_s:
+                    self._cancel(owner, request)
+                    is_cancelled, next_s = True, until_s
             if moved_s is None and self._has_moved(owner, request.shard, pending):
                 moved_s = now_s
                 until_s = min(until_s, now_s + GRACE_S)
-            pending.news.wait(until_s - now_s)
+            pending.news.wait(min(next_s, until_s) - now_s)
             pending.news.clear()
             now_s = time.monotonic()
         if moved_s is not None:
             return pending.outcome() or Outcome("unknown", reason="Another node has taken the shard over.")
         return pending.outcome() or Outcome("unknown", reason="The node did not answer in time.")
+
+    def _cancel(self, owner: str, request: ForwardedRequest) -> None:
+        """Let the owner answer a request that waits for messages."""
+        self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())
 
     def _has_moved(self, owner: str, shard: int, pending: _Pending) -> bool:
         """Return whether the shard was taken over since the request was sent, so that the response may never come."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from wonderq.broker.broker import Broker
 from wonderq.cluster import placement
@@ -32,6 +32,8 @@ _LOOK_S = 1.0
 
 #: The nodes have a quorum if the shared values could be read within this time.
 _QUORUM_S = 5.0
+
+_NO_QUORUM = "This node does not reach enough NATS servers, so nothing can be stored."
 
 #: Longest time for giving all shards away before the process ends, and for closing those that are left.
 _DRAIN_S, _CLOSE_S = 30.0, 20.0
@@ -144,11 +146,6 @@ class Node:
         owned = self.shards[shard].owned
         return None if owned is None else owned.broker
 
-    def app(self, shard: int) -> Any:
-        """Return the WSGI application of a shard that this node owns now, or None."""
-        owned = self.shards[shard].owned
-        return None if owned is None else owned.app
-
     def owner(self, shard: int) -> str | None:
         """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
         return self._owners[shard]
@@ -159,25 +156,20 @@ class Node:
             self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
 
-    def refusal(self, shard: int) -> RequestError:
-        """Return the error of a request that this node cannot carry out, because it does not own the shard."""
-        damaged = self._damage(shard)
-        owner = self.owner(shard)
-        if damaged is not None:
-            code, text = "log_damaged", f"Shard {shard} is damaged: {damaged}"
-        elif not self.has_quorum:
-            code, text = "no_quorum", "This node does not reach enough NATS servers, so nothing can be stored."
-        elif owner is None or owner == self.node:
-            code, text = "shard_unavailable", f"No node owns shard {shard} at present. One takes it over soon."
-        else:
-            with self._lock:
-                peer = self._roster.present(time.monotonic()).get(owner)
-            where = f" at {peer.newest.url}" if peer is not None and peer.newest.url else ""
-            code, text = (
-                "not_owner",
-                f"The node {owner} owns shard {shard}, which has this queue: send it there{where}.",
-            )
-        return RequestError(503, code, text, headers={"Retry-After": str(ERROR_CODES[code].retry_after_s)})
+    def obstacle(self, shard: int) -> RequestError | None:
+        """Return why no request of a shard can be carried out at present, whoever owns it; None if nothing is known."""
+        if self.shards[shard].owned is not None:
+            return None if self.has_quorum_for(shard) else _refusal("no_quorum", _NO_QUORUM)
+        if self.owner(shard) is None and (damaged := self._damage(shard)) is not None:
+            return _refusal("log_damaged", f"Shard {shard} is damaged: {damaged}")
+        return _refusal("no_quorum", _NO_QUORUM) if self._is_cut_off(shard) else None
+
+    def _is_cut_off(self, shard: int) -> bool:
+        """Return whether this node can neither reach the owner of a shard nor become it. Short troubles pass."""
+        age_s = time.monotonic() - self._quorum_s
+        if not self.is_connected:
+            return age_s > NO_QUORUM_S
+        return self.owner(shard) is None and age_s > _QUORUM_S
 
     def _damage(self, shard: int) -> str | None:
         """Return why a shard is damaged, or None."""
@@ -478,6 +470,10 @@ class Node:
         if own:
             shard = own[turn % len(own)]
             self.seen[shard] = self._peers.look(shard)
+
+
+def _refusal(code: str, text: str) -> RequestError:
+    return RequestError(503, code, text, headers={"Retry-After": str(ERROR_CODES[code].retry_after_s)})
 
 
 def _now_ms() -> int:

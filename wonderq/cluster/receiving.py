@@ -81,7 +81,10 @@ class Receiver:
         """Carry a request out, unless nobody waits for it any more. Runs on a fiber."""
         work.fiber = Hub.current()
         try:
-            if work.is_cancelled or time.time_ns() // 1_000_000 > request.deadline_ms:
+            if time.time_ns() // 1_000_000 > request.deadline_ms:
+                return
+            if work.is_cancelled:
+                self._connection.post(reply_to, wire.encode(Part(0, "not_done")))
                 return
             for part in parts_of(self._apps.carry_out(request, work.client_gone)):
                 self._connection.post(reply_to, wire.encode(part))

@@ -7,7 +7,6 @@ from typing import Any
 import falcon
 import msgspec
 
-from wonderq.auth.access import Access
 from wonderq.auth.roles import RULES, Rule
 from wonderq.cluster.node import Node
 from wonderq.cluster.placement import Placement
@@ -61,13 +60,15 @@ class NodeHealth:
 
     def on_get_ready(self, req: falcon.Request, resp: falcon.Response) -> None:
         node = self._node
-        is_strict = req.get_param("strict") != "false"
+        strict = req.get_param("strict", default="true")
+        if strict not in ("true", "false"):
+            raise RequestError(400, "invalid_value", "strict must be true or false.", "strict")
         shards = {
             str(each.shard): each.problem or "no node owns it" for each in node.statuses() if each.status != "owned"
         }
         has_quorum = node.has_quorum
         state = node.state
-        is_ready = has_quorum and state != "unable" and not (is_strict and shards)
+        is_ready = has_quorum and state != "unable" and not (strict == "true" and shards)
         value: dict[str, Any] = {
             "status": "ready" if is_ready and not shards else "degraded",
             "node": node.node,
@@ -91,14 +92,12 @@ class NodeHealth:
 class ClusterResource:
     """``/cluster``: the nodes and the shards; and below it, changes of the places of shards."""
 
-    def __init__(self, node: Node, access: Access, limits: Limits) -> None:
+    def __init__(self, node: Node, limits: Limits) -> None:
         self._node = node
-        self._access = access
         self._limits = limits
         self._pool = BlockingPool(1)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        self._authorize(req)
         node = self._node
         render(
             req,
@@ -115,7 +114,6 @@ class ClusterResource:
         )
 
     def on_post_transfer(self, req: falcon.Request, resp: falcon.Response) -> None:
-        self._authorize(req)
         body = read_body(req, Transfer, self._limits)
         if not 0 <= body.shard < self._node.count:
             raise RequestError(
@@ -128,7 +126,6 @@ class ClusterResource:
         self._place(req, resp, lambda present: present.transfer(body.shard, body.node))
 
     def on_post_drain(self, req: falcon.Request, resp: falcon.Response) -> None:
-        self._authorize(req)
         body = read_body(req, Drain, self._limits)
         if body.drained:
             self._check_known(body.node)
@@ -141,18 +138,7 @@ class ClusterResource:
             self._place(req, resp, lambda present: present.undrain(body.node))
 
     def on_post_balance(self, req: falcon.Request, resp: falcon.Response) -> None:
-        self._authorize(req)
         self._place(req, resp, lambda _: Placement())
-
-    def _authorize(self, req: falcon.Request) -> None:
-        """Check the key.
-
-        Raises:
-            RequestError: it lacks the role.
-        """
-        error = self._access.authorize(req.method, req.path, req.auth)
-        if error is not None:
-            raise error
 
     def _able(self) -> list[str]:
         return [each.name for each in self._node.nodes() if each.state == "able"]
@@ -179,3 +165,14 @@ class ClusterResource:
                 503, "no_quorum", f"Nothing was changed: {error}", headers={"Retry-After": "1"}
             ) from error
         render(req, resp, {"success": True})
+
+
+def add_node_routes(app: falcon.App[falcon.Request, falcon.Response], node: Node, limits: Limits) -> None:
+    """Add what a node answers by itself to its application."""
+    health = NodeHealth(node)
+    app.add_route("/healthz", health)
+    app.add_route("/readyz", health, suffix="ready")
+    cluster = ClusterResource(node, limits)
+    app.add_route("/cluster", cluster)
+    for change in ("transfer", "drain", "balance"):
+        app.add_route(f"/cluster/{change}", cluster, suffix=change)

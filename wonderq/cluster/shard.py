@@ -44,8 +44,6 @@ class OwnedShard(NamedTuple):
 
     broker: Broker
     log: SharedLog
-    app: Any
-    """WSGI application that serves the broker."""
     collectors: Any
     """Prometheus collectors of the broker."""
 

@@ -89,9 +89,10 @@ class SnsEndpoint:
         self._bounds = bounds_of(limits.batch_entries, limits.message_bytes)
         self._access = access
         self._signer = signer
-        envelopes = Envelopes(broker, address, signer)
-        broker.use_envelopes(envelopes.write)
-        broker.pushes.composers["sns"] = Notifications(envelopes)
+        if forward is None:  # else the applications of the brokers write what endpoints and queues get
+            envelopes = Envelopes(broker, address, signer)
+            broker.use_envelopes(envelopes.write)
+            broker.pushes.composers["sns"] = Notifications(envelopes)
 
     def respond(self, req: falcon.Request, resp: falcon.Response, body: bytes) -> None:
         """Call the action of a request. See `is_for_sns`."""

@@ -15,6 +15,10 @@ _TOPIC = rf"arn:[a-z-]+:sns:[^:\s]{{0,64}}:\d*:(?P<topic>{TOPIC_NAME_PATTERN})"
 _TOPIC_ARN = re.compile(_TOPIC)
 _SUBSCRIPTION_ARN = re.compile(rf"{_TOPIC}:(?P<name>[A-Za-z0-9_-]{{1,80}})")
 _TOKEN_BYTES = 32
+
+#: Parts of the name of an endpoint's queue, which has 80 characters at most.
+_TOPIC_CHARACTERS, _DIGEST_CHARACTERS = 61, 12
+
 _TOKEN = re.compile(rf"[0-9a-f]{{{2 * (16 + _TOKEN_BYTES)}}}")
 _NAMESPACE = UUID("6f0b8f0c-6d5c-4a39-9c2f-3f3a5b0c7a11")
 
@@ -38,8 +42,12 @@ def subscription_name(topic: str, queue: str) -> str:
 
 
 def endpoint_queue_name(topic: str, url: str) -> str:
-    """Return the name of the queue that is made for the subscription of an HTTP endpoint."""
-    return f"push-{uuid5(_NAMESPACE, f'{topic}{chr(10)}{url}')}"
+    """Return the name of the queue that is made for the subscription of an HTTP endpoint.
+
+    It begins with the topic and ``--``, so that both are in the same shard of a cluster, unless the topic is too long.
+    """
+    digest = uuid5(_NAMESPACE, f"{topic}\n{url}").hex
+    return f"{topic[:_TOPIC_CHARACTERS]}--push-{digest[:_DIGEST_CHARACTERS]}"
 
 
 def new_token(name: str) -> str:
