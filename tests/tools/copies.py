@@ -16,7 +16,7 @@ from wonderq.broker.broker import Broker
 from wonderq.folder.compact import Outcome, compact
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
-from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy, disk
 
 LATE_MS = 1 << 50
 
@@ -88,5 +88,7 @@ def crash_at(step: int, monkeypatch: pytest.MonkeyPatch, calls: tuple[str, ...])
 
     with monkeypatch.context() as patch:
         for name in calls:
-            patch.setattr(os, name, failing(getattr(os, name)))
+            place: Any = os if hasattr(os, name) else disk
+            instead = name if place is os else "flush_to_medium"  # what syncs where there is no fdatasync
+            patch.setattr(place, instead, failing(getattr(place, instead)))
         yield
