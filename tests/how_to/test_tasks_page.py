@@ -35,6 +35,7 @@ SECTIONS = {
     "Sending": "test_sending",
     "In a task": "test_in_a_task",
     "Schedules": "test_schedules",
+    "Topics": "test_topics",
     "Middleware": "test_middleware",
     "Plain messages": "test_plain_messages",
 }
@@ -197,6 +198,23 @@ def test_schedules(running: Broker, client: Client) -> None:
 
     App(queue="reports", name="accounts").run_until_empty()
     assert [each.name for each in client.schedules()] == ["of-others"]
+
+
+def test_topics(running: Broker, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    app: App = run_section(PAGE, "Topics")["app"]
+    app.prepare()
+    topic = client.topic("orders")
+    topic.publish('{"number": 7, "amount": 9.5}', attributes={"kind": "paid"})
+    topic.publish('{"number": 8, "amount": 1.0}', attributes={"kind": "open"})
+    app.run_until_empty()
+    printed = capsys.readouterr().out.splitlines()
+    assert sorted(printed) == [
+        "7 9.5 {'kind': 'paid'}",
+        '{"number": 7, "amount": 9.5}',
+        '{"number": 8, "amount": 1.0}',
+    ]
+    subscriptions = {each.name: (each.queue, each.when_full) for each in topic.subscriptions()}
+    assert subscriptions == {"shop-invoice": ("shop-invoice", "fail"), "shop-audit": ("shop-audit", "skip")}
 
 
 def test_middleware(running: Broker, capsys: pytest.CaptureFixture[str]) -> None:

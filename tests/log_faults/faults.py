@@ -199,9 +199,9 @@ def bit_flips(run: FaultRun) -> None:
     run.progress(run.owner)
     place = machine.flip_a_bit(run.random)
     machine.start()
-    refuses = _stays_out(run, machine)
-    run.say(f"flipped {place}" + (": the server stays out, and is set up anew" if refuses else ""))
-    if refuses:
+    stays_out = _stays_out(run, machine)
+    run.say(f"flipped {place}" + (": the server stays out, and is set up anew" if stays_out else ""))
+    if stays_out:
         machine.kill()
         machine.wipe()
         machine.start()
@@ -209,12 +209,14 @@ def bit_flips(run: FaultRun) -> None:
 
 
 def _stays_out(run: FaultRun, machine: Machine) -> bool:
-    """Return whether a server does not come back: it refuses some damaged files of its Raft groups.
+    """Return whether a server does not come back: it refuses damaged files of its Raft groups, or never catches up.
 
     Then a person has to remove its files, so that it gets them from the others.
     """
     try:
         run.wait_until_whole(lambda: machine.has_ended, patience_s=_COMEBACK_S)
+        if not machine.has_ended:
+            run.make_leader(machine, patience_s=_COMEBACK_S)  # one that stalls may be called current before
     except AssertionError:
         return True
     return machine.has_ended

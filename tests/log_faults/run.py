@@ -382,17 +382,17 @@ class FaultRun(Run):
 
         self.wait_for(lambda: unless() or is_whole(), "all replicas to be current", patience_s=patience_s)
 
-    def make_leader(self, machine: Machine) -> None:
+    def make_leader(self, machine: Machine, *, patience_s: float = PATIENCE_S) -> None:
         """Let a server lead the stream, once it has all of it."""
 
         def leads() -> bool:
             if self.leader() is machine:
                 return True
-            self.wait_until_whole()
+            self.wait_until_whole(patience_s=patience_s)
             self.call("STREAM.LEADER.STEPDOWN", {"placement": {"preferred": machine.name}})
             return False
 
-        self.wait_for(leads, f"{machine.name} to lead")
+        self.wait_for(leads, f"{machine.name} to lead", patience_s=patience_s)
 
     def wait_for(self, condition: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
         """Wait for a condition that takes some time to look at.

@@ -127,8 +127,8 @@ MUTANTS = [
         "answers_are_shared_with_everybody",
         "A key for one queue gets the list that was made for the admin.",
         "wonderq/rest/queues.py",
-        "self._answers.respond(req, resp, self._opened_by(req), answer)",
-        "self._answers.respond(req, resp, None, answer)",
+        "            self._answers.respond(req, resp, self.opened_by(req), answer)\n        elif",
+        "            self._answers.respond(req, resp, None, answer)\n        elif",
         (f"{_SHARED}::test_an_answer_is_not_for_a_key_that_sees_something_else",),
     ),
     Mutant(

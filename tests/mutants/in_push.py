@@ -162,7 +162,7 @@ MUTANTS = [
     Mutant(
         "unconfirmed_endpoint_gets_messages",
         "Whoever may subscribe lets the broker send messages to endpoints of others.",
-        "wonderq/broker/publish.py",
+        "wonderq/broker/publish_batch.py",
         "        if subscription.paused or subscription.is_pending:\n",
         "        if subscription.paused:\n",
         (f"{_OF_SNS}::test_an_endpoint_is_asked_to_confirm_and_gets_nothing_before",),

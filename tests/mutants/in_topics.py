@@ -102,8 +102,8 @@ MUTANTS = [
         "subscription_outlives_its_queue",
         "A new queue gets messages that nobody has subscribed it to, or a publish fails.",
         _TOPICS,
-        "    redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), ends)\n",
-        "    redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), [])\n",
+        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), ends)\n",
+        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), [])\n",
         (f"{_OF_TOPICS}::test_subscriptions_end_with_their_queue",),
     ),
     Mutant(
@@ -287,9 +287,9 @@ MUTANTS = [
     Mutant(
         "counters_outlive_their_subscription",
         "A new subscription shows the figures of an older one of its name.",
-        "wonderq/broker/queues.py",
-        "                self._core.counters.of_topic(topic.name).forget(subscription)\n",
-        "                pass\n",
+        _TOPICS,
+        "        core.counters.of_topic(topic.name).forget(name)\n    core.counters.forget(queue.name)\n",
+        "        pass\n    core.counters.forget(queue.name)\n",
         (f"{_OF_TOPICS}::test_a_subscription_of_the_same_name_counts_from_zero",),
     ),
     Mutant(
