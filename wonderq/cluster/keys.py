@@ -1,6 +1,6 @@
 """The API keys of a cluster: a value that all nodes share, and a copy of it in the key file of each node.
 
-`wonderq keys` changes the file of any node. The node finds what was added and removed since it last looked, and makes
+`wonderq key` changes the file of any node. The node finds what was added and removed since it last looked, and makes
 the same changes to the value. Keys never change, so changes of several nodes can always be merged.
 """
 
