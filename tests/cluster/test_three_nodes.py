@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,45 +21,12 @@ from wonderq_storage.nats.local_servers import free_ports
 pytestmark = [pytest.mark.slow, needs_nats]
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcesses]:
-    with ClusterProcesses(tmp_path_factory.mktemp("cluster"), "abc", "--shards", str(SHARDS)) as processes:
-        yield processes
-
-
-@pytest.fixture
-def cluster(processes: ClusterProcesses) -> Iterator[ClusterProcesses]:
-    for each in processes.nodes:
-        if each.process.poll() is not None:
-            each.start()
-    processes.await_owners("a", "b", "c")
-    yield processes
-    for each in processes.nodes:
-        assert "Traceback" not in each.log()
-
-
 def test_each_node_owns_a_part_of_the_shards(cluster: ClusterProcesses) -> None:
     eventually(lambda: sorted(map(cluster["a"].owners().count, "abc")) == [2, 2, 2], "equal parts")
     found = cluster["a"].cluster()
     assert {each["name"]: each["url"] for each in found["nodes"]} == {each.name: each.url for each in cluster.nodes}
     assert len({each.cluster()["cluster_id"] for each in cluster.nodes}) == 1
     assert cluster["b"]("GET", "/readyz").json["status"] == "ready"
-
-
-def test_the_owner_serves_a_queue_and_the_others_name_it(cluster: ClusterProcesses) -> None:
-    owners = cluster["a"].owners()
-    for number in range(12):
-        queue = f"named-{number}"
-        shard = shard_of(queue, SHARDS)
-        for each in cluster.nodes:
-            reply = each("POST", f"/queues/{queue}/messages/produce", {"message": "x"})
-            if each.name == owners[shard]:
-                assert reply.status == 201
-            else:
-                assert (reply.status, reply.json["error"]["code"]) == (503, "not_owner")
-                owner = cluster[owners[shard] or ""]
-                assert f"node {owner.name} owns shard {shard}" in reply.json["error"]["message"]
-                assert owner.url in reply.json["error"]["message"]
 
 
 def test_only_one_shard_has_the_queue_default(cluster: ClusterProcesses) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.edge_cluster import EdgeCluster, edge_cluster
+from tests.support.edge_cluster import EdgeCluster, Reply, edge_cluster
 from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.sqs_clients import RefusedError, boto_client, call
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.grants import Grants
@@ -162,3 +164,27 @@ def test_a_session_of_the_dashboard_counts_at_its_node(
     of_ui = {"X-WonderQ-UI": "1", "Sec-Fetch-Site": "same-origin", "Cookie": cookie}
     assert other("PUT", f"/queues/{queue}", headers=of_ui).status == 201
     assert other("GET", "/overview", headers=of_ui).json["access"]["roles"]
+
+
+def test_a_new_key_that_the_owner_does_not_have_yet_is_waited_for(
+    nats: NatsCluster, tmp_path: Path, key_file: Path, bearer: Callable[..., dict[str, str]]
+) -> None:
+    early, late = tmp_path / "early.json", tmp_path / "late.json"
+    bearer("admin")
+    late.write_bytes(key_file.read_bytes())
+    new = bearer("admin")
+    early.write_bytes(key_file.read_bytes())
+    files = iter((early, late))
+    settings = EdgeSettings(retry_s=PATIENCE_S)
+    with edge_cluster(nats.url, access=lambda: Access(Keys(next(files))), settings=settings) as cluster:
+        queue = cluster.queue_of(1)
+        edge, owner = cluster.nodes["a"], cluster.nodes["b"]
+        replies: list[Reply] = []
+        path = f"/queues/{queue}/messages/produce"
+        sender = threading.Thread(target=lambda: replies.append(edge("POST", path, json={"message": "x"}, headers=new)))
+        sender.start()
+        eventually(lambda: edge.assembly.carrier._waiting.get(1), "the request to be tried again")
+        assert owner("POST", path, json={"message": "x"}, headers=new).status == 401, "it cannot check the key"
+        late.write_bytes(key_file.read_bytes())
+        sender.join(PATIENCE_S)
+        assert [each.status for each in replies] == [201]

@@ -13,6 +13,7 @@ from tests.support.http_client import Wire
 from tests.support.nats_servers import needs_nats
 from tests.support.sns_clients import sns_client
 from tests.support.sqs_clients import Boto, Caller, Query, RefusedError, call
+from wonderq.model.push_hosts import PushHosts
 
 pytestmark = needs_nats
 
@@ -166,3 +167,31 @@ def test_topics_of_sns(cluster: EdgeCluster) -> None:
     for client in clients:
         with pytest.raises(RefusedError, match="another shard"):
             call(client, "Subscribe", TopicArn=arns[1], Protocol="sqs", Endpoint=far)
+
+
+def test_http_endpoints_of_topics_of_all_shards_are_subscribed_and_listed(cluster: EdgeCluster) -> None:
+    """The queue that is made for an endpoint is in the shard of its topic."""
+    for node in cluster.nodes.values():
+        for broker in node.shards.brokers.values():
+            broker.pushes.hosts = PushHosts(["127.0.0.1"])
+    clients = [sns_client(node.url) for node in cluster.nodes.values()]
+    expected = []
+    for shard in range(cluster.count):
+        topic = cluster.queue_of(shard, "hooked")
+        arn = call(clients[0], "CreateTopic", Name=topic)["TopicArn"]
+        for number, client in enumerate(clients):
+            url = f"http://127.0.0.1:9/{topic}/{number}"
+            call(client, "Subscribe", TopicArn=arn, Protocol="http", Endpoint=url)
+            expected.append((topic, "http", url, "PendingConfirmation"))
+            rest = cluster.nodes["a"](
+                "PUT", f"/topics/{topic}/subscriptions/{number}", json={"endpoint": f"{url}/rest"}
+            )
+            assert (rest.status, rest.json["queue"]) == (201, f"{topic}--push-{number}")
+            expected.append((topic, "http", f"{url}/rest", f"{arn}:{number}"))
+    for client in clients:
+        found = call(client, "ListSubscriptions")["Subscriptions"]
+        listed = [
+            (each["TopicArn"].split(":")[-1], each["Protocol"], each["Endpoint"], each["SubscriptionArn"])
+            for each in found
+        ]
+        assert sorted(listed) == sorted(expected)

@@ -9,14 +9,32 @@ _APPLICATIONS = "wonderq/cluster/applications.py"
 _FORWARDING = "wonderq/cluster/forwarding.py"
 _RECEIVING = "wonderq/cluster/receiving.py"
 _LISTINGS = "wonderq/cluster/listings.py"
+_ENDPOINTS = "wonderq/broker/endpoints.py"
 _ADDRESSES = "wonderq/client/addresses.py"
 
 _CARRYING_TESTS = "tests/edge/test_carrying.py"
 _FORWARDING_TESTS = "tests/edge/test_forwarding.py"
 _LISTING_TESTS = "tests/edge/test_listings.py"
 _ACCESS_TESTS = "tests/edge/test_access.py"
+_AWS_TESTS = "tests/edge/test_aws_clients.py"
 
 MUTANTS = [
+    Mutant(
+        "node_that_stops_waits_for_polls_at_other_nodes",
+        "A restart takes as long as the longest poll of a queue of another node, and ends in a broken connection.",
+        _FORWARDING,
+        "            if self._is_ending and not is_cancelled:\n",
+        "            if False:\n",
+        (f"{_FORWARDING_TESTS}::test_a_poll_at_another_node_ends_with_the_process",),
+    ),
+    Mutant(
+        "queue_of_an_endpoint_is_in_another_shard",
+        "Most topics of a cluster cannot have HTTP endpoints.",
+        _ENDPOINTS,
+        '--push-{subscription}"',
+        '-push-{subscription}"',
+        (f"{_AWS_TESTS}::test_http_endpoints_of_topics_of_all_shards_are_subscribed_and_listed",),
+    ),
     Mutant(
         "unknown_outcome_is_repeated_without_a_key",
         "A send whose answer was lost is stored twice.",

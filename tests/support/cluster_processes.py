@@ -1,8 +1,9 @@
-"""The nodes of a cluster as real processes, and clients that find the node which owns the shard of a queue."""
+"""The nodes of a cluster as real processes, and clients that ask any of them."""
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import threading
@@ -18,7 +19,7 @@ from wonderq_storage.nats import Connection
 from wonderq_storage.nats.local_servers import free_ports
 
 #: Codes of answers to requests that were surely not carried out.
-SURE_REFUSALS = ("not_owner", "shard_unavailable", "no_quorum", "shutting_down")
+SURE_REFUSALS = ("shard_unavailable", "no_quorum", "shutting_down")
 
 SHARDS = 6
 
@@ -94,10 +95,10 @@ class ClusterProcesses:
         eventually(agree, f"{', '.join(names)} to own all shards")
 
     def carry_out(self, method: str, path: str, body: Any = None) -> Reply:
-        """Send a request to the node that carries it out. The first answer counts that is not a sure refusal."""
+        """Send a request to one node after the other. The first answer counts that is not a sure refusal."""
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
-            for each in self.nodes:
+            for each in random.sample(self.nodes, len(self.nodes)):
                 reply = each(method, path, body)
                 if reply.status == NOT_SENT or (reply.status == 503 and reply.json["error"]["code"] in SURE_REFUSALS):
                     continue

@@ -175,6 +175,10 @@ class Access:
         key_id = self.sessions.key_id_of(authorization.removeprefix(SCHEME))
         return None if key_id is None else self._keys.find_by_id(key_id)
 
+    def knows(self, key_id: str | None) -> bool:
+        """Return whether this process has a key that another node has found valid, or needs none."""
+        return key_id is None or self.open_to_all or self._keys.find_by_id(key_id) is not None
+
     def find_signed(self, access_key_id: str) -> Key | None:
         """Return the valid key that SQS clients know by this id, or None; see `Keys.find_signed`."""
         return self._keys.find_signed(access_key_id)

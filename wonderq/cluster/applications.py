@@ -75,6 +75,9 @@ class Outcome(NamedTuple):
 
 NOT_OWNER = Outcome("not_done", reason="The node does not own the shard.")
 
+#: A new key reaches the nodes one after the other.
+_UNKNOWN_KEY = Outcome("not_done", reason="The node that owns the shard does not have this key yet.")
+
 
 class _Owned(NamedTuple):
     broker: Broker
@@ -144,6 +147,8 @@ class Applications:
         obstacle = self._obstacle(request.shard)
         if obstacle is not None:
             return Outcome("not_done", reason=str(obstacle))
+        if self._access is not None and not self._access.knows(request.key_id):
+            return _UNKNOWN_KEY
         authorization = "" if self._access is None else self._access.grants.header_of(request.key_id)
         environ = request.environ(authorization, BytesIO(request.body), client_gone)
         if request.is_of_ui:

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
-from wonderq.client.errors import Invalid, NotFound, WonderQError
+from wonderq.client.errors import Invalid, NotFound, Refused, WonderQError
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Claim, Claims, Job, State
 from wonderq.worker.middleware import Middleware
@@ -188,8 +188,8 @@ class Engine:
                 self.poll()
                 failures = 0
             except WonderQError as error:
-                if not prepared and isinstance(error, Invalid):
-                    raise  # the code asks for a schedule that the broker does not take, whenever it is asked
+                if _is_final(error, prepared=prepared):
+                    raise
                 prepared = prepared and not isinstance(error, NotFound)
                 self._pause("a poll", error, failures)
                 failures += 1
@@ -419,3 +419,13 @@ class Engine:
             self._has_ended = True
             self._wake()
         self._runner.close()
+
+
+def _is_final(error: WonderQError, *, prepared: bool) -> bool:
+    """Return whether the broker will refuse a poll or its preparation whenever it is asked: the code must be changed.
+
+    The queues may be in different shards of a cluster, or a schedule may be one that the broker does not take.
+    """
+    if isinstance(error, Refused) and error.code == "different_shards":
+        return True
+    return not prepared and isinstance(error, Invalid)
