@@ -29,7 +29,7 @@ from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
 from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
 from wonderq.cluster.forwarding import ANSWER_S, Forwarder
 from wonderq.cluster.forwarding_metrics import ForwardingCollector
-from wonderq.cluster.receiving import FiberRunner, Receiver
+from wonderq.cluster.receiving import Receiver
 from wonderq.cluster.shards import Shards
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
 from wonderq.httpd.room import whole_body
@@ -85,8 +85,8 @@ class EdgeAssembly(NamedTuple):
     """Carries out requests of the node itself, such as those of background work, too."""
     collector: ForwardingCollector
     """The metrics of forwarding, for a registry of the node."""
-    receive: Callable[[FiberRunner], None]
-    """Begins to carry out the requests of other nodes, on the fibers of the server. Call it once."""
+    receiver: Receiver
+    """Carries out the requests of other nodes. Start it with the server, on whose fibers it does that."""
     stop_waiting: Callable[[], None]
     """Lets the other nodes answer the polls that wait there, because the process is about to end."""
     stop: Callable[[], None]
@@ -120,16 +120,14 @@ def create_edge(
     forwarding = Forwarding(shards.count, carrier, own_access, settings.address or PublicAddress())
     app = _create_app(forwarding, own_access, registry or CollectorRegistry(), settings)
     add_own_routes(app)
-
-    def receive(runner: FiberRunner) -> None:
-        Receiver(connection, prefix, shards.node, apps, runner).start()
+    receiver = Receiver(connection, prefix, shards.node, apps)
 
     def stop() -> None:
         for each in (apps, forwarder, carrier):
             each.stop()
 
     collector = ForwardingCollector(forwarder)
-    return EdgeAssembly(Edge(shards.count, apps, app), carrier, collector, receive, forwarder.stop_waiting, stop)
+    return EdgeAssembly(Edge(shards.count, apps, app), carrier, collector, receiver, forwarder.stop_waiting, stop)
 
 
 def _create_app(

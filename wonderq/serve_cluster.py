@@ -123,7 +123,7 @@ def serve_cluster(
             f"({node.count} shards, pid {os.getpid()})"
         )
         node.start()
-        server.run(on_stop=stop_waiting)
+        server.run(on_stop=stop_waiting, is_busy=lambda: edge.receiver.is_busy)
     logger.info("stopped cleanly")
 
 
@@ -179,7 +179,7 @@ def node_of(
         edge = _edge(node, requests, parts, registry)
         stack.callback(edge.stop)
         server = parts.server = start_server(edge.edge, _routed(parts.access()), settings, sockets)
-        edge.receive(server)
+        edge.receiver.start(server)
         ProcessCollector(registry=registry)
         registry.register(NodeCollector(node))
         registry.register(ServerCollector(server, settings.connections))

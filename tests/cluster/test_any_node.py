@@ -15,6 +15,7 @@ from botocore.config import Config
 from tests.support.cluster_processes import SHARDS, ClusterProcesses, NodeProcess
 from tests.support.hook_server import hook_server
 from tests.support.nats_servers import needs_nats
+from tests.support.shared_processes import Reply
 from tests.support.sqs_clients import REGION
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq import Client
@@ -210,6 +211,30 @@ def test_sqs_clients_go_on_when_a_node_is_killed(cluster: ClusterProcesses) -> N
         stream.await_more()
     finally:
         stream.end()
+
+
+def test_a_node_that_is_stopped_ends_the_polls_of_its_clients(cluster: ClusterProcesses) -> None:
+    """Those of its own queues move to the next owners first."""
+    node, queues = cluster["b"], names("polled-")
+    for queue in queues:
+        assert node("PUT", f"/queues/{queue}", {}).status == 201
+    replies: list[Reply] = []
+    polls = [
+        threading.Thread(
+            target=lambda queue=queue: replies.append(node("GET", f"/queues/{queue}/messages/consume?wait=20"))
+        )
+        for queue in queues
+    ]
+    for each in polls:
+        each.start()
+    eventually(
+        lambda: node.metric("wonderq_forwarded_requests_waiting") == sum(owner != "b" for owner in node.owners()),
+        "the polls of other nodes' queues to wait",
+    )
+    assert node.stop() == 0
+    for each in polls:
+        each.join(PATIENCE_S)
+    assert [(each.status, each.json) for each in replies] == [(200, [])] * len(queues)
 
 
 def test_what_belongs_to_one_shard_works_at_every_node(cluster: ClusterProcesses) -> None:

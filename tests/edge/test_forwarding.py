@@ -20,6 +20,8 @@ from wonderq.cluster.edge import MOST_BODY_BYTES
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.edge_app import EdgeSettings
 from wonderq.httpd.errors import RequestError
+from wonderq.httpd.server import Server
+from wonderq.runtime.fibers import Event
 
 pytestmark = needs_nats
 
@@ -350,6 +352,24 @@ def test_a_poll_at_another_node_ends_with_the_process(cluster: EdgeCluster) -> N
     assert time.monotonic() - began_s < wait_s, "otherwise its wait has ended by itself"
     assert other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}).status == 201
     assert other("GET", f"/queues/{queue}/messages/consume").json, "what does not wait is carried out to the end"
+
+
+def test_a_node_that_stops_answers_what_others_have_asked_it_for() -> None:
+    server = Server(lambda *_: [], "127.0.0.1", 0)
+    may_end, began, done = Event(), threading.Event(), []
+
+    def work() -> None:
+        began.set()
+        may_end.wait(PATIENCE_S)
+        done.append("done")
+
+    server.submit(work)
+    thread = threading.Thread(target=lambda: server.run(may_end.set, is_busy=lambda: not done, drain_s=PATIENCE_S))
+    thread.start()
+    assert began.wait(PATIENCE_S)
+    server.stop()
+    thread.join(PATIENCE_S)
+    assert done == ["done"]
 
 
 def test_a_request_that_nobody_waits_for_any_more_is_not_carried_out(cluster: EdgeCluster) -> None:

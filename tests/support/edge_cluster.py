@@ -93,7 +93,7 @@ class EdgeNode:
             settings=settings,
         )
         self.server = Server(self.assembly.edge, "127.0.0.1", 0)
-        self.assembly.receive(self.server)
+        self.assembly.receiver.start(self.server)
         self._thread = threading.Thread(target=self.server.run, name=f"node-{name}")
         self._thread.start()
 

@@ -50,15 +50,21 @@ class Receiver:
     cluster, and ``node`` is the name of this node.
     """
 
-    def __init__(self, connection: Connection, prefix: str, node: str, apps: Applications, runner: FiberRunner) -> None:
+    def __init__(self, connection: Connection, prefix: str, node: str, apps: Applications) -> None:
         self._connection = connection
         self._subjects = [wire.node_subject(prefix, node, what) for what in ("requests", "cancels")]
         self._apps = apps
-        self._runner = runner
+        self._runner: FiberRunner
         self._works: dict[str, _Work] = {}
 
-    def start(self) -> None:
-        """Begin to receive requests."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests of other nodes are under way."""
+        return bool(self._works)
+
+    def start(self, runner: FiberRunner) -> None:
+        """Begin to receive requests, and carry them out on the fibers of ``runner``."""
+        self._runner = runner
         requests, cancels = self._subjects
         self._connection.subscribe_to_requests(requests, self._receive)
         self._connection.subscribe(cancels, self._cancel)

@@ -243,8 +243,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
 
     # The loop
 
-    def run(self, on_stop: Callable[[], None] = lambda: None, *, drain_s: float = 10) -> None:
-        """Serve until `stop`; then stop accepting, call ``on_stop``, and finish open requests within ``drain_s``."""
+    def run(
+        self,
+        on_stop: Callable[[], None] = lambda: None,
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+        drain_s: float = 10,
+    ) -> None:
+        """Serve until `stop`; then stop accepting, call ``on_stop``, and finish open requests within ``drain_s``.
+
+        ``is_busy`` tells whether submitted work has to be finished, too.
+        """
         while not self._stopping.is_set():
             self._run_turn(1)
         self.accepting = False
@@ -255,8 +264,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             listener.close()
         on_stop()
         end = time.monotonic() + drain_s
-        while time.monotonic() < end and any(
-            channel.requests or channel.total_outbufs_len for channel in list(self.active_channels.values())
+        while time.monotonic() < end and (
+            is_busy()
+            or any(channel.requests or channel.total_outbufs_len for channel in list(self.active_channels.values()))
         ):
             self._run_turn(0.05)
         self._hub.close()
