@@ -98,8 +98,8 @@ MUTANTS = [
         "owner_is_not_told_that_a_client_has_gone",
         "A consumer that has disconnected still gets a message at another node, and nobody has it until its timeout.",
         _FORWARDING,
-        '        self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())\n',
-        "        pass\n",
+        "                self._cancel(owner, request)\n                return _GONE\n",
+        "                return _GONE\n",
         (f"{_FORWARDING_TESTS}::test_a_consumer_that_disconnects_is_forgotten_by_the_owner",),
     ),
     Mutant(
