@@ -256,7 +256,8 @@ def test_a_send_with_a_key_that_was_stored_is_not_stored_again(cluster: EdgeClus
     cluster.open(shard, "a")
     cluster.hear(shard, "a")
     reply = call.reply()
-    assert (reply.status, reply.json["duplicate"]) == (201, True)
+    assert reply.status == 201
+    assert reply.json.get("duplicate") in (True, None), "None if the former owner answers first"
     cluster.nodes["b"].shards.brokers.pop(shard)
     assert waiting(cluster, queue) == 1
 

@@ -53,7 +53,8 @@ class NodeProcess(SharedProcess):
 
     @property
     def nats_pid(self) -> int:
-        return int((self.folder / "nats" / "nats.pid").read_text())
+        """The process of its NATS server; 0 while the server writes its file."""
+        return int((self.folder / "nats" / "nats.pid").read_text() or "0")
 
     def connection(self) -> Connection:
         """Return a connection to its NATS server."""
