@@ -454,8 +454,9 @@ class FileLog:
         with self._mutex:
             writer.base = max(writer.base, number)
         # A group on the medium must record the new base before a segment is removed.
+        while writer.durable_base < number and not self._lead_alone(self._put_base):
+            self.sync()  # another thread leads: its group may record the base
         if writer.durable_base < number:
-            self._lead_alone(self._put_base)
             self.sync()
         if writer.durable_base < number:
             self.rotate()  # the segment in use has no room for another group; its seal records the base

@@ -26,7 +26,6 @@ def test_the_wheel_installs_the_product_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in {*files} - outside} == {
         "wonderq",
         "wonderq_storage",
-        f"wonderq-{__version__}.data",
         f"wonderq-{__version__}.dist-info",
     }
     shared = f"wonderq-{__version__}.data/data/share"

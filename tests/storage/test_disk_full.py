@@ -329,3 +329,21 @@ def test_the_oldest_segment_can_go_however_full_the_others_are(tmp_path: Path) -
     log.wait(log.append(bytes(500)))
     log.close()
     assert records_in(tmp_path)[-1] == bytes(500)
+
+
+def test_the_oldest_segment_can_go_while_another_thread_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group may not record the new base, and there is no room for a segment whose seal could."""
+    disk = SmallDisk(3 * 4096)
+    log, _ = open_log(tmp_path, disk=disk, segment_bytes=4096)
+    for length in range(500, 0, -1):
+        fill(log, length=length)
+    lead_alone = log._lead_alone
+    turns = [False, False]
+    monkeypatch.setattr(log, "_lead_alone", lambda work: turns.pop() if turns else lead_alone(work))
+    oldest = log.oldest()
+    assert oldest is not None
+    first = segment_files(tmp_path)[0]
+    log.trim(oldest[0])
+    assert not first.exists()
+    assert not turns
+    log.close()

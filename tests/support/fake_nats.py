@@ -99,7 +99,10 @@ class FakeNats:
             case b"PUB" | b"HPUB":
                 headers = read(int(fields[2])) if operation == b"HPUB" else b""
                 payload = read(int(fields[-1]) - len(headers))
-                assert read(2) == b"\r\n"
+                end = read(2)
+                if not end:
+                    return None  # the client has closed the connection in the middle
+                assert end == b"\r\n"
                 has_reply = len(fields) == (4 if operation == b"HPUB" else 3)
                 reply_to = fields[1].decode() if has_reply else ""
                 request = Request(fields[0].decode(), reply_to, headers, payload)

@@ -182,7 +182,7 @@ TOPICS = [
         "Topics",
         "Get a topic.",
         {200: Response(Topic, _TOPIC, "The topic.")},
-        _READ,
+        (*_READ, "invalid_value"),
         query=topic_schemas.TopicQuery,
     ),
     Operation(

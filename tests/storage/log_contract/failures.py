@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -126,7 +127,8 @@ class FailuresContract:
             assert not worker.is_alive()
         assert len(failures) == 6
         assert all(failures)
-        log.close()
+        with contextlib.suppress(LogFailedError):  # if what failed was to reserve a part, only this write ends the log
+            log.close()
 
     def test_a_log_has_one_writer(self, open_log: OpenLog) -> None:
         """Either it cannot be opened again while it is open, or the one that opens it takes it over."""
