@@ -161,8 +161,10 @@ def test_shards_are_transferred_drained_and_balanced(cluster: ClusterProcesses) 
     shard = owners.index("a")
     wonderq(cluster["b"], "transfer", str(shard), "c")
     assert cluster["b"].owners()[shard] == "c"
-    assert re.search(rf"^{shard} +c +owned", wonderq(cluster["a"], "status"), re.MULTILINE)
-    assert f"transferred: {shard} to c" in wonderq(cluster["a"], "status")
+    told = rf"^{shard} +c +owned.*^transferred: {shard} to c"
+    eventually(
+        lambda: re.search(told, wonderq(cluster["a"], "status"), re.MULTILINE | re.DOTALL), "another node to know it"
+    )
     wonderq(cluster["a"], "drain", "c")
     cluster.await_owners("a", "b")
     assert "drained: c" in wonderq(cluster["a"], "status")
