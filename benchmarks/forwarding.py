@@ -1,4 +1,4 @@
-"""What it costs that a client asks a node that does not own the queue: the same sends at the owner and at another node.
+"""The cost of a request to a node that does not own the queue: the same sends at the owner and at another node.
 
     python -m benchmarks.forwarding [--rounds N] [--requests N] [--clients N]
 

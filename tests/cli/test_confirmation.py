@@ -1,4 +1,4 @@
-"""What destroys asks on a terminal, and is refused without one unless --yes confirms it."""
+"""A command that destroys something asks on a terminal, and is refused without one unless --yes confirms it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster tell each other."""
+"""The nodes of a cluster tell each other their state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is fixed when a cluster is made, and the nodes that do not fit."""
+"""Some values are fixed when a cluster is made, and nodes with others are refused."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Play:
         self.closed = 0
         self.shard = Shard(3, self, self.own)
 
-    # What the node knows
+    # The memory of the node
 
     def known_sequence(self, shard: int, log_id: str) -> int:
         assert (shard, log_id) == (3, LOG_ID.hex())

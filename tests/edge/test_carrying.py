@@ -174,7 +174,7 @@ def test_only_a_request_that_nobody_received_was_surely_not_carried_out() -> Non
     assert (not_received.verdict, lost.verdict) == ("not_done", "unknown")
 
 
-# What a request is about
+# The name that a request is about
 
 
 @pytest.mark.parametrize(

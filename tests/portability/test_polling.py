@@ -23,7 +23,7 @@ PATIENCE_S = 20
 
 
 class Side:
-    """What a server has: its sockets by number, and a poll of them."""
+    """The sockets of a server by number, and a poll of them."""
 
     def __init__(self, poll: Poll, descriptors: dict[int, Any]) -> None:
         self.poll = poll

@@ -39,7 +39,7 @@ class Part:
 
     @property
     def arguments(self) -> list[str]:
-        """What follows `python -m`."""
+        """The words after `python -m`."""
         values = {"amount": self.amount, "seed": self.seed, "number": self.number, "parts": self.parts}
         return [argument.format(**values) for argument in self.proof.program]
 

@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass
 class Report:
-    """What was run on one version."""
+    """The runs on one version, and how they ended."""
 
     commit: str
     machine: str

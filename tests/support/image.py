@@ -42,7 +42,7 @@ def stages() -> list[list[tuple[str, str]]]:
 
 
 class Image:
-    """What the build stage makes, with its absolute paths below ``folder``.
+    """The files that the build stage makes, with its absolute paths below ``folder``.
 
     Raises:
         AssertionError: an instruction fails.

@@ -8,12 +8,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from wonderq.cluster.node import Node
+from wonderq.cluster.node import Node, Seen, ShardStatus
+from wonderq.cluster.shard import Shard
 
 _LABELS = ("node", "shard")
 
 #: Metrics of a broker that are those of its process, so that the brokers of one process have the same.
 _OF_THE_PROCESS = ("wonderq_build", "wonderq_refusals")
+
+#: Metrics of a shard. One whose value the node does not know has no sample.
+_OF_A_SHARD: dict[str, tuple[type[GaugeMetricFamily | CounterMetricFamily], str]] = {
+    "wonderq_shard_owner": (GaugeMetricFamily, "1 if this node owns the shard, otherwise 0."),
+    "wonderq_shard_available": (GaugeMetricFamily, "1 if a node is heard to own the shard, otherwise 0."),
+    "wonderq_shard_damaged": (GaugeMetricFamily, "1 if a node has found the shard's log damaged, otherwise 0."),
+    "wonderq_shard_epoch": (GaugeMetricFamily, "Number of the newest ownership."),
+    "wonderq_shard_takeovers": (CounterMetricFamily, "Number of times this node took the shard over."),
+    "wonderq_shard_takeover_seconds": (GaugeMetricFamily, "Seconds from the last decision to take over to serving."),
+    "wonderq_shard_fenced": (CounterMetricFamily, "Number of times another node took the shard from this one."),
+    "wonderq_shard_last_sequence": (GaugeMetricFamily, "Number of the newest durable group, at the owner."),
+    "wonderq_shard_append_retries": (CounterMetricFamily, "Number of groups that the owner sent to NATS again."),
+    "wonderq_shard_waiting_seconds": (GaugeMetricFamily, "Seconds that the oldest unacknowledged group has waited."),
+    "wonderq_shard_replicas_current": (GaugeMetricFamily, "Number of NATS servers that have all of the log."),
+    "wonderq_shard_replicas": (GaugeMetricFamily, "Number of NATS servers that are to have all of the log."),
+}
 
 
 class NodeCollector(Collector):
@@ -38,60 +55,17 @@ class NodeCollector(Collector):
         yield from merged(self._of_brokers())
 
     def _shards(self) -> Iterator[Metric]:
-        node, statuses = self._node, self._node.statuses()
-        owner = GaugeMetricFamily("wonderq_shard_owner", "1 if this node owns the shard, otherwise 0.", labels=_LABELS)
-        available = GaugeMetricFamily(
-            "wonderq_shard_available", "1 if a node is heard to own the shard, otherwise 0.", labels=_LABELS
-        )
-        damaged = GaugeMetricFamily(
-            "wonderq_shard_damaged", "1 if a node has found the shard's log damaged, otherwise 0.", labels=_LABELS
-        )
-        epoch = GaugeMetricFamily("wonderq_shard_epoch", "Number of the newest ownership.", labels=_LABELS)
-        takeovers = CounterMetricFamily(
-            "wonderq_shard_takeovers", "Number of times this node took the shard over.", labels=_LABELS
-        )
-        took = GaugeMetricFamily(
-            "wonderq_shard_takeover_seconds", "Seconds from the last decision to take over to serving.", labels=_LABELS
-        )
-        fenced = CounterMetricFamily(
-            "wonderq_shard_fenced", "Number of times another node took the shard from this one.", labels=_LABELS
-        )
-        sequence = GaugeMetricFamily(
-            "wonderq_shard_last_sequence", "Number of the newest durable group, at the owner.", labels=_LABELS
-        )
-        retries = CounterMetricFamily(
-            "wonderq_shard_append_retries", "Number of groups that the owner sent to NATS again.", labels=_LABELS
-        )
-        waiting = GaugeMetricFamily(
-            "wonderq_shard_waiting_seconds", "Seconds that the oldest unacknowledged group has waited.", labels=_LABELS
-        )
-        current = GaugeMetricFamily(
-            "wonderq_shard_replicas_current", "Number of NATS servers that have all of the log.", labels=_LABELS
-        )
-        replicas = GaugeMetricFamily(
-            "wonderq_shard_replicas", "Number of NATS servers that are to have all of the log.", labels=_LABELS
-        )
-        for status, shard in zip(statuses, node.shards, strict=True):
-            labels = [node.node, str(status.shard)]
-            owned = shard.owned
-            owner.add_metric(labels, float(owned is not None))
-            available.add_metric(labels, float(status.status == "owned"))
-            damaged.add_metric(labels, float(status.status == "damaged"))
-            epoch.add_metric(labels, status.epoch)
-            takeovers.add_metric(labels, shard.takeovers)
-            fenced.add_metric(labels, shard.fenced)
-            if shard.takeover_s is not None:
-                took.add_metric(labels, shard.takeover_s)
-            if owned is not None:
-                sequence.add_metric(labels, owned.log.acknowledged_sequence)
-                retries.add_metric(labels, owned.log.append_retries)
-                waiting.add_metric(labels, owned.log.waiting_s)
-            seen = node.seen.get(status.shard)
-            if seen is not None:
-                current.add_metric(labels, seen.replicas_current)
-                replicas.add_metric(labels, seen.replicas)
-        yield from (owner, available, damaged, epoch, takeovers, took, fenced)
-        yield from (sequence, retries, waiting, current, replicas)
+        node = self._node
+        rows = [
+            ([node.node, str(status.shard)], _of_shard(status, shard, node.seen.get(status.shard)))
+            for status, shard in zip(node.statuses(), node.shards, strict=True)
+        ]
+        for name, (kind, text) in _OF_A_SHARD.items():
+            family = kind(name, text, labels=_LABELS)
+            for labels, values in rows:
+                if name in values:
+                    family.add_metric(labels, values[name])
+            yield family
 
     def _of_brokers(self) -> Iterator[tuple[dict[str, str], Iterable[Metric]]]:
         for shard in self._node.shards:
@@ -100,6 +74,29 @@ class NodeCollector(Collector):
                 labels = {"node": self._node.node, "shard": str(shard.number)}
                 for collector in owned.collectors:
                     yield labels, collector.collect()
+
+
+def _of_shard(status: ShardStatus, shard: Shard, seen: Seen | None) -> dict[str, float]:
+    """Return the values of a shard that the node knows, by metric."""
+    owned = shard.owned
+    values: dict[str, float] = {
+        "wonderq_shard_owner": owned is not None,
+        "wonderq_shard_available": status.status == "owned",
+        "wonderq_shard_damaged": status.status == "damaged",
+        "wonderq_shard_epoch": status.epoch,
+        "wonderq_shard_takeovers": shard.takeovers,
+        "wonderq_shard_fenced": shard.fenced,
+    }
+    if shard.takeover_s is not None:
+        values["wonderq_shard_takeover_seconds"] = shard.takeover_s
+    if owned is not None:
+        values["wonderq_shard_last_sequence"] = owned.log.acknowledged_sequence
+        values["wonderq_shard_append_retries"] = owned.log.append_retries
+        values["wonderq_shard_waiting_seconds"] = owned.log.waiting_s
+    if seen is not None:
+        values["wonderq_shard_replicas_current"] = seen.replicas_current
+        values["wonderq_shard_replicas"] = seen.replicas
+    return values
 
 
 def merged(found: Iterable[tuple[dict[str, str], Iterable[Metric]]]) -> list[Metric]:

@@ -245,7 +245,7 @@ class Evidence:
             self._everywhere(shares, found)
 
     def _everywhere(self, shares: list[Publish], found: dict[tuple[str, str], Message]) -> None:
-        """What one queue has of a publish, or was promised, all its queues have, whether it was seen there or not."""
+        """Note that all queues of a publish have each message that one of them has or was promised, seen or not."""
         sights = [found[each.queue, body] for each in shares for body in each.bodies if (each.queue, body) in found]
         known_s = min(
             [each.known_s for each in sights] + [each.end_s for each in shares if each.happened], default=None
