@@ -224,7 +224,7 @@ class JetStreamCheckpoints:
 
         def call() -> dict[str, Any]:
             try:
-                return self._jetstream.call(f"STREAM.INFO.{self._name}", body, timeout_s=_CALL_S)
+                return self._jetstream.read(f"STREAM.INFO.{self._name}", body, timeout_s=_CALL_S)
             except ApiError as error:
                 if error.error_code == STREAM_NOT_FOUND:
                     return {}

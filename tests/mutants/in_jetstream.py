@@ -210,4 +210,20 @@ MUTANTS = [
         "        if end < 0:\n",
         ("tests/storage/test_nats_protocol.py::test_bytes_that_no_server_sends_are_refused",),
     ),
+    Mutant(
+        "reads_are_not_repeated",
+        "After a restart of all servers, each request without a leader costs its whole time limit.",
+        "storage/wonderq_storage/nats/connection.py",
+        "min(deadline_s, time.monotonic() + repeat_s)",
+        "deadline_s",
+        ("tests/storage/test_nats_jetstream.py::test_a_request_that_reads_is_sent_again_while_no_server_answers",),
+    ),
+    Mutant(
+        "changes_are_repeated",
+        "A purge that was sent twice deletes what was written after the first one.",
+        "storage/wonderq_storage/nats/jetstream.py",
+        "payload, timeout_s=timeout_s))",
+        "payload, timeout_s=timeout_s, repeat_s=_REPEAT_S))",
+        ("tests/storage/test_nats_jetstream.py::test_a_request_that_changes_something_is_sent_once",),
+    ),
 ]

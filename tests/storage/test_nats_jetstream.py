@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,39 @@ def test_a_description_of_a_stream_that_is_none_is_an_error(answering: Answering
 def test_a_message_that_is_none_is_an_error(answering: Answering, answer: Any) -> None:
     with pytest.raises(ProtocolError):
         answering.says(answer).get("S", 1, timeout_s=PATIENCE_S)
+
+
+def silent_at_first(server: FakeNats, answer: bytes) -> None:
+    """Let the server answer the second request, and all after it."""
+    server.answer = lambda request: b"" if len(server.requests) == 1 else message(request, answer)
+
+
+def test_a_request_that_reads_is_sent_again_while_no_server_answers(
+    answering: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_REPEAT_S", SOON_S)
+    silent_at_first(answering.server, b'{"message": {"seq": 7, "subject": "s.log"}}')
+    assert answering.jetstream.get("S", 7, timeout_s=PATIENCE_S) == StoredMessage(7, "s.log", b"")
+    first, *others = answering.server.requests
+    assert set(others) == {first}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda jetstream: jetstream.publish("S", "s.log", b"", {}, timeout_s=5 * SOON_S),
+        lambda jetstream: jetstream.purge("S", 4, timeout_s=5 * SOON_S),
+    ],
+    ids=["publish", "purge"],
+)
+def test_a_request_that_changes_something_is_sent_once(
+    answering: Answering, change: Callable[[JetStream], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_REPEAT_S", SOON_S)
+    silent_at_first(answering.server, b'{"stream": "S", "seq": 7}')
+    with pytest.raises(NatsTimeoutError):
+        change(answering.jetstream)
+    assert len(answering.server.requests) == 1
 
 
 def batch(jetstream: JetStream, timeout_s: float = PATIENCE_S) -> list[StoredMessage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import queue
 import secrets
 import ssl
@@ -180,9 +181,18 @@ class Connection:
             return self._info
 
     def request(
-        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float,
+        repeat_s: float = math.inf,
     ) -> Reply:
         """Send a message and return its reply.
+
+        After each silence of ``repeat_s``, the message is sent again, and the first reply to any of them counts. So it
+        must be one that changes nothing.
 
         Raises:
             NatsUnreachableError, PayloadTooLargeError, ClientClosedError: it was not sent.
@@ -190,16 +200,22 @@ class Connection:
             NatsTimeoutError, ConnectionLostError: nobody knows whether it was received.
             ValueError: the subject or the headers cannot be sent.
         """
-        replies = self.request_many(subject, payload, headers, timeout_s=timeout_s)
+        replies = self.request_many(subject, payload, headers, timeout_s=timeout_s, repeat_s=repeat_s)
         with contextlib.closing(replies):
             return next(replies)
 
     def request_many(
-        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, *, timeout_s: float
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float,
+        repeat_s: float = math.inf,
     ) -> Generator[Reply, None, None]:
         """Send a message and yield its replies until the caller closes the iterator.
 
-        ``timeout_s`` limits the wait for each reply.
+        ``timeout_s`` limits the wait for each reply. ``repeat_s`` is as in `request`, until the first reply.
 
         Raises: as `request`.
         """
@@ -215,7 +231,15 @@ class Connection:
         try:
             self._send(link, message, deadline_s)
             while True:
-                yield expected.take(deadline_s)
+                try:
+                    reply = expected.take(min(deadline_s, time.monotonic() + repeat_s))
+                except NatsTimeoutError:
+                    if time.monotonic() >= deadline_s:
+                        raise
+                    self._send(link, message, deadline_s)
+                    continue
+                yield reply
+                repeat_s = math.inf
                 deadline_s = time.monotonic() + timeout_s
         finally:
             self._expected.pop(inbox, None)

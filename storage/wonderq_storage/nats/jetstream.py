@@ -29,6 +29,9 @@ _END_OF_BATCH = 204
 _NOT_FOUND = 404
 _UNAVAILABLE = 503
 
+#: Silence after which a request that only reads is sent again.
+_REPEAT_S = 0.25
+
 
 class Ack(NamedTuple):
     """JetStream's acknowledgement of a message."""
@@ -86,6 +89,15 @@ class JetStream:
         payload = b"" if body is None else json.dumps(body).encode()
         return _answer(self.connection.request(f"$JS.API.{name}", payload, timeout_s=timeout_s))
 
+    def read(self, name: str, body: dict[str, Any] | None = None, *, timeout_s: float) -> dict[str, Any]:
+        """Do what `call` does, for a call that changes nothing.
+
+        Servers pass over requests in silence while a stream has no leader. So the call is sent again until one answers.
+        """
+        payload = b"" if body is None else json.dumps(body).encode()
+        subject = f"$JS.API.{name}"
+        return _answer(self.connection.request(subject, payload, timeout_s=timeout_s, repeat_s=_REPEAT_S))
+
     def publish(self, stream: str, subject: str, payload: bytes, headers: dict[str, str], *, timeout_s: float) -> Ack:
         """Append a message to a stream, and return its acknowledgement. `headers` has the conditions."""
         answer = _answer(self.connection.request(subject, payload, headers, timeout_s=timeout_s))
@@ -119,7 +131,7 @@ class JetStream:
 
     def stream_info(self, stream: str, *, timeout_s: float) -> StreamInfo:
         """Return the state of a stream."""
-        answer = self.call(f"STREAM.INFO.{stream}", timeout_s=timeout_s)
+        answer = self.read(f"STREAM.INFO.{stream}", timeout_s=timeout_s)
         state, config = answer.get("state"), answer.get("config")
         if not isinstance(state, dict) or not isinstance(config, dict):
             raise ProtocolError("the description of a stream has no state")
@@ -144,7 +156,7 @@ class JetStream:
 
     def _get(self, stream: str, body: dict[str, Any], timeout_s: float) -> StoredMessage | None:
         try:
-            message: Any = self.call(f"STREAM.MSG.GET.{stream}", body, timeout_s=timeout_s).get("message")
+            message: Any = self.read(f"STREAM.MSG.GET.{stream}", body, timeout_s=timeout_s).get("message")
         except ApiError as error:
             if error.error_code == MESSAGE_NOT_FOUND:
                 return None
