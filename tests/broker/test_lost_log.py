@@ -178,6 +178,21 @@ def test_its_background_work_ends_and_writes_no_checkpoint(owner: Owner, monkeyp
     assert checkpoints.written == []
 
 
+def test_background_work_that_has_nothing_to_do_ends_too(owner: Owner) -> None:
+    housekeeper = Housekeeper(owner.broker, tick_s=0.003)
+    upkeep = LogMaintenance(owner.broker, owner.log, NoCheckpoints(), slack_bytes=1 << 20, tick_s=0.003)
+    owner.broker.produce(QUEUE, ["x"])
+    for _ in range(2):  # the second time, nothing has been appended since
+        housekeeper.turn()
+        upkeep.turn()
+    owner.successor()
+    find_out(owner)
+    housekeeper.start()
+    upkeep.start()
+    eventually(lambda: not housekeeper._thread.is_alive() and not upkeep._thread.is_alive())
+    owner.broker.close()
+
+
 def test_what_the_new_owner_dropped_is_no_damage(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body of a message is gone from the log when the former owner reads it: the new one has compacted the log."""
     [message_id] = owner.broker.produce(QUEUE, ["x"])

@@ -77,6 +77,7 @@ class PlayedNode:
         self.node = Node(
             "a", Charter("0" * 16, COUNT, 3), self.peers, self.values, self.own, url="http://a:1", version="1"
         )
+        self.peers.listen(self.node._hear)  # before the start, so that a test can say something first
 
     @contextmanager
     def own(self, shard: Shard) -> Iterator[OwnedShard]:

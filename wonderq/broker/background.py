@@ -95,15 +95,23 @@ class BackgroundLoop(ABC):
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
-            wait_s = self.turn()
+            wait_s = self._take_turn()
         self.end()
+
+    def _take_turn(self) -> float:
+        """Run a turn, unless the broker has ended: steps that have nothing to do would not notice that."""
+        core = self._broker.core
+        if core.transaction.ended is not None or core.log.failure is not None:
+            self._fail()
+            return 0.0
+        return self.turn()
 
     def run_turn(self) -> float | None:
         """Run one turn; return the seconds until the next one, or None at the end of the loop. `Rounds` calls it."""
         wait_s = 0.0
         if not self._stop.is_set():
             try:
-                wait_s = self.turn()
+                wait_s = self._take_turn()
             except Exception:
                 self._logger.critical("%s ends until the broker is restarted", self._name, exc_info=True)
                 self._fail()
