@@ -174,4 +174,12 @@ MUTANTS = [
         "                self._fail()\n",
         (f"{_OF_MAINTENANCE}::test_on_a_full_disk_nothing_is_dropped_and_it_goes_on_later",),
     ),
+    Mutant(
+        "idle_background_work_outlives_its_broker",
+        "After each shard that a node loses, threads of its former broker go on for the life of the process.",
+        _BACKGROUND,
+        "        if core.transaction.ended is not None or core.log.failure is not None:\n",
+        "        if False:\n",
+        ("tests/broker/test_lost_log.py::test_background_work_that_has_nothing_to_do_ends_too",),
+    ),
 ]
