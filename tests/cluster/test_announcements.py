@@ -13,7 +13,9 @@ from wonderq.cluster.announcements import ROLES, STATES, Announcement, OfShard, 
 
 NUMBERS = st.integers(0, (1 << 63) - 1)
 TEXTS = st.text(max_size=128)
-SHARDS = st.dictionaries(st.integers(0, 255), st.builds(OfShard, st.sampled_from(ROLES), NUMBERS, TEXTS, NUMBERS))
+SHARDS = st.dictionaries(
+    st.integers(0, 255), st.builds(OfShard, st.sampled_from(ROLES), NUMBERS, TEXTS, NUMBERS, TEXTS)
+)
 ANNOUNCEMENTS = st.builds(
     Announcement,
     node=TEXTS,
@@ -25,9 +27,10 @@ ANNOUNCEMENTS = st.builds(
     offered=st.none() | st.tuples(NUMBERS, TEXTS),
     warm=st.lists(NUMBERS, max_size=5),
     shards=SHARDS,
+    heard=st.dictionaries(TEXTS, NUMBERS, max_size=5),
 )
 
-GOOD = Announcement("a", "t", "able", "1", "http://a", 5, (1, "b"), [2], {0: OfShard("owner", 3, "aa", 7)})
+GOOD = Announcement("a", "t", "able", "1", "http://a", 5, (1, "b"), [2], {0: OfShard("owner", 3, "aa", 7)}, {"b": 100})
 
 
 @given(ANNOUNCEMENTS)
@@ -59,6 +62,12 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
         ("shards", {"1": ["king", 1, "", 0]}),
         ("shards", {"1": ["owner", 1, ""]}),
         ("shards", {"1": ["owner", 1 << 64, "", 0]}),
+        ("shards", {"1": ["owner", 1, "", 0, 5]}),
+        ("heard", ["b"]),
+        ("heard", {"b": -1}),
+        ("heard", {"b": "1"}),
+        ("heard", {"x" * 129: 1}),
+        ("heard", {str(number): 1 for number in range(65)}),
         ("more", 1),
     ],
 )

@@ -99,6 +99,8 @@ class SimulatedNode:
                 told[number] = OfShard("released", each.released_epoch, "aa", 0)
             else:
                 told[number] = OfShard("other", self.roster.newest_epoch[number], "", 0)
+            if (owner := self.roster.owner(number, self.cluster.now_s)) is not None:
+                told[number] = told[number]._replace(heard_owner=owner.node)
         return Announcement(
             self.name,
             f"{self.name}{self.lives}",
@@ -109,6 +111,7 @@ class SimulatedNode:
             self.steward.offered,
             [number for number, each in enumerate(self.shards) if each.phase == "warm"],
             told,
+            self.roster.heard(self.cluster.now_s),
         ).encode()
 
     def step(self) -> None:
@@ -189,6 +192,8 @@ class SimulatedCluster:
         self.loss = loss
         self.longest_read_s = longest_read_s
         self.longest_close_s = 0.3
+        self.deaf: set[tuple[str, str]] = set()
+        """Pairs of nodes: what the first one announces does not reach the second one."""
         self.logs = [SimulatedLog() for _ in range(shards)]
         self.nodes = {name: SimulatedNode(self, name) for name in names}
         self._steps = 0
@@ -215,7 +220,8 @@ class SimulatedCluster:
         for each in arrived:
             for node in self.nodes.values():
                 is_heard = node.works and not node.is_cut and node.name != each.sender
-                if is_heard and self.random.random() >= self.loss:
+                is_lost = (each.sender, node.name) in self.deaf or self.random.random() < self.loss
+                if is_heard and not is_lost:
                     node.hear(each.data)
 
     def owners(self) -> list[list[str]]:

@@ -12,13 +12,14 @@ Role = Literal["owner", "released", "damaged", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 State = Literal["able", "draining", "unable"]
-"""``draining``: it gives its shards away, and takes none. ``unable``: its clock is wrong."""
+"""``draining``: it gives its shards away, and takes none. ``unable``: its clock is wrong, or too few nodes hear it."""
 
 STATES: tuple[State, ...] = get_args(State)
 
 _MAX_CHARACTERS = 128
 _MAX_NUMBER = 1 << 63
 _MOST_SHARDS = 1024
+_MOST_NODES = 64
 
 
 class OfShard(NamedTuple):
@@ -31,6 +32,8 @@ class OfShard(NamedTuple):
     """Identity of the shard's log, in hexadecimal; empty if it is not known."""
     sequence: int
     """Sequence of the newest message that is known to be acknowledged."""
+    heard_owner: str = ""
+    """Name of the owner, if it is another node and this one hears it."""
 
 
 class Announcement(NamedTuple):
@@ -51,6 +54,8 @@ class Announcement(NamedTuple):
     warm: Sequence[int]
     """Shards that it has read, and can take over at once."""
     shards: Mapping[int, OfShard]
+    heard: Mapping[str, int]
+    """Nodes that it hears, by name, and the ms since it heard each one last."""
 
     def encode(self) -> bytes:
         fields = self._asdict()
@@ -81,9 +86,14 @@ def _is_valid(found: Announcement) -> bool:
         and len(found.shards) <= _MOST_SHARDS
         and all(map(_is_number, found.shards))
         and all(
-            of.role in ROLES and _is_number(of.epoch) and _is_text(of.log_id) and _is_number(of.sequence)
+            of.role in ROLES
+            and all(map(_is_number, (of.epoch, of.sequence)))
+            and all(map(_is_text, (of.log_id, of.heard_owner)))
             for of in found.shards.values()
         )
+        and isinstance(found.heard, dict)
+        and len(found.heard) <= _MOST_NODES
+        and all(_is_text(node) and _is_number(ms) for node, ms in found.heard.items())
     )
 
 
