@@ -21,7 +21,7 @@ from wonderq import __version__
 from wonderq.app import App
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import RULES
+from wonderq.auth.roles import CLUSTER_RULES, RULES
 from wonderq.auth.sessions import Sessions
 from wonderq.broker.background import Rounds
 from wonderq.broker.broker import Broker
@@ -31,7 +31,7 @@ from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
-from wonderq.cluster.resources import CLUSTER_RULES, add_node_routes
+from wonderq.cluster.resources import add_node_routes
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.shard_map import shard_of
 from wonderq.config import ClusterSettings, Settings
