@@ -14,8 +14,9 @@ NOW_S = 1000.0
 
 def say(roster: Roster, node: str, heard: Mapping[str, int], *, owner: str = "", now_s: float = NOW_S) -> None:
     """Let a node announce which others it hears, and which of them owns shard 0."""
-    shards = {0: OfShard("other", 3, "aa", 7, owner)}
-    said = Announcement(node, f"token of {node}", "able", "1", "", 0, None, [], shards, heard)
+    shards = {0: OfShard("other", 3, "aa", 7)}
+    owners = {0: owner} if owner else {}
+    said = Announcement(node, f"token of {node}", "able", "1", "", 0, None, [], shards, heard, owners)
     roster.hear(said, now_s, 0)
 
 

@@ -72,6 +72,7 @@ class PlayedPeers:
             list(warm),
             shards,
             dict.fromkeys(heard, 0),
+            {},
         )
         self._callback(said.encode())
 

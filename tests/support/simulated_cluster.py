@@ -99,8 +99,6 @@ class SimulatedNode:
                 told[number] = OfShard("released", each.released_epoch, "aa", 0)
             else:
                 told[number] = OfShard("other", self.roster.newest_epoch[number], "", 0)
-            if (owner := self.roster.owner(number, self.cluster.now_s)) is not None:
-                told[number] = told[number]._replace(heard_owner=owner.node)
         return Announcement(
             self.name,
             f"{self.name}{self.lives}",
@@ -112,6 +110,7 @@ class SimulatedNode:
             [number for number, each in enumerate(self.shards) if each.phase == "warm"],
             told,
             self.roster.heard(self.cluster.now_s),
+            self.roster.owners(self.cluster.now_s),
         ).encode()
 
     def step(self) -> None:

@@ -32,8 +32,6 @@ class OfShard(NamedTuple):
     """Identity of the shard's log, in hexadecimal; empty if it is not known."""
     sequence: int
     """Sequence of the newest message that is known to be acknowledged."""
-    heard_owner: str = ""
-    """Name of the owner, if it is another node and this one hears it."""
 
 
 class Announcement(NamedTuple):
@@ -56,10 +54,13 @@ class Announcement(NamedTuple):
     shards: Mapping[int, OfShard]
     heard: Mapping[str, int]
     """Nodes that it hears, by name, and the ms since it heard each one last."""
+    owners: Mapping[int, str]
+    """Those of them that own shards, by shard."""
 
     def encode(self) -> bytes:
         fields = self._asdict()
         fields["shards"] = {str(shard): list(of) for shard, of in self.shards.items()}
+        fields["owners"] = {str(shard): node for shard, node in self.owners.items()}
         return json.dumps(fields).encode()
 
 
@@ -69,7 +70,9 @@ def decode(data: bytes) -> Announcement | None:
         fields = json.loads(data)
         shards = {int(shard): OfShard(*of) for shard, of in fields.pop("shards").items()}
         offered = fields.pop("offered")
-        found = Announcement(offered=None if offered is None else (offered[0], offered[1]), shards=shards, **fields)
+        owners = {int(shard): node for shard, node in fields.pop("owners").items()}
+        offer = None if offered is None else (offered[0], offered[1])
+        found = Announcement(offered=offer, shards=shards, owners=owners, **fields)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
     return found if _is_valid(found) else None
@@ -86,14 +89,14 @@ def _is_valid(found: Announcement) -> bool:
         and len(found.shards) <= _MOST_SHARDS
         and all(map(_is_number, found.shards))
         and all(
-            of.role in ROLES
-            and all(map(_is_number, (of.epoch, of.sequence)))
-            and all(map(_is_text, (of.log_id, of.heard_owner)))
+            of.role in ROLES and _is_number(of.epoch) and _is_text(of.log_id) and _is_number(of.sequence)
             for of in found.shards.values()
         )
         and isinstance(found.heard, dict)
         and len(found.heard) <= _MOST_NODES
         and all(_is_text(node) and _is_number(ms) for node, ms in found.heard.items())
+        and len(found.owners) <= _MOST_SHARDS
+        and all(_is_number(shard) and _is_text(node) for shard, node in found.owners.items())
     )
 
 

@@ -427,8 +427,6 @@ class Node:
                 else:
                     log_id, sequence = self._roster.newest_known(shard)
                     told[shard] = OfShard("other", self._roster.newest_epoch[shard], log_id, sequence)
-                if (owner := self._roster.owner(shard, now_s)) is not None:
-                    told[shard] = told[shard]._replace(heard_owner=owner.node)
             return Announcement(
                 self.node,
                 self._token,
@@ -440,6 +438,7 @@ class Node:
                 [shard for shard, phase in enumerate(phases) if phase == "warm"],
                 told,
                 self._roster.heard(now_s),
+                self._roster.owners(now_s),
             ).encode()
 
     def _tell_changes(self) -> None:

@@ -139,6 +139,11 @@ class Roster:
         """Return the nodes that were heard lately, and how many ms ago, as an announcement tells it."""
         return {node: round((now_s - peer.heard_s) * 1000) for node, peer in self.present(now_s).items()}
 
+    def owners(self, now_s: float) -> dict[int, str]:
+        """Return the nodes that were heard lately to own shards."""
+        found = {shard: self.owner(shard, now_s) for shard in range(len(self.newest_epoch))}
+        return {shard: owner.node for shard, owner in found.items() if owner is not None}
+
     def hearing(self, node: str, now_s: float) -> tuple[int, int]:
         """Return how many nodes hear the node ``node``, which listens, and how many there are. Both count itself."""
         others = [peer for name, peer in self.present(now_s).items() if name != node]
@@ -152,11 +157,11 @@ class Roster:
         """
         peers = self.present(now_s)
         owners = Counter(
-            of.heard_owner
+            owner
             for peer in peers.values()
-            if (of := peer.newest.shards.get(shard)) is not None
-            and of.heard_owner not in ("", node, *peers)
-            and peer.hears(of.heard_owner, now_s)
+            if (owner := peer.newest.owners.get(shard)) is not None
+            and owner not in (node, *peers)
+            and peer.hears(owner, now_s)
         )
         return any(2 * (1 + count) >= len({*peers, owner, node}) for owner, count in owners.items())
 
@@ -181,5 +186,5 @@ class Roster:
 
 def _gist(said: Announcement) -> object:
     """Return the part of an announcement that another node acts upon."""
-    shards = {shard: (of.role, of.epoch, of.heard_owner) for shard, of in said.shards.items()}
-    return said.state, said.offered, list(said.warm), shards, set(said.heard)
+    shards = {shard: (of.role, of.epoch) for shard, of in said.shards.items()}
+    return said.state, said.offered, list(said.warm), shards, set(said.heard), said.owners
