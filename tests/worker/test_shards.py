@@ -183,6 +183,7 @@ def test_a_result_does_not_wait_while_another_group_has_all_slots() -> None:
         s.handler.let_go("waits-a")
         s.handler.wait_for("waits-b")
         assert s.scripts["a"].settlement_of("waits-a").ending is Ending.DELETE
+        assert [each.message.id for each in b.settled] == ["waits-b"], "it was given back once, and runs still"
 
 
 def test_a_shard_that_does_not_answer_does_not_hold_up_the_others() -> None:
