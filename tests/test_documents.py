@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wonderq.openapi.cluster_operations import CLUSTER
 from wonderq.openapi.operation import Operation
 from wonderq.openapi.operations import OPERATIONS
 
@@ -47,7 +48,7 @@ def test_each_extra_that_a_text_names_exists_and_each_one_has_a_row_in_the_table
     assert {*re.findall(r"^\| `(\w+)` \|", read("docs/INSTALL.md").partition("## Names")[0], re.MULTILINE)} == extras
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.id)
+@pytest.mark.parametrize("operation", [*OPERATIONS, *CLUSTER], ids=lambda each: each.id)
 def test_the_api_documentation_has_each_call(operation: Operation) -> None:
     method, path = operation.method, operation.path
     plain = re.escape(path.removeprefix("/queues/{queue}") if "/messages" in path or "/dev" in path else path)

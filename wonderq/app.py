@@ -458,17 +458,17 @@ def add_routes(
     app.add_sink(sqs.serve_plain_name, "/")
 
 
-def add_documentation(app: App, *, has_dashboard: bool) -> None:
+def add_documentation(app: App, *, has_dashboard: bool, in_cluster: bool = False) -> None:
     """Add the routes of the description of the API."""
-    html, openapi = _documentation(has_dashboard)
+    html, openapi = _documentation(has_dashboard, in_cluster)
     app.add_route("/docs", StaticPage(html, page.HEADERS))
     app.add_route("/openapi.json", StaticPage(openapi))
 
 
 @cache
-def _documentation(has_dashboard: bool) -> tuple[StaticFile, StaticFile]:
-    html = page.as_html(has_dashboard=has_dashboard)
-    return StaticFile(html, falcon.MEDIA_HTML), StaticFile(document.as_json(), JSON)
+def _documentation(has_dashboard: bool, in_cluster: bool) -> tuple[StaticFile, StaticFile]:
+    html = page.as_html(has_dashboard=has_dashboard, in_cluster=in_cluster)
+    return StaticFile(html, falcon.MEDIA_HTML), StaticFile(document.as_json(in_cluster=in_cluster), JSON)
 
 
 def add_dashboard(app: App) -> None:

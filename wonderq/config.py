@@ -483,6 +483,16 @@ class ClusterSettings:
         "FILE",
         "file with the secret with which the NATS servers of the nodes know each other, the same on all nodes",
     )
+    tls_cert_file: Path | None = _setting(
+        None,
+        _file,
+        "FILE",
+        "certificate of this node, in PEM format: the NATS servers of the nodes then speak only TLS with each other",
+    )
+    tls_key_file: Path | None = _setting(None, _file, "FILE", "key of the certificate, in PEM format")
+    tls_ca_file: Path | None = _setting(
+        None, _file, "FILE", "certificate of the authority that all nodes' certificates come from, in PEM format"
+    )
     nats_port: int = _setting(
         7980, _integer(1, 65535), "PORT", "port of this node's NATS server for this node alone, on 127.0.0.1"
     )

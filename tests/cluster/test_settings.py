@@ -84,6 +84,9 @@ def test_a_file_of_a_node_is_none_of_a_broker_but_the_commands_for_keys_read_it(
             "fewer than 16 characters",
         ),
         (("--name", "a", "--peers", "a=10.0.0.1,b=10.0.0.2", "--secret-file", "NONE"), "cannot be read"),
+        (("--name", "a", "--peers", "a=127.0.0.1,b=127.0.0.1:2", "--tls-ca-file", "SHORT"), "TLS needs all of"),
+        (("--name", "a", "--nats-url", "nats://127.0.0.1:2", "--tls-cert-file", "SHORT"), "TLS needs all of"),
+        (("--name", "a", "--nats-url", "nats://127.0.0.1:2", "--tls-ca-file", "NONE"), "files of TLS.*none"),
     ],
 )
 def test_a_node_that_cannot_start_says_why(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:

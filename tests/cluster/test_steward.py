@@ -7,8 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.simulated_cluster import SimulatedCluster
-from wonderq.cluster.placement import Placement
-from wonderq.cluster.steward import KEEP_OFF_S, MAX_CLOCK_AHEAD_MS, OFFER_S, RANK_S, STEADY_S
+from wonderq.cluster.placement import Placement, wish
+from wonderq.cluster.roster import Roster
+from wonderq.cluster.steward import (
+    KEEP_OFF_S,
+    MAX_CLOCK_AHEAD_MS,
+    OFFER_S,
+    RANK_S,
+    STEADY_S,
+    UNHEARD_S,
+    Own,
+    Steward,
+)
 
 SHARDS = 6
 
@@ -78,6 +88,15 @@ def test_a_frozen_node_loses_its_shards_and_keeps_off() -> None:
     assert cluster.takeovers == takeovers, "it has taken nothing back"
     cluster.run(REST_S)
     assert node.owned == lost
+
+
+@pytest.mark.parametrize("pause_s", [0.6, 1.5])
+def test_a_node_that_is_paused_again_and_again_takes_over_nevertheless(pause_s: float) -> None:
+    """A busy machine may let it work for moments only, less often than it should review."""
+    roster = Roster(1)
+    steward = Steward("a", 1, roster, 1000.0)
+    taken = [steward.review([Own()], 100.0, 1000.0 + pause_s * number).take for number in range(1, 8)]
+    assert [0] in taken
 
 
 def test_a_node_that_starts_listens_before_it_takes_anything() -> None:
@@ -271,9 +290,167 @@ def test_a_node_that_is_cut_off_takes_nothing() -> None:
     assert cluster.owners() == cluster.wanted()
 
 
+def silence(cluster: SimulatedCluster, sender: str, *receivers: str) -> None:
+    """Let the announcements of a node reach some others no more."""
+    cluster.deaf |= {(sender, receiver) for receiver in receivers}
+
+
+def owned_by(cluster: SimulatedCluster, name: str) -> list[int]:
+    return [shard for shard, owners in enumerate(cluster.owners()) if name in owners]
+
+
+def cannot_take(cluster: SimulatedCluster, *names: str) -> None:
+    """Let some nodes fail to read any log, as if their way to NATS was too slow."""
+    for name in names:
+        for each in cluster.nodes[name].shards:
+            each.not_before_s = cluster.now_s + 1000
+
+
+def test_an_owner_that_nobody_hears_owns_nothing_until_it_is_heard_again() -> None:
+    cluster = cluster_at_rest()
+    silence(cluster, "a", "b", "c")
+    cluster.run(UNHEARD_S + RANK_S + 2)
+    assert owned_by(cluster, "a") == []
+    assert all(cluster.owners())
+    assert cluster.nodes["a"].steward.state(cluster.now_s) == "unable"
+    cluster.run(REST_S)
+    takeovers = cluster.takeovers
+    cluster.run(60)
+    assert cluster.takeovers == takeovers, "it takes nothing back"
+    cluster.deaf.clear()
+    cluster.run(REST_S)
+    assert cluster.owners() == cluster.wanted()
+    assert owned_by(cluster, "a")
+
+
+def test_an_owner_that_a_minority_hears_steps_down_although_nobody_takes_its_shards() -> None:
+    """The nodes that hear it leave it alone, and the others cannot take over; their clients would wait for ever."""
+    cluster = SimulatedCluster("abcde", 12, 1)
+    cluster.run(STEADY_S + KEEP_OFF_S + 12 * 3)
+    lost = owned_by(cluster, "a")
+    others = wish(12, "bcde", Placement())
+    assert {others[shard] for shard in lost} - {"e"}, "some should go to a node that cannot take them"
+    cannot_take(cluster, "b", "c", "d")
+    silence(cluster, "a", "b", "c", "d")
+    cluster.run(UNHEARD_S - 0.5)
+    assert owned_by(cluster, "a") == lost, "it may be a short trouble"
+    cluster.run(2.5 + 4 * RANK_S)
+    assert all(cluster.owners()[shard] == ["e"] for shard in lost)
+
+
+def test_an_owner_that_half_of_the_nodes_hear_keeps_its_shards() -> None:
+    """Otherwise it and the node that does not hear it would take them from each other all the time."""
+    cluster = cluster_at_rest()
+    before = cluster.owners()
+    takeovers = cluster.takeovers
+    silence(cluster, "a", "b")
+    silence(cluster, "b", "a")
+    cluster.run(60)
+    assert cluster.owners() == before
+    assert cluster.takeovers == takeovers
+
+
+def test_a_node_that_starts_leaves_an_owner_alone_that_it_has_never_heard() -> None:
+    cluster = cluster_at_rest()
+    cluster.nodes["b"].kill()
+    cluster.run(5)
+    before = owned_by(cluster, "a")
+    silence(cluster, "a", "b")
+    silence(cluster, "b", "a")
+    cluster.nodes["b"].start()
+    cluster.run(60)
+    assert owned_by(cluster, "a") == before
+
+
+def test_the_death_of_an_owner_that_some_nodes_did_not_hear_is_noticed_in_time() -> None:
+    cluster = cluster_at_rest()
+    lost = owned_by(cluster, "a")
+    silence(cluster, "a", "b")
+    cluster.run(5)
+    cluster.nodes["a"].kill()
+    cluster.run(2.5)
+    assert all(cluster.owners()[shard] in (["b"], ["c"]) for shard in lost)
+
+
+def test_of_two_nodes_none_steps_down() -> None:
+    """One of two is half of them: the one that does not hear the other takes its shards, and keeps them."""
+    cluster = cluster_at_rest("ab")
+    silence(cluster, "a", "b")
+    for _ in range(200):
+        cluster.run(0.1)
+        assert not any(each.steward.is_unheard(cluster.now_s) for each in cluster.nodes.values())
+    assert cluster.owners() == [["b"]] * SHARDS
+    takeovers = cluster.takeovers
+    cluster.run(60)
+    assert cluster.takeovers == takeovers
+
+
+def test_a_node_that_is_left_alone_keeps_everything() -> None:
+    cluster = cluster_at_rest()
+    cluster.nodes["b"].kill()
+    cluster.nodes["c"].kill()
+    cluster.run(REST_S)
+    assert cluster.owners() == [["a"]] * SHARDS
+    takeovers = cluster.takeovers
+    cluster.run(30)
+    assert cluster.takeovers == takeovers
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_steps_down_while_nodes_start_end_and_lose_messages(seed: int) -> None:
+    cluster = SimulatedCluster("abc", SHARDS, seed, loss=0.2)
+
+    def run(seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            cluster.run(0.1)
+            assert not any(each.works and each.steward.is_unheard(cluster.now_s) for each in cluster.nodes.values())
+
+    run(REST_S)
+    for name in "ab":
+        cluster.nodes[name].kill()
+        run(3)
+        cluster.nodes[name].start()
+        run(6)
+    cluster.nodes["a"].is_frozen = True
+    run(6)
+    cluster.nodes["a"].is_frozen = False
+    run(6)
+    cluster.nodes["b"].cut(True)
+    run(6)
+    cluster.nodes["b"].cut(False)
+    run(6)
+
+
+def test_an_owner_stays_if_nobody_else_can_own_its_shards() -> None:
+    cluster = cluster_at_rest()
+    placement = Placement().drain("b").drain("c")
+    for node in cluster.nodes.values():
+        node.steward.placement = placement
+    cluster.run(REST_S)
+    assert cluster.owners() == [["a"]] * SHARDS
+    silence(cluster, "a", "b", "c")
+    cluster.run(30)
+    assert cluster.owners() == [["a"]] * SHARDS
+
+
+def test_nothing_moves_for_balance_while_some_nodes_do_not_hear_each_other() -> None:
+    """Each would wish another thing, and they would give shards to each other all the time."""
+    cluster = cluster_at_rest()
+    silence(cluster, "a", "b")
+    silence(cluster, "b", "a")
+    takeovers = cluster.takeovers
+    cluster.nodes["c"].kill()
+    cluster.run(4)
+    cluster.nodes["c"].start()
+    cluster.run(60)
+    owned = cluster.takeovers - takeovers
+    cluster.run(60)
+    assert cluster.takeovers - takeovers == owned
+
+
 FAULTS = st.lists(
     st.tuples(
-        st.sampled_from(["kill", "freeze", "cut", "restart", "clock", "drain"]),
+        st.sampled_from(["kill", "freeze", "cut", "restart", "clock", "drain", "silence"]),
         st.sampled_from("abc"),
         st.floats(0, 6).map(lambda seconds: round(seconds, 1)),
     ),
@@ -293,6 +470,8 @@ def carry_out(cluster: SimulatedCluster, what: str, name: str) -> None:
         node.cut(not node.is_cut)
     elif what == "clock":
         node.ahead_ms = 0 if node.ahead_ms else 5000
+    elif what == "silence":
+        silence(cluster, name, *("abc".replace(name, "")))
     elif what == "drain":
         node.steward.is_draining = True
 
@@ -315,6 +494,7 @@ def test_after_any_faults_each_shard_has_one_owner_and_stays(
         if not node.is_alive or node.steward.is_draining:
             node.start()
     cluster.loss = 0.0
+    cluster.deaf.clear()
     cluster.run(KEEP_OFF_S)
     assert [len(each) for each in cluster.owners()] == [1] * SHARDS
     cluster.run(REST_S)

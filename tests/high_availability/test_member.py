@@ -128,6 +128,29 @@ def test_a_process_that_was_frozen_itself_listens_again(world: World, member: Me
     assert live(world, member, 5, ("owner", 1)) is None
 
 
+@pytest.mark.parametrize("pause_s", [0.6, 1.5])
+def test_a_process_that_is_paused_again_and_again_takes_over_nevertheless(
+    world: World, member: Member, pause_s: float
+) -> None:
+    """A busy machine may let it work for moments only, less often than it should review."""
+    live(world, member, 5, ("owner", 1))
+    for _ in range(5):
+        world.now_s += pause_s
+        if wants(member):
+            return
+    pytest.fail("nobody would ever take the log over")
+
+
+def test_a_process_that_is_paused_again_and_again_leaves_an_owner_alone_that_it_hears(
+    world: World, member: Member
+) -> None:
+    live(world, member, 5, ("owner", 1))
+    for _ in range(50):
+        world.now_s += 0.6
+        member.hear(said(world, "owner", 1, token="a0"))
+        assert not wants(member)
+
+
 @pytest.mark.parametrize(("ahead_ms", "may"), [(-251, False), (-250, True), (0, True), (250, True), (251, False)])
 def test_a_clock_that_is_off_takes_nothing_over(world: World, member: Member, ahead_ms: int, may: bool) -> None:
     world.server_ahead_ms = ahead_ms

@@ -154,6 +154,19 @@ def test_killed(pair: Pair) -> None:
     load.check()
 
 
+def await_fenced(former: SharedProcess) -> None:
+    """Wait until a former owner knows that it is none."""
+    eventually(lambda: former.metric("wonderq_log_fenced_total") >= 1, f"{former.name} to know that it lost the log")
+
+
+def await_one_of_each(former: SharedProcess, other: SharedProcess) -> None:
+    """Wait until one process serves and the other stands by.
+
+    On a busy machine, the next owner may be silent for so long that the former one takes over again.
+    """
+    eventually(lambda: {former.status, other.status} == {"ready", "standing_by"}, "one to serve, and one to stand by")
+
+
 def test_frozen_and_continued(pair: Pair) -> None:
     with Load(pair) as load:
         for _ in range(3):
@@ -162,10 +175,9 @@ def test_frozen_and_continued(pair: Pair) -> None:
             owner.freeze()
             other = take_over(pair, owner)
             owner.thaw()
-            owner.await_status("standing_by")
-            assert owner.metric("wonderq_log_fenced_total") >= 1
+            await_fenced(owner)
+            await_one_of_each(owner, other)
             load.await_more()
-            assert other.is_ready
     load.check()
 
 

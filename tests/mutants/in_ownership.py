@@ -88,7 +88,7 @@ MUTANTS = [
         "no_second_of_listening",
         "A process that starts, or was cut off, takes the log from an owner that it has not heard yet.",
         _MEMBER,
-        "has_listened = min(connected_s, now_s - self._listening_since_s) >= SUSPECT_S",
+        "has_listened = min(connected_s, self._listening.listened_s(now_s)) >= SUSPECT_S",
         "has_listened = True",
         (
             f"{_MEMBER_TESTS}::test_without_others_a_process_listens_for_a_second",
@@ -98,10 +98,21 @@ MUTANTS = [
     Mutant(
         "frozen_process_does_not_listen_again",
         "A process that was frozen for a moment takes the log from an owner that works.",
-        _MEMBER,
-        "            self._listening_since_s = now_s\n        self._reviewed_s",
-        "            pass\n        self._reviewed_s",
+        _NEIGHBOURS,
+        "        self._since_s = now_s\n        return True",
+        "        return True",
         (f"{_MEMBER_TESTS}::test_a_process_that_was_frozen_itself_listens_again",),
+    ),
+    Mutant(
+        "busy_process_listens_for_ever",
+        "On a busy machine, no process takes the log of a dead owner over.",
+        _NEIGHBOURS,
+        "        if listened_s < SUSPECT_S:\n",
+        "        if False:\n",
+        (
+            f"{_MEMBER_TESTS}::test_a_process_that_is_paused_again_and_again_takes_over_nevertheless",
+            "tests/cluster/test_steward.py::test_a_node_that_is_paused_again_and_again_takes_over_nevertheless",
+        ),
     ),
     Mutant(
         "clock_guard_off",

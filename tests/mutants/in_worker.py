@@ -12,6 +12,7 @@ _SIGNALS = "wonderq/worker/signals.py"
 _SOURCE = "wonderq/worker/broker_source.py"
 _SUPERVISOR = "wonderq/worker/supervisor.py"
 _TEST_ENGINE = "tests/worker/test_engine.py"
+_TEST_SHARDS = "tests/worker/test_shards.py"
 _TEST_SHUTDOWN = "tests/worker/test_shutdown.py"
 _TEST_BROKER = "tests/worker/test_broker.py"
 _TEST_SUPERVISOR = "tests/worker/test_supervisor.py"
@@ -92,8 +93,8 @@ MUTANTS = [
         "results_wait_for_the_long_poll",
         "A finished task counts as running for up to 20 seconds, and runs again if its worker is killed.",
         _ENGINE,
-        "return self._polls_soon and self._free > 0 and not self.is_stopping",
-        "return self._free > 0 and not self.is_stopping",
+        "return self._polls_soon and self._slots.free > 0 and not self.is_stopping",
+        "return self._slots.free > 0 and not self.is_stopping",
         (f"{_TEST_ENGINE}::test_a_result_does_not_wait_for_the_end_of_a_long_poll",),
         hangs=True,
     ),
@@ -305,5 +306,48 @@ MUTANTS = [
         "    if False:\n",
         (f"{_TEST_COMMAND}::test_wrong_options_are_explained",),
         hangs=True,
+    ),
+    Mutant(
+        "groups_do_not_share_slots",
+        "A worker with queues of several shards runs its concurrency once for each of them.",
+        "wonderq/worker/crew.py",
+        "slots.share(_draw(at, group))",
+        "Slots(self._concurrency).share()",
+        (
+            f"{_TEST_SHARDS}::test_all_groups_together_hold_no_more_messages_than_the_worker_has_slots",
+            f"{_TEST_SHARDS}::test_a_message_for_which_no_slot_is_free_is_given_back_and_counts_no_try",
+        ),
+    ),
+    Mutant(
+        "surplus_message_is_kept",
+        "A busy worker of several shards holds messages for which it has no slot.",
+        _ENGINE,
+        "claims[: self._slots.free], claims[self._slots.free :]",
+        "claims, claims[:0]",
+        (f"{_TEST_SHARDS}::test_a_message_for_which_no_slot_is_free_is_given_back_and_counts_no_try",),
+    ),
+    Mutant(
+        "silent_shard_keeps_slots",
+        "A worker stands still while one of its shards has no owner.",
+        "wonderq/worker/slots.py",
+        "sum(each.reserved for each in others if now_s < each.reserved_until_s)",
+        "sum(each.reserved for each in others)",
+        (f"{_TEST_SHARDS}::test_a_shard_that_does_not_answer_does_not_hold_up_the_others",),
+    ),
+    Mutant(
+        "settlements_wait_for_a_slot_of_others",
+        "A finished task is not acknowledged while tasks of other shards have all slots, and runs again.",
+        _ENGINE,
+        "        if self._slots.is_shared:\n            return False\n",
+        "",
+        (f"{_TEST_SHARDS}::test_a_result_does_not_wait_while_another_group_has_all_slots",),
+    ),
+    Mutant(
+        "later_queues_come_first",
+        "Urgent queues of one shard wait for the others of another shard.",
+        "wonderq/worker/slots.py",
+        "each.place < self.place for each",
+        "each.place > self.place for each",
+        (f"{_TEST_SHARDS}::test_queues_that_come_first_have_precedence",),
     ),
 ]

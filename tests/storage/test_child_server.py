@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority, certificate_at, certificate_in
 from tests.support.nats_servers import needs_nats
 from tests.support.waiting import eventually
 from wonderq_storage.jetstream_stream import check_servers
@@ -124,3 +125,63 @@ def test_servers_find_each_other_with_the_same_secret(tmp_path: Path) -> None:
     finally:
         for each in servers:
             each.stop()
+
+
+@pytest.mark.parametrize("stranger", ["another authority", "no certificate"])
+def test_a_server_needs_a_certificate_of_the_authority_to_join(tmp_path: Path, stranger: str) -> None:
+    authority, other = Authority(tmp_path / "good"), Authority(tmp_path / "other")
+    ports = free_ports(6)
+    routes = {name: ("127.0.0.1", ports[number]) for number, name in enumerate("abc")}
+    files = {
+        "a": authority.issue("a"),
+        "b": authority.issue("b"),
+        "c": other.issue("c") if stranger == "another authority" else None,
+    }
+    servers = [
+        server_in(tmp_path / name, ports[3 + number], name=name, routes=routes, tls=files[name])
+        for number, name in enumerate("abc")
+    ]
+    try:
+        for each in servers:
+            each.start()
+        eventually(
+            lambda: answers(servers[0].address) and answers(servers[1].address), "two of three to elect a leader"
+        )
+        eventually(lambda: "TLS route handshake error" in servers[0].output.read_text(), "the third to be refused")
+        assert not answers(servers[2].address)
+        servers[2].stop()
+        servers[2] = server_in(tmp_path / "c", ports[5], name="c", routes=routes, tls=authority.issue("c"))
+        servers[2].start()
+        eventually(lambda: answers(servers[2].address), "the third to join")
+    finally:
+        for each in servers:
+            each.stop()
+
+
+def test_a_renewed_certificate_is_used_after_a_reload_and_a_damaged_one_is_not(tmp_path: Path, port: int) -> None:
+    authority = Authority(tmp_path / "authority")
+    files = authority.issue("a")
+    routes = {name: ("127.0.0.1", place) for name, place in zip("ab", free_ports(2), strict=True)}
+    server = server_in(tmp_path / "a", port, routes=routes, tls=files)
+    client = authority.issue("client")
+    server.start()
+
+    def is_shown() -> bool:
+        try:
+            return certificate_at(routes["a"][1], client) == certificate_in(files)
+        except OSError:
+            return False
+
+    try:
+        eventually(is_shown, "the server to have its certificate")
+        authority.issue("a")
+        assert not is_shown()
+        server.reload()
+        eventually(is_shown, "the server to read its certificate again")
+        assert files.key is not None
+        files.key.write_text("nonsense")
+        with pytest.raises(OSError, match=r"a\.key is not the key of .*a\.pem"):
+            server.reload()
+        assert is_shown()
+    finally:
+        server.stop()

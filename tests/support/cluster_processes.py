@@ -24,14 +24,11 @@ SURE_REFUSALS = ("shard_unavailable", "no_quorum", "shutting_down")
 SHARDS = 6
 
 
-class NodeProcess(SharedProcess):
-    """One node, with its NATS server."""
+class NodeOnNats(SharedProcess):
+    """One node, which uses NATS servers that others run."""
 
-    def __init__(self, folder: Path, name: str, peers: str, *options: str) -> None:
-        (self.nats_port,) = free_ports(1)
-        self.folder = folder / name
-        more = ["--name", name, "--peers", peers, "--nats-port", str(self.nats_port)]
-        super().__init__(folder, name, "", *more, *options)
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
+        super().__init__(folder, name, "", "--name", name, *options)
 
     @property
     def command(self) -> list[str]:
@@ -50,6 +47,15 @@ class NodeProcess(SharedProcess):
         """Return the owner of each shard as this node sees it."""
         found = self.cluster()
         return [] if found is None else [each["owner"] for each in found["shards"]]
+
+
+class NodeProcess(NodeOnNats):
+    """One node, with its NATS server."""
+
+    def __init__(self, folder: Path, name: str, peers: str, *options: str) -> None:
+        (self.nats_port,) = free_ports(1)
+        self.folder = folder / name
+        super().__init__(folder, name, "--peers", peers, "--nats-port", str(self.nats_port), *options)
 
     @property
     def nats_pid(self) -> int:

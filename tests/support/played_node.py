@@ -56,11 +56,24 @@ class PlayedPeers:
         state: State = "able",
         ahead_ms: int = 0,
         warm: tuple[int, ...] = (),
+        heard: tuple[str, ...] = ("a",),
     ) -> None:
-        """Let another node announce (shard, role, epoch)."""
+        """Let another node announce (shard, role, epoch), and which nodes it hears."""
         shards = {shard: OfShard(role, epoch, LOG_ID.hex(), 5) for shard, role, epoch in roles}
         time_ms = time.time_ns() // 1_000_000 + ahead_ms
-        said = Announcement(node, f"token of {node}", state, "1", f"http://{node}:1", time_ms, None, list(warm), shards)
+        said = Announcement(
+            node,
+            f"token of {node}",
+            state,
+            "1",
+            f"http://{node}:1",
+            time_ms,
+            None,
+            list(warm),
+            shards,
+            dict.fromkeys(heard, 0),
+            {},
+        )
         self._callback(said.encode())
 
 

@@ -109,6 +109,8 @@ class SimulatedNode:
             self.steward.offered,
             [number for number, each in enumerate(self.shards) if each.phase == "warm"],
             told,
+            self.roster.heard(self.cluster.now_s),
+            self.roster.owners(self.cluster.now_s),
         ).encode()
 
     def step(self) -> None:
@@ -189,6 +191,8 @@ class SimulatedCluster:
         self.loss = loss
         self.longest_read_s = longest_read_s
         self.longest_close_s = 0.3
+        self.deaf: set[tuple[str, str]] = set()
+        """Pairs of nodes: what the first one announces does not reach the second one."""
         self.logs = [SimulatedLog() for _ in range(shards)]
         self.nodes = {name: SimulatedNode(self, name) for name in names}
         self._steps = 0
@@ -215,7 +219,8 @@ class SimulatedCluster:
         for each in arrived:
             for node in self.nodes.values():
                 is_heard = node.works and not node.is_cut and node.name != each.sender
-                if is_heard and self.random.random() >= self.loss:
+                is_lost = (each.sender, node.name) in self.deaf or self.random.random() < self.loss
+                if is_heard and not is_lost:
                     node.hear(each.data)
 
     def owners(self) -> list[list[str]]:

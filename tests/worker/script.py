@@ -15,8 +15,10 @@ from wonderq.client.messages import Contents
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.engine import Engine
+from wonderq.worker.executor import Places, no_clients
 from wonderq.worker.outcomes import Settlement
 from wonderq.worker.policy import Policy
+from wonderq.worker.slots import Slots
 from wonderq.worker.source import Next, Refusal
 
 LEASE_S = 30.0
@@ -181,10 +183,12 @@ class Scene:
         self.time = FakeTime()
         self.handler = Handler()
         self.policy = policy
+        self.places = Places(more.pop("close_clients", no_clients))
         self.engine = Engine(
             self.script,
             more.pop("resolve", lambda _message: Job("job", self.handler, False, self.policy)),
-            concurrency=concurrency,
+            slots=more.pop("slots", None) or Slots(concurrency).share(),
+            places=self.places,
             lease_s=more.pop("lease_s", LEASE_S),
             grace_s=grace_s,
             time=self.time,
@@ -194,7 +198,13 @@ class Scene:
         self.call: Call[None] | None = None
 
     def start(self) -> None:
-        self.call = Call(self.engine.run)
+        self.call = Call(self._run)
+
+    def _run(self) -> None:
+        try:
+            self.engine.run()
+        finally:
+            self.places.close()
 
     def end(self) -> None:
         """Wait for the engine to end."""

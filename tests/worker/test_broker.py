@@ -74,7 +74,8 @@ def test_one_connection_is_enough_to_send_during_a_long_poll(broker: RunningBrok
         first.send()
         worker = app.worker(concurrency=2)
         with running(worker):
-            eventually(lambda: worker._engine.running and worker._source._poll._interrupt is not None, "a long poll")
+            (engine,) = worker._engine._engines
+            eventually(lambda: engine.running and engine._source._poll._interrupt is not None, "a long poll")  # type: ignore[attr-defined]
             goes_on.set()
             assert done.wait(PATIENCE_S)
 

@@ -11,7 +11,8 @@ from wonderq.rest.error_codes import BY_ANY_CALL
 
 _HEAD = """# HTTP calls
 
-This page lists each call with its fields, from the OpenAPI document that a broker serves at `/openapi.json`.
+This page lists each call with its fields, from the OpenAPI document that a node of a cluster serves at
+`/openapi.json`. That of a broker is the same without the calls of the cluster.
 [API.md](../API.md) explains how the calls work together, and the limits.
 
 Each call on messages exists for the queue `default`, as shown here, and below `/queues/{queue}` for any queue. Every
@@ -25,7 +26,7 @@ _Object = dict[str, Any]
 
 def http_calls() -> str:
     """Return the page."""
-    api = document()
+    api = document(in_cluster=True)
     parts = [NOTICE, _HEAD + _codes(BY_ANY_CALL) + "\n"]
     for tag in api["tags"]:
         if tag["name"] == _REPEATED:

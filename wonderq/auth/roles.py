@@ -95,3 +95,12 @@ RULES: dict[str, dict[str, Rule]] = {
     "/openapi.json": {"GET": "anybody"},
 }
 """Requirement of each call, by path and method. See `INCLUDED` for roles that include others."""
+
+CLUSTER_RULES: dict[str, dict[str, Rule]] = {
+    **RULES,
+    "/cluster": {"GET": "look"},
+    "/cluster/transfer": {"POST": "admin"},
+    "/cluster/drain": {"POST": "admin"},
+    "/cluster/balance": {"POST": "admin"},
+}
+"""The same for a node of a cluster, which has further calls."""

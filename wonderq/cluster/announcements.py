@@ -12,13 +12,14 @@ Role = Literal["owner", "released", "damaged", "other"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 State = Literal["able", "draining", "unable"]
-"""``draining``: it gives its shards away, and takes none. ``unable``: its clock is wrong."""
+"""``draining``: it gives its shards away, and takes none. ``unable``: its clock is wrong, or too few nodes hear it."""
 
 STATES: tuple[State, ...] = get_args(State)
 
 _MAX_CHARACTERS = 128
 _MAX_NUMBER = 1 << 63
 _MOST_SHARDS = 1024
+_MOST_NODES = 64
 
 
 class OfShard(NamedTuple):
@@ -51,10 +52,15 @@ class Announcement(NamedTuple):
     warm: Sequence[int]
     """Shards that it has read, and can take over at once."""
     shards: Mapping[int, OfShard]
+    heard: Mapping[str, int]
+    """Nodes that it hears, by name, and the ms since it heard each one last."""
+    owners: Mapping[int, str]
+    """Those of them that own shards, by shard."""
 
     def encode(self) -> bytes:
         fields = self._asdict()
         fields["shards"] = {str(shard): list(of) for shard, of in self.shards.items()}
+        fields["owners"] = {str(shard): node for shard, node in self.owners.items()}
         return json.dumps(fields).encode()
 
 
@@ -64,7 +70,9 @@ def decode(data: bytes) -> Announcement | None:
         fields = json.loads(data)
         shards = {int(shard): OfShard(*of) for shard, of in fields.pop("shards").items()}
         offered = fields.pop("offered")
-        found = Announcement(offered=None if offered is None else (offered[0], offered[1]), shards=shards, **fields)
+        owners = {int(shard): node for shard, node in fields.pop("owners").items()}
+        offer = None if offered is None else (offered[0], offered[1])
+        found = Announcement(offered=offer, shards=shards, owners=owners, **fields)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
     return found if _is_valid(found) else None
@@ -84,6 +92,11 @@ def _is_valid(found: Announcement) -> bool:
             of.role in ROLES and _is_number(of.epoch) and _is_text(of.log_id) and _is_number(of.sequence)
             for of in found.shards.values()
         )
+        and isinstance(found.heard, dict)
+        and len(found.heard) <= _MOST_NODES
+        and all(_is_text(node) and _is_number(ms) for node, ms in found.heard.items())
+        and len(found.owners) <= _MOST_SHARDS
+        and all(_is_number(shard) and _is_text(node) for shard, node in found.owners.items())
     )
 
 

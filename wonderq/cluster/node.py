@@ -132,6 +132,7 @@ class Node:
         self._owners: list[str | None] = [None] * charter.shards
         self._must_review = False
         self._must_announce = False
+        self._is_unheard = False
         self._quorum_s = time.monotonic()
         self._ended = threading.Event()
         self._threads = [
@@ -222,7 +223,7 @@ class Node:
         with self._lock:
             now_s = time.monotonic()
             ahead_ms = self._roster.clock_ahead_ms(now_s)
-            is_off = self._steward.is_clock_off(now_s)
+            is_off, is_unheard = self._steward.is_clock_off(now_s), self._steward.is_unheard(now_s)
             has_namesake = self.node in self._roster.present(now_s)
         found = []
         if has_namesake:
@@ -231,6 +232,11 @@ class Node:
             side = "ahead of" if ahead_ms > 0 else "behind"
             text = f"The clock of this machine is {abs(ahead_ms) / 1000:.1f} s {side} the others"
             found.append(f"{text}, so this node takes no shard. Correct the clock, for example with NTP.")
+        if is_unheard:
+            found.append(
+                "Fewer than half of the nodes hear this one, although it hears them, so it owns no shard. See that the "
+                "NATS servers reach each other in both directions."
+            )
         return found
 
     def nodes(self) -> list[NodeStatus]:
@@ -391,9 +397,12 @@ class Node:
     def _review(self) -> None:
         own = [each.own for each in self.shards]
         with self._lock:
-            offered = self._steward.offered
-            orders = self._steward.review(own, self._peers.connected_s, time.monotonic())
+            offered, now_s = self._steward.offered, time.monotonic()
+            orders = self._steward.review(own, self._peers.connected_s, now_s)
+            was_unheard, self._is_unheard = self._is_unheard, self._steward.is_unheard(now_s)
             self._must_announce = self._must_announce or offered != self._steward.offered
+        if self._is_unheard and not was_unheard:
+            logger.warning("fewer than half of the nodes hear this one, so it owns no shard until they do")
         for shard in orders.read:
             self.shards[shard].read()
         for shard in orders.take:
@@ -409,6 +418,7 @@ class Node:
         of_shards = [each.announcement() for each in self.shards]
         phases = [each.own.phase for each in self.shards]
         with self._lock:
+            now_s = time.monotonic()
             told: dict[int, OfShard] = {}
             for shard, of in enumerate(of_shards):
                 if of is not None:
@@ -420,13 +430,15 @@ class Node:
             return Announcement(
                 self.node,
                 self._token,
-                self._steward.state(time.monotonic()),
+                self._steward.state(now_s),
                 self._version,
                 self.url,
                 _now_ms(),
                 self._steward.offered,
                 [shard for shard, phase in enumerate(phases) if phase == "warm"],
                 told,
+                self._roster.heard(now_s),
+                self._roster.owners(now_s),
             ).encode()
 
     def _tell_changes(self) -> None:

@@ -5,42 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import falcon
-import msgspec
 
-from wonderq.auth.roles import RULES, Rule
 from wonderq.cluster.node import Node
 from wonderq.cluster.placement import Placement
 from wonderq.httpd.errors import RequestError, error_response
 from wonderq.model.limits import Limits
-from wonderq.rest.bodies import read_body, render
+from wonderq.rest import schemas
+from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.error_codes import ERROR_CODES
 from wonderq.runtime.offload import BlockingPool
 from wonderq_storage import StorageError
 
-#: Requirements of the calls of a node, which a broker does not have.
-CLUSTER_RULES: dict[str, dict[str, Rule]] = {
-    **RULES,
-    "/cluster": {"GET": "look"},
-    "/cluster/transfer": {"POST": "admin"},
-    "/cluster/drain": {"POST": "admin"},
-    "/cluster/balance": {"POST": "admin"},
-}
-
 _RETRY_AFTER = str(ERROR_CODES["not_ready"].retry_after_s)
-
-
-class Transfer(msgspec.Struct, forbid_unknown_fields=True):
-    """Give a shard to a node."""
-
-    shard: int
-    node: str
-
-
-class Drain(msgspec.Struct, forbid_unknown_fields=True):
-    """Give all shards of a node to the others, or let it own shards again."""
-
-    node: str
-    drained: bool = True
 
 
 class NodeHealth:
@@ -98,6 +74,7 @@ class ClusterResource:
         self._pool = BlockingPool(1)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
         node = self._node
         render(
             req,
@@ -114,7 +91,7 @@ class ClusterResource:
         )
 
     def on_post_transfer(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = read_body(req, Transfer, self._limits)
+        body = read_body(req, schemas.Transfer, self._limits)
         if not 0 <= body.shard < self._node.count:
             raise RequestError(
                 400,
@@ -126,7 +103,7 @@ class ClusterResource:
         self._place(req, resp, lambda present: present.transfer(body.shard, body.node))
 
     def on_post_drain(self, req: falcon.Request, resp: falcon.Response) -> None:
-        body = read_body(req, Drain, self._limits)
+        body = read_body(req, schemas.Drain, self._limits)
         if body.drained:
             self._check_known(body.node)
             if not [each for each in self._able() if each != body.node]:
@@ -138,6 +115,7 @@ class ClusterResource:
             self._place(req, resp, lambda present: present.undrain(body.node))
 
     def on_post_balance(self, req: falcon.Request, resp: falcon.Response) -> None:
+        read_query(req, schemas.Body)
         self._place(req, resp, lambda _: Placement())
 
     def _able(self) -> list[str]:

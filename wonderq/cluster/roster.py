@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import NamedTuple
 
 from wonderq.cluster.announcements import Announcement
@@ -37,6 +37,11 @@ class Peer:
     def own_clock_ahead_ms(self) -> int:
         """By how much the clock of the node that listens is ahead of this one's."""
         return min(self._ahead_ms, key=abs)
+
+    def hears(self, node: str, now_s: float) -> bool:
+        """Return whether it has heard a node lately, as far as it has told."""
+        ago_ms = self.newest.heard.get(node)
+        return ago_ms is not None and now_s - self.heard_s + ago_ms / 1000 < SUSPECT_S
 
 
 class Owner(NamedTuple):
@@ -130,6 +135,41 @@ class Roster:
                 return Owner(said.node, of.epoch, offered[1] if offered is not None and offered[0] == shard else None)
         return None
 
+    def heard(self, now_s: float) -> dict[str, int]:
+        """Return the nodes that were heard lately, and how many ms ago, as an announcement tells it."""
+        return {node: round((now_s - peer.heard_s) * 1000) for node, peer in self.present(now_s).items()}
+
+    def owners(self, now_s: float) -> dict[int, str]:
+        """Return the nodes that were heard lately to own shards."""
+        found = {shard: self.owner(shard, now_s) for shard in range(len(self.newest_epoch))}
+        return {shard: owner.node for shard, owner in found.items() if owner is not None}
+
+    def hearing(self, node: str, now_s: float) -> tuple[int, int]:
+        """Return how many nodes hear the node ``node``, which listens, and how many there are. Both count itself."""
+        others = [peer for name, peer in self.present(now_s).items() if name != node]
+        return 1 + sum(peer.hears(node, now_s) for peer in others), 1 + len(others)
+
+    def is_kept(self, shard: int, node: str, now_s: float) -> bool:
+        """Return whether a shard has an owner that ``node``, which listens, does not hear, but half of all nodes do.
+
+        Such an owner does not step down, see `wonderq.cluster.steward`. It is no use to take the shard from it: the two
+        would take it from each other all the time.
+        """
+        peers = self.present(now_s)
+        owners = Counter(
+            owner
+            for peer in peers.values()
+            if (owner := peer.newest.owners.get(shard)) is not None
+            and owner not in (node, *peers)
+            and peer.hears(owner, now_s)
+        )
+        return any(2 * (1 + count) >= len({*peers, owner, node}) for owner, count in owners.items())
+
+    def agrees(self, node: str, now_s: float) -> bool:
+        """Return whether all nodes hear each other, as far as ``node``, which listens, knows."""
+        peers = self.present(now_s)
+        return all({*peer.newest.heard, name} == {*peers, node} for name, peer in peers.items())
+
     def damaged_at(self, shard: int, now_s: float) -> str | None:
         """Return the name of a node that has found the shard's log damaged."""
         for node, peer in self.present(now_s).items():
@@ -146,4 +186,5 @@ class Roster:
 
 def _gist(said: Announcement) -> object:
     """Return the part of an announcement that another node acts upon."""
-    return said.state, said.offered, list(said.warm), {shard: (of.role, of.epoch) for shard, of in said.shards.items()}
+    shards = {shard: (of.role, of.epoch) for shard, of in said.shards.items()}
+    return said.state, said.offered, list(said.warm), shards, set(said.heard), said.owners

@@ -9,6 +9,12 @@ The rules against shards that move all the time:
   seconds. It closes the shard when the next owner has read it.
 - A node that lost a shard to another one leaves it alone for some seconds, while others can own it.
 - A shard without an owner is for the node that should have it; each further one waits longer.
+
+A message may reach some nodes and not others. Then half of all nodes decide:
+
+- An owner that fewer than half of the nodes hear gives its shards up after some seconds, if another node can own them.
+- An owner that half of the nodes hear keeps its shards, also if this node does not hear it.
+- Nothing moves for balance while some nodes do not hear each other: each would wish another thing.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from typing import Literal, NamedTuple
 from wonderq.cluster.announcements import State
 from wonderq.cluster.placement import Placement, ranking, wish
 from wonderq.cluster.roster import Peer, Roster
-from wonderq.ownership.neighbours import SUSPECT_S
+from wonderq.ownership.neighbours import SUSPECT_S, Listening
 
 #: Shards are offered to other nodes when the same nodes could own them for this long.
 STEADY_S = 10.0
@@ -33,8 +39,8 @@ RANK_S = 2.0
 #: An offer that was not taken for this long ends, and is not repeated for as long.
 OFFER_S = 60.0
 
-#: A node that did not review for this long was itself paused, and has heard nothing meanwhile.
-PAUSED_S = 0.5
+#: An owner that fewer than half of the nodes hear for this long steps down.
+UNHEARD_S = 3.0
 
 #: A node whose clock is further off than this owns nothing.
 MAX_CLOCK_AHEAD_MS = 250
@@ -84,10 +90,10 @@ class Steward:
         self._without_owner_since_s: list[float | None] = [None] * shards
         self._owned_since_s: list[float | None] = [None] * shards
         self._is_promised = [False] * shards  # whether the owner has offered the shard to this node
-        self._listening_since_s = now_s
-        self._reviewed_s = now_s
+        self._listening = Listening(now_s)
         self._candidates: list[str] = []
-        self._same_since_s = now_s  # since when the same nodes can own shards
+        self._same_since_s = now_s  # since when the same nodes can own shards, and hear each other
+        self._unheard_since_s: float | None = None  # since when fewer than half of the nodes hear this one
 
     def lose(self, shard: int, now_s: float) -> None:
         """Leave a shard to other nodes for some time."""
@@ -97,12 +103,28 @@ class Steward:
         """Return whether this node may own shards."""
         if self.is_draining or self.node in self.placement.drained:
             return "draining"
-        return "unable" if self.is_clock_off(now_s) else "able"
+        return "unable" if self.is_clock_off(now_s) or self.is_unheard(now_s) else "able"
 
     def is_clock_off(self, now_s: float) -> bool:
         """Return whether the clock of this node differs from most others."""
         ahead_ms = self.roster.clock_ahead_ms(now_s)
         return ahead_ms is not None and abs(ahead_ms) > MAX_CLOCK_AHEAD_MS
+
+    def is_unheard(self, now_s: float) -> bool:
+        """Return whether this node must step down, because too few others hear it."""
+        return self._unheard_since_s is not None and now_s - self._unheard_since_s >= UNHEARD_S
+
+    def _listen(self, is_connected: bool, now_s: float) -> None:
+        """Note whether the others hear this node. A node that was paused, or cut off, cannot know that yet."""
+        is_paused = self._listening.review(now_s)
+        if is_paused:
+            self._without_owner_since_s = [None] * self.shards
+        hearing, nodes = self.roster.hearing(self.node, now_s)
+        can_others_own = any(peer.newest.state == "able" for peer in self.roster.present(now_s).values())
+        if is_paused or not is_connected or not can_others_own or 2 * hearing >= nodes:
+            self._unheard_since_s = None
+        elif self._unheard_since_s is None:
+            self._unheard_since_s = now_s
 
     def _knows_that_its_clock_is_off(self, now_s: float) -> bool:
         """Return whether it is this clock, and not that of the only other node."""
@@ -110,20 +132,17 @@ class Steward:
 
     def review(self, own: Sequence[Own], connected_s: float, now_s: float) -> Orders:
         """Return what to do. ``connected_s`` is how long this node has been connected to NATS; 0 if it is not."""
-        if now_s - self._reviewed_s > PAUSED_S:
-            self._listening_since_s = now_s
-            self._without_owner_since_s = [None] * self.shards
-        self._reviewed_s = now_s
+        self._listen(connected_s > 0, now_s)
         if not connected_s:
             return Orders()  # it can neither hear nor store anything; what it owns answers for itself
         peers = self.roster.present(now_s)
         state = self.state(now_s)
         able = [name for name, peer in peers.items() if peer.newest.state == "able"]
         candidates = sorted([*able, self.node] if state == "able" else able)
-        if candidates != self._candidates:
+        if candidates != self._candidates or not self.roster.agrees(self.node, now_s):
             self._candidates, self._same_since_s = candidates, now_s
         wanted = wish(self.shards, candidates, self.placement)
-        has_listened = min(connected_s, now_s - self._listening_since_s) >= SUSPECT_S
+        has_listened = min(connected_s, self._listening.listened_s(now_s)) >= SUSPECT_S
         read, take, leave, release, confirm = [], [], [], [], []
         for shard, (phase, epoch) in enumerate(own):
             owner = self.roster.owner(shard, now_s)
@@ -136,13 +155,13 @@ class Steward:
                     self._owned_since_s[shard] = now_s
                 if self.roster.newest_epoch[shard] > epoch:
                     confirm.append(shard)
-                elif not able and self._knows_that_its_clock_is_off(now_s):
+                elif self.is_unheard(now_s) or (not able and self._knows_that_its_clock_is_off(now_s)):
                     release.append(shard)
             elif phase in ("closing", "damaged"):
                 continue
-            elif owner is not None:
+            elif owner is not None or self.roster.is_kept(shard, self.node, now_s):
                 self._without_owner_since_s[shard] = None
-                is_offered = owner.offered_to == self.node and state == "able"
+                is_offered = owner is not None and owner.offered_to == self.node and state == "able"
                 self._is_promised[shard] = is_offered
                 if phase == "none" and is_offered:
                     read.append(shard)

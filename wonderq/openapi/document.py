@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from wonderq import __version__
-from wonderq.auth.roles import RULES
+from wonderq.auth.roles import CLUSTER_RULES
 from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.topics import SUBSCRIPTION_NAME_PATTERN, TOPIC_NAME_PATTERN
-from wonderq.openapi import response_schemas
+from wonderq.openapi import cluster_operations, response_schemas
 from wonderq.openapi.operation import Operation, Response
 from wonderq.openapi.operations import OPERATIONS, TAGS
 from wonderq.rest import schemas
@@ -149,10 +149,22 @@ _LINKS: dict[tuple[str, int], dict[str, tuple[str, str | None, _Object | None]]]
 }
 
 
+def _operations(*, in_cluster: bool) -> list[Operation]:
+    if not in_cluster:
+        return OPERATIONS
+    of_node = {(each.method, each.path): each for each in cluster_operations.CLUSTER}
+    return list({**{(each.method, each.path): each for each in OPERATIONS}, **of_node}.values())
+
+
+def tags(*, in_cluster: bool) -> dict[str, str]:
+    """Return the groups of calls, with their descriptions."""
+    return {**TAGS, **(cluster_operations.TAG if in_cluster else {})}
+
+
 @cache
-def document() -> _Object:
-    """Return the document. It is cached: callers must not change it."""
-    operations = [_with_general_codes(each) for each in OPERATIONS]
+def document(*, in_cluster: bool = False) -> _Object:
+    """Return the document of a broker, or that of a node of a cluster. It is cached: callers must not change it."""
+    operations = [_with_general_codes(each) for each in _operations(in_cluster=in_cluster)]
     paths: dict[str, _Object] = {}
     errors = {pair for each in operations for pair in _errors(each).items()}
     for operation in operations:
@@ -167,11 +179,11 @@ def document() -> _Object:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/", "description": "The broker that serves this document."}],
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "tags": [{"name": name, "description": text} for name, text in tags(in_cluster=in_cluster).items()],
         "security": [{"bearer": []}, {}],
         "paths": paths,
         "components": {
-            "schemas": _component_schemas(OPERATIONS),
+            "schemas": _component_schemas(operations),
             "responses": {_error_name(*each): _error(*each) for each in sorted(errors)},
             "securitySchemes": {
                 "bearer": {
@@ -187,14 +199,14 @@ def document() -> _Object:
 
 
 @cache
-def as_json() -> bytes:
+def as_json(*, in_cluster: bool = False) -> bytes:
     """Return the document as JSON."""
-    return msgspec.json.format(msgspec.json.encode(document()), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(document(in_cluster=in_cluster)), indent=1) + b"\n"
 
 
 def role_of(method: str, path: str) -> str:
     """Return the role that a call requires, or ``anybody``."""
-    return RULES[path][method]
+    return CLUSTER_RULES[path][method]
 
 
 #: Bodies without required fields of their own, whose fields have objects with required ones.

@@ -19,7 +19,6 @@ import msgspec
 from wonderq.httpd.errors import JSON
 from wonderq.openapi.document import document as make_document
 from wonderq.openapi.document import role_of
-from wonderq.openapi.operations import TAGS
 from wonderq.rest.error_codes import BY_ANY_CALL, ERROR_CODES
 
 _Object = Mapping[str, Any]
@@ -59,9 +58,9 @@ HEADERS = {
 
 
 @cache
-def as_html(*, has_dashboard: bool) -> bytes:
-    """Return the page of a broker that serves the dashboard, or does not."""
-    document = make_document()
+def as_html(*, has_dashboard: bool, in_cluster: bool = False) -> bytes:
+    """Return the page of a broker, or of a node of a cluster, that serves the dashboard, or does not."""
+    document = make_document(in_cluster=in_cluster)
     info = document["info"]
     page = Template(_load("page.html")).substitute(
         version=escape(info["version"]),
@@ -87,7 +86,7 @@ def _calls(document: _Object, tag: str) -> Iterator[tuple[str, str, _Object]]:
 
 def _calls_by_tag(document: _Object) -> Iterator[tuple[str, list[tuple[str, str, _Object]]]]:
     """Yield the tags with their calls. Message calls on a queue in the path are left out: their twins mention them."""
-    for tag in TAGS:
+    for tag in (each["name"] for each in document["tags"]):
         calls = [call for call in _calls(document, tag) if not call[1].startswith(f"{_IN_QUEUE}/messages")]
         calls = [call for call in calls if not call[1].startswith(f"{_IN_QUEUE}/dev")]
         if calls:
@@ -103,11 +102,12 @@ def _contents(document: _Object) -> Iterator[str]:
 
 
 def _sections(document: _Object) -> Iterator[str]:
+    meanings = {each["name"]: each["description"] for each in document["tags"]}
     for tag, calls in _calls_by_tag(document):
         count = f"{len(calls)} call{'' if len(calls) == 1 else 's'}"
         yield f'<details class="group" open>\n<summary><h2>{escape(tag)}</h2> '
         yield f"<small data-no-entry>{count}</small></summary>\n"
-        yield f'<div id="{_anchor(tag)}">\n<div data-no-entry>{_paragraphs(TAGS[tag])}</div>\n'
+        yield f'<div id="{_anchor(tag)}">\n<div data-no-entry>{_paragraphs(meanings[tag])}</div>\n'
         for method, path, operation in calls:
             yield from _call(document, method, path, operation)
         yield "</div></details>\n"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wonderq.ownership.announcements import Announcement, Role, decode
-from wonderq.ownership.neighbours import SUSPECT_S, Neighbours, Owner, clock_ahead_ms
+from wonderq.ownership.neighbours import SUSPECT_S, Listening, Neighbours, Owner, clock_ahead_ms
 from wonderq_storage import LogClosedError, LogLostError, Reached
 
 logger = logging.getLogger("wonderq.ownership")
@@ -28,9 +28,6 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 #: Interval at which the decision is reviewed when nothing is heard.
 _REVIEW_S = 0.1
-
-#: A process that did not review for this long was itself paused, and has heard nothing meanwhile.
-_PAUSED_S = 0.5
 
 
 class Hearing(NamedTuple):
@@ -71,8 +68,7 @@ class Member:
         self._sequence = 0
         self._has_read = False
         self._closing = False
-        self._listening_since_s = now_s()
-        self._reviewed_s = now_s()
+        self._listening = Listening(now_s())
         self._keep_off_until_s = 0.0
         self._pause_until_s = 0.0
         self.decided_s = 0.0
@@ -219,9 +215,7 @@ class Member:
 
     def _may_take_over(self) -> bool:
         now_s = self._now_s()
-        if now_s - self._reviewed_s > _PAUSED_S:
-            self._listening_since_s = now_s
-        self._reviewed_s = now_s
+        self._listening.review(now_s)
         connected_s = self._hearing().connected_s
         ahead_ms = self._clock_ahead_ms()
         if not connected_s or ahead_ms is None or abs(ahead_ms) > MAX_CLOCK_AHEAD_MS or now_s < self._pause_until_s:
@@ -230,7 +224,7 @@ class Member:
             return False
         if self._neighbours.is_released:
             return True
-        has_listened = min(connected_s, now_s - self._listening_since_s) >= SUSPECT_S
+        has_listened = min(connected_s, self._listening.listened_s(now_s)) >= SUSPECT_S
         keeps_off = now_s < self._keep_off_until_s and self._neighbours.count(now_s)
         return has_listened and not keeps_off
 

@@ -11,6 +11,9 @@ from wonderq.ownership.announcements import Announcement
 #: A process that was not heard for this long is taken for dead.
 SUSPECT_S = 1.0
 
+#: A process that did not review for this long was itself paused, and has heard nothing meanwhile.
+PAUSED_S = 0.5
+
 #: Announcements of a process whose clock is compared. A delay on the way makes its clock look late, so the one with
 #: the shortest delay counts.
 _COMPARED = 10
@@ -33,6 +36,33 @@ class Owner(NamedTuple):
     node: str
     token: str
     epoch: int
+
+
+class Listening:
+    """How long a process has heard what the others say. It may take nothing over before it has listened for some time.
+
+    After a pause of its own it begins anew: the others may have spoken meanwhile. But it does so only once, and not
+    again for a pause before it has listened for `SUSPECT_S`. On a busy machine, pauses may follow each other all the
+    time, and the process would never take anything over.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self._since_s = self._reviewed_s = now_s
+
+    def review(self, now_s: float) -> bool:
+        """Note that the process works; return whether it was paused, and listens anew."""
+        gap_s, listened_s = now_s - self._reviewed_s, self._reviewed_s - self._since_s
+        self._reviewed_s = now_s
+        if gap_s <= PAUSED_S:
+            return False
+        if listened_s < SUSPECT_S:
+            self._since_s += gap_s - PAUSED_S
+            return False
+        self._since_s = now_s
+        return True
+
+    def listened_s(self, now_s: float) -> float:
+        return now_s - self._since_s
 
 
 class Neighbours:

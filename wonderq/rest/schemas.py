@@ -681,3 +681,23 @@ class PutSchedule(Body):
         Annotated[bool, Meta(description="Produce nothing. Times that pass meanwhile do not count as missed.")]
         | UnsetType
     ) = UNSET
+
+
+class Readiness(Body):
+    """The check of a node of a cluster."""
+
+    strict: Annotated[bool, Meta(description="Whether a shard without an owner makes the node unready.")] = True
+
+
+class Transfer(Body):
+    """Give a shard to a node."""
+
+    shard: Annotated[int, Meta(description="Number of the shard.", examples=[0])]
+    node: Annotated[str, Meta(description="Name of a node that can own shards.", examples=["a"])]
+
+
+class Drain(Body):
+    """Give all shards of a node to the others, or let it own shards again."""
+
+    node: Annotated[str, Meta(description="Name of the node.", examples=["a"])]
+    drained: Annotated[bool, Meta(description="False: let the node own shards again.")] = True

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from wonderq.client.errors import Invalid, NotFound, Refused, WonderQError
 from wonderq.client.messages import Contents
 from wonderq.worker.claims import Claim, Claims, Job, State
+from wonderq.worker.executor import Places
 from wonderq.worker.middleware import Middleware
 from wonderq.worker.outcomes import Dead, Ending, LeaseLost, Settlement, Stopping, TimedOut, settle
 from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Reports
 from wonderq.worker.runner import Runner
+from wonderq.worker.slots import RESERVED_S, Share
 from wonderq.worker.source import Refusal, Source
 from wonderq.worker.time import MonotonicTime, Time
 
@@ -47,10 +49,6 @@ def _longest_pause_s(failures: int) -> float:
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
 
 
-async def no_clients() -> None:
-    """Close nothing."""
-
-
 class Engine:
     """Runs the handlers of messages until it is stopped."""
 
@@ -59,13 +57,13 @@ class Engine:
         source: Source,
         resolve: Resolve,
         *,
-        concurrency: int,
+        slots: Share,
+        places: Places,
         lease_s: float,
         grace_s: float,
         default: Policy | None = None,
         middleware: Sequence[Middleware] = (),
         reports: Reports | None = None,
-        close_clients: Callable[[], Awaitable[None]] = no_clients,
         time: Time | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
@@ -74,35 +72,36 @@ class Engine:
         Args:
             source: the broker.
             resolve: finds the handler of a message.
-            concurrency: number of messages that the worker holds at most.
+            slots: those of the worker, which bound the messages that it holds.
+            places: where the handlers run. The caller closes them after `run`.
             lease_s: time of the first claim.
             grace_s: time that handlers have to finish when the worker stops.
             default: policy of messages without a handler.
             middleware: runs around every handler.
             reports: logs and counts.
-            close_clients: awaited before the event loop of coroutines ends.
             time: replaced by tests.
             random: gives the jitter of pauses, from 0 to 1.
         """
         self._source = source
         self._resolve = resolve
-        self._free = concurrency
-        """Number of free slots."""
+        self._slots = slots
         self._lease_s = lease_s
         self._grace_s = grace_s
         self._default = default or Policy()
         self._reports = reports or Reports()
         self._time = time or MonotonicTime()
         self._random = random
-        self._runner = Runner(middleware, self._check, self._ended, close_clients)
-        self._lock = threading.RLock()
-        self._for_poll = threading.Condition(self._lock)
+        self._runner = Runner(middleware, self._check, self._ended, places)
+        self._lock = slots.lock
+        self._for_poll = slots.changed
         self._for_settling = threading.Condition(self._lock)
         self._for_renewal = threading.Condition(self._lock)
         self._claims = Claims()
         self._settlements: list[Settlement] = []
         self._is_busy = False
         """Whether the last poll found messages. Then the next one waits a moment, and takes their settlements along."""
+        self._was_empty = False
+        """Whether the last poll found nothing."""
         self._wanted_slots = 1
         """Number of free slots for which the polling loop waits."""
         self._polls_soon = False
@@ -191,6 +190,8 @@ class Engine:
                 if _is_final(error, prepared=prepared):
                     raise
                 prepared = prepared and not isinstance(error, NotFound)
+                with self._lock:
+                    self._slots.leave_line()
                 self._pause("a poll", error, failures)
                 failures += 1
 
@@ -204,12 +205,15 @@ class Engine:
             if self._is_busy:
                 self._for_poll.wait_for(self._has_slots, _GATHER_S)
             self._wanted_slots = 1
-            self._time.wait(self._for_poll, self._has_slots, None)
+            self._await_slots()
             if self.is_stopping:
                 return
             settlements, self._settlements = self._settlements, []
-            free = self._wanted_slots = self._free
+            free = self._wanted_slots = self._slots.available(self._time.now_s())
             wait_s = 0.0 if settlements else POLL_S  # so an answer tells soon what became of the settlements
+            if self._slots.is_shared:
+                free, wait_s = self._reserve(free, wait_s)
+            self._slots.leave_line()
             self._polls_soon = bool(settlements)
         try:
             answer = self._source.next(settlements, free, wait_s)
@@ -220,8 +224,10 @@ class Engine:
         finally:
             with self._lock:
                 self._polls_soon = True
+                self._slots.end_reservation()
         self._refused(answer.refused)
         self._is_busy = bool(answer.messages)
+        self._was_empty = not answer.messages
         if answer.claim_error is not None:
             raise answer.claim_error
         if self.is_stopping:
@@ -229,14 +235,38 @@ class Engine:
             return
         self._start(answer.messages)
 
+    def _await_slots(self) -> None:
+        """Wait for a free slot, under the lock; in turn with the other engines if the slots are shared."""
+        timeout_s = RESERVED_S if self._slots.is_shared else None
+        self._slots.line_up()
+        while not self._time.wait(self._for_poll, self._has_slots, timeout_s):
+            pass
+
+    def _reserve(self, free: int, wait_s: float) -> tuple[int, float]:
+        """Return how many messages to ask for, and how long to wait for them, if other engines have the same slots.
+
+        A poll that waits begins only when there is nothing, and asks for one message: another engine may need the slots
+        meanwhile. If none is free when the message comes, it is given back.
+        """
+        if self._was_empty and wait_s:
+            self._wanted_slots = 1
+            return 1, wait_s
+        self._slots.reserve(free, self._time.now_s())
+        return free, 0.0
+
     def _has_slots(self) -> bool:
-        return self.is_stopping or self._free >= self._wanted_slots
+        return self.is_stopping or self._slots.available(self._time.now_s()) >= self._wanted_slots
 
     def _start(self, messages: Sequence[Contents]) -> None:
         claims = [claim for message in messages if (claim := self._claim_of(message)) is not None]
         with self._lock:
+            claims, surplus = claims[: self._slots.free], claims[self._slots.free :]
             self._claims.add(claims)
-            self._free -= len(claims)
+            self._slots.fill(len(claims))
+            if messages:  # there may be more; now, so that no engine behind this one is faster
+                self._slots.line_up()
+            if surplus:
+                self._add([Settlement(each.message, Ending.GIVE_BACK) for each in surplus])
         for _ in claims:
             self._reports.started()
         self._runner.start(claims)
@@ -281,7 +311,7 @@ class Engine:
         with self._lock:
             self._lose_if_ended(claim, now_s)
             self._claims.remove(claim)
-            self._free += 1
+            self._slots.empty()
             if claim.state is State.HELD and not isinstance(error, LeaseLost):
                 self._settle(claim, settle(claim.message, error, claim.job.policy, self._random))
             if self._has_slots():
@@ -336,8 +366,10 @@ class Engine:
 
     @property
     def _takes_along(self) -> bool:
-        """Whether the polling loop takes the settlements along."""
-        return self._polls_soon and self._free > 0 and not self.is_stopping
+        """Whether the polling loop takes the settlements along. Another engine may take the slot that it waits for."""
+        if self._slots.is_shared:
+            return False
+        return self._polls_soon and self._slots.free > 0 and not self.is_stopping
 
     def _pause_settling(self, error: Exception, failures: int) -> None:
         pause_s = _longest_pause_s(failures)
@@ -418,7 +450,6 @@ class Engine:
             self._time.wait(self._for_poll, self._has_settled, _GIVE_BACK_S)
             self._has_ended = True
             self._wake()
-        self._runner.close()
 
 
 def _is_final(error: WonderQError, *, prepared: bool) -> bool:

@@ -13,6 +13,10 @@ from typing import Any
 _CLEAN_UP_S = 1.0
 
 
+async def no_clients() -> None:
+    """Close nothing."""
+
+
 class Threads:
     """Threads that run functions. One is started when a function finds none idle.
 
@@ -54,15 +58,17 @@ class EventLoop:
     def __init__(self, close_clients: Callable[[], Awaitable[None]]) -> None:
         """``close_clients`` is awaited before the loop ends."""
         self._close_clients = close_clients
+        self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have a function called in the loop's thread. Calls keep their order. A loop that has ended calls nothing."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=_run, args=(self._loop,), name="wonderq-asyncio", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=_run, args=(self._loop,), name="wonderq-asyncio", daemon=True)
+                self._thread.start()
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
@@ -81,6 +87,19 @@ class EventLoop:
             await asyncio.wait(others, timeout=_CLEAN_UP_S)
         await self._close_clients()
         await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+class Places:
+    """Where the handlers of a worker run: functions on threads, coroutines on one event loop."""
+
+    def __init__(self, close_clients: Callable[[], Awaitable[None]]) -> None:
+        self.threads = Threads()
+        self.loop = EventLoop(close_clients)
+
+    def close(self) -> None:
+        """End the threads and the event loop."""
+        self.threads.close()
+        self.loop.close()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from wonderq.worker.claims import Claim
 from wonderq.worker.context import Context
-from wonderq.worker.executor import EventLoop, Threads
+from wonderq.worker.executor import Places
 from wonderq.worker.middleware import Middleware, around
 from wonderq.worker.tracing import is_set_up
 
@@ -28,13 +28,13 @@ class Runner:
         middleware: Sequence[Middleware],
         check: Callable[[Claim], None],
         ended: Ended,
-        close_clients: Callable[[], Awaitable[None]],
+        places: Places,
     ) -> None:
         self._middleware = middleware
         self._check = check
         self._ended = ended
-        self._threads = Threads()
-        self._loop = EventLoop(close_clients)
+        self._threads = places.threads
+        self._loop = places.loop
         self._traces = False
         """Whether the program records spans. Asked once for all claims of a poll, since it takes as long as a task."""
         self._tasks: dict[Claim, asyncio.Task[None]] = {}
@@ -55,11 +55,6 @@ class Runner:
         if claim.job.is_async:
             self._loop.call(self._cancel_task, claim)
         return claim.job.is_async
-
-    def close(self) -> None:
-        """End the threads and the event loop."""
-        self._threads.close()
-        self._loop.close()
 
     def _context(self, claim: Claim) -> Context:
         return Context(claim.message, claim.job.name, partial(self._check, claim))

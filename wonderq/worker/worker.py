@@ -8,15 +8,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from wonderq.client.errors import Refused
 from wonderq.client.sync import Client
 from wonderq.worker.broker_source import BrokerSource
-from wonderq.worker.engine import Engine, Resolve, no_clients
+from wonderq.worker.crew import Crew, Queues, groups_of, is_divided
+from wonderq.worker.engine import Engine, Resolve
+from wonderq.worker.executor import Places, no_clients
 from wonderq.worker.handlers import Handler, resolver
 from wonderq.worker.inline import run_until_empty
 from wonderq.worker.middleware import Middleware
 from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Metrics, Reports
 from wonderq.worker.signals import stop_signals
+from wonderq.worker.slots import Share
 
 log = logging.getLogger("wonderq.worker")
 
@@ -62,20 +66,29 @@ class JobWorker:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
         if not work.queues:
             raise ValueError("a worker needs a queue: pass a handler, or name a queue")
+        self._client = client
         self._work = work
         self._grace_s = grace
         self._middleware = middleware
-        self._source = BrokerSource(client, work.queues, work.lease_s, work.dead_letters, work.prepare)
-        self._engine = Engine(
-            self._source,
-            work.resolve,
-            concurrency=concurrency,
-            lease_s=work.lease_s,
-            grace_s=grace,
-            default=work.default,
-            middleware=middleware,
-            reports=Reports(metrics),
-            close_clients=work.close_clients,
+        self._reports = Reports(metrics)
+        self._places = Places(work.close_clients)
+        self._engine = Crew(self._make_engine, work.queues, concurrency, self._places)
+
+    def _source(self, queues: Queues) -> BrokerSource:
+        work = self._work
+        return BrokerSource(self._client, queues, work.lease_s, work.dead_letters, work.prepare)
+
+    def _make_engine(self, queues: Queues, slots: Share) -> Engine:
+        return Engine(
+            self._source(queues),
+            self._work.resolve,
+            slots=slots,
+            places=self._places,
+            lease_s=self._work.lease_s,
+            grace_s=self._grace_s,
+            default=self._work.default,
+            middleware=self._middleware,
+            reports=self._reports,
         )
 
     def run(self, *, second_hurries: bool = True) -> None:
@@ -124,8 +137,22 @@ class JobWorker:
         Raises:
             Exception: a handler raised it.
         """
-        self._source.prepare()
-        return run_until_empty(self._source, self._work.resolve, self._middleware, self._work.close_clients)
+        source = self._source(self._work.queues)
+        source.prepare()
+        try:
+            return self._run_until_empty(source)
+        except Refused as error:
+            groups = groups_of(self._work.queues)
+            if not is_divided(error) or len(groups) == 1:
+                raise
+        sources = list(map(self._source, groups))
+        total = 0
+        while count := sum(map(self._run_until_empty, sources)):  # a handler may have sent to a queue that was empty
+            total += count
+        return total
+
+    def _run_until_empty(self, source: BrokerSource) -> int:
+        return run_until_empty(source, self._work.resolve, self._middleware, self._work.close_clients)
 
 
 class Worker(JobWorker):

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wonderq_storage.nats.address import Address
+from wonderq_storage.nats.tls_files import TlsFiles
 
 logger = logging.getLogger("wonderq.nats")
 
@@ -28,13 +29,18 @@ _RESTART_S = 1.0
 
 _POLL_S = 0.2
 
+#: Time for the handshake of TLS with another server. Both may be starting on busy machines.
+_HANDSHAKE_S = 5
+
 
 class ChildServer:
     """A NATS server with JetStream. It is started again if it ends by itself.
 
     ``folder`` gets its configuration, its data and its output. ``port`` is for this node alone, on loopback. ``routes``
     are the places, as (host, port), of the servers of all nodes by their names, ``name`` included; without others, the
-    server is alone. ``route_host`` is the address on which it waits for the others, who must know ``secret``.
+    server is alone. ``route_host`` is the address on which it waits for the others, who must know ``secret``. With
+    ``tls``, which must have all files, it speaks only TLS with them: each must prove that it has a certificate for its
+    host.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class ChildServer:
         route_host: str,
         routes: Mapping[str, tuple[str, int]],
         secret: str = "",
+        tls: TlsFiles | None = None,
     ) -> None:
         self._program = program
         self._folder = folder
@@ -55,6 +62,7 @@ class ChildServer:
         self._route_host = route_host
         self._routes = routes
         self._secret = secret
+        self._tls = tls
         self._password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
@@ -107,8 +115,16 @@ system_account: SYS""",
             _, own_port = self._routes[self._name]
             guard = f", authorization {{ user: {_USER}, password: {_quoted(self._secret)} }}" if self._secret else ""
             listen = f"{_host(self._route_host)}:{own_port}"
-            lines.append(f'cluster {{ name: wonderq, listen: "{listen}", routes: [{others}]{guard} }}')
+            tls = f", tls {{ {self._tls_fields(self._tls)} }}" if self._tls is not None else ""
+            lines.append(f'cluster {{ name: wonderq, listen: "{listen}", routes: [{others}]{guard}{tls} }}')
         return "\n".join([*lines, ""])
+
+    @staticmethod
+    def _tls_fields(tls: TlsFiles) -> str:
+        """Return the settings of TLS. NATS verifies the certificates of both ends of a route, whatever they say."""
+        files = {"ca_file": tls.authority, "cert_file": tls.certificate, "key_file": tls.key}
+        fields = [f"{name}: {_quoted(str(file.absolute()))}" for name, file in files.items() if file is not None]
+        return ", ".join([*fields, f"timeout: {_HANDSHAKE_S}"])
 
     @property
     def _pid_file(self) -> Path:
@@ -162,6 +178,19 @@ system_account: SYS""",
                 logger.error("the NATS server has ended. %s has its output. It is started again", self.output)
                 if not self._ending.wait(_RESTART_S):
                     self._launch()
+
+    def reload(self) -> None:
+        """Let the server read its certificates again. Connections that exist go on with the former ones.
+
+        Raises:
+            OSError: the files cannot be used. The server goes on with what it has.
+        """
+        if self._tls is None:
+            return
+        self._tls.context()
+        process = self._process
+        if process is not None:
+            process.send_signal(signal.SIGHUP)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the server in order, or kill it after ``timeout_s``. Idempotent."""
