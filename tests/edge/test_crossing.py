@@ -47,9 +47,8 @@ def test_dead_letters_cross_to_another_node(cluster: EdgeCluster, pair: tuple[st
     assert node("PUT", f"/queues/{here}", json={"dead_letter_queue": there, "max_receives": 1}).status == 200
     node("POST", f"/queues/{here}/messages/produce", json={"message": "x"})
     [message] = node("GET", f"/queues/{here}/messages/consume").json
-    change = {"dead": True, "error": {"message": "no such customer"}}
-    path = f"/queues/{here}/messages/{message['id']}?receipt={message['receipt']}"
-    assert node("PATCH", path, json=change).status == 200
+    change = {"receipt": message["receipt"], "dead": True, "error": {"message": "no such customer"}}
+    assert node("PATCH", f"/queues/{here}/messages/{message['id']}", json=change).status == 200
     await_bodies(cluster, there, "x")
 
 
