@@ -74,8 +74,8 @@ MUTANTS = [
         "deleted_queue_is_created_by_a_publish",
         "A queue that a team has deleted is there again, and fills up, because a topic of another shard publishes.",
         _CROSSER,
-        "        self.creates = False\n",
-        "        self.creates = True\n",
+        "            line.creates = outboxes.end_subscriptions(departure)\n",
+        "            line.creates = True\n",
         (f"{_TESTS}::test_an_outbox_that_was_deleted_and_is_there_again_has_other_messages",),
     ),
     Mutant(
