@@ -167,7 +167,7 @@ RULES = {
         (
             *(
                 "wonderq.auth",
-                "wonderq.broker.broker",
+                "wonderq.broker",
                 "wonderq.httpd",
                 "wonderq.model",
                 "wonderq.ownership.neighbours",

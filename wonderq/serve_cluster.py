@@ -27,10 +27,14 @@ from wonderq.broker.background import Rounds
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
+from wonderq.cluster.carrying import Carrier
 from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
+from wonderq.cluster.crosser import Crosser
+from wonderq.cluster.crossing_metrics import CrossingCollector
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
+from wonderq.cluster.other_shards import RemoteShards
 from wonderq.cluster.resources import add_node_routes
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.shard_map import shard_of
@@ -167,6 +171,7 @@ def node_of(
         keys = open_keys(settings)
         parts = _Parts(settings, sources, keys, jetstream, nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
+        stack.callback(parts.crossing_rounds.close)
         url = settings.public_url or f"http://{settings.listen[0]}:{sockets[0].getsockname()[1]}"
         node = Node(
             cluster.name,
@@ -183,6 +188,7 @@ def node_of(
         stack.callback(requests.close)
         edge = _edge(node, requests, parts, registry)
         stack.callback(edge.stop)
+        parts.carrier = edge.carrier
         server = parts.server = start_server(edge.edge, _routed(parts.access()), settings, sockets)
         edge.receiver.start(server)
         ProcessCollector(registry=registry)
@@ -452,8 +458,10 @@ class _Parts:
         self._buckets = TokenBuckets()
         self._sessions = Sessions()
         self.rounds = Rounds(2 * charter.shards)
+        self.crossing_rounds = Rounds(charter.shards)  # whose turns wait for other nodes
         self.apps: dict[Broker, App] = {}
         self.server: Server
+        self.carrier: Carrier
 
     def access(self, rules: Mapping[str, Mapping[str, Any]] = RULES) -> Access:
         """Return the access of one application. All count the rate of a key together."""
@@ -490,20 +498,24 @@ class _Parts:
                 has_name=lambda name: shard_of(name, charter.shards) == number,
             )
             stack.callback(broker.close)
+            broker.reach(RemoteShards(self.carrier, charter.shards, number))
             maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
             # A planned hand-over does not wait for a checkpoint: the next node has read the log already.
             stack.callback(lambda: maintenance.stop(with_checkpoint=False))
             housekeeper = Housekeeper(broker)
             stack.callback(housekeeper.stop)
+            crosser = Crosser(broker, self.carrier.try_once, charter.shards)
+            stack.callback(crosser.stop)
             stack.callback(broker.stop_claiming)
             housekeeper.start(self.rounds)
+            crosser.start(self.crossing_rounds)
             maintenance.start(self.rounds)
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = self.server
             self.apps[broker] = make_app(settings, self._sources, broker, self.access(), make_registry(broker), vitals)
             stack.callback(self.apps.pop, broker)
             run_push(stack, broker, settings)
-            collectors = [BrokerCollector(broker), LogCollector(log, counters, broker)]
+            collectors = [BrokerCollector(broker), LogCollector(log, counters, broker), CrossingCollector(broker)]
             yield OwnedShard(broker, cast("SharedLog", log), collectors)
 
 

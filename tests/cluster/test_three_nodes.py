@@ -198,9 +198,8 @@ def test_two_queues_in_different_shards_are_refused_together(cluster: ClusterPro
     here = "orders"
     away = next(name for name in ("x1", "x2", "x3", "x4") if shard_of(name, SHARDS) != shard_of(here, SHARDS))
     for path, method, body in (
-        (f"/queues/{here}", "PUT", {"dead_letter_queue": away}),
         (f"/queues/{here}/messages/produce", "POST", {"message": "x"}),
-        (f"/queues/{here}/redrive", "POST", {"destination": away}),
+        ("/messages/consume", "POST", {"queues": [here, away]}),
     ):
         reply = cluster.carry_out(method, path, body)
         if "produce" in path:

@@ -100,15 +100,34 @@ def test_dead_letters_and_move_tasks(cluster: EdgeCluster, client: Callable[[str
         client("a")("CancelMessageMoveTask", TaskHandle="01234567-89ab-cdef-0123-456789abcdef")
 
 
-def test_a_dead_letter_queue_on_another_shard_is_refused(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
+def test_a_dead_letter_queue_on_another_shard(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
     here, there = cluster.queue_of(1), cluster.queue_of(0)
-    client("a")("CreateQueue", QueueName=there)
     policy = f'{{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:{there}", "maxReceiveCount": "1"}}'
     for node in ("a", "b"):
-        with pytest.raises(RefusedError, match="another shard"):
+        with pytest.raises(RefusedError, match="Dead letter target does not exist"):
             client(node)("CreateQueue", QueueName=here, Attributes={"RedrivePolicy": policy})
-    with pytest.raises(RefusedError):
-        client("a")("GetQueueUrl", QueueName=here)
+    allows = f'{{"redrivePermission": "byQueue", "sourceQueueArns": ["arn:aws:sqs:us-east-1:000000000000:{here}"]}}'
+    dead = client("a")("CreateQueue", QueueName=there, Attributes={"RedriveAllowPolicy": allows})["QueueUrl"]
+    with pytest.raises(RefusedError, match="RedriveAllowPolicy"):
+        client("b")("CreateQueue", QueueName=f"{here}--x", Attributes={"RedrivePolicy": policy})
+    url = client("b")("CreateQueue", QueueName=here)["QueueUrl"]
+    client("a")("SetQueueAttributes", QueueUrl=url, Attributes={"RedrivePolicy": policy})
+    assert client("b")("ListDeadLetterSourceQueues", QueueUrl=dead)["queueUrls"] == [
+        client("b")("GetQueueUrl", QueueName=here)["QueueUrl"]
+    ]
+    client("a")("SendMessage", QueueUrl=url, MessageBody="x")
+    for _ in range(2):
+        client("b")("ReceiveMessage", QueueUrl=url, VisibilityTimeout=0)
+    [message] = client("a")("ReceiveMessage", QueueUrl=dead, WaitTimeSeconds=20)["Messages"]
+    assert message["Body"] == "x"
+    client("a")("ChangeMessageVisibility", QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    arn = f"arn:aws:sqs:us-east-1:000000000000:{there}"
+    with pytest.raises(RefusedError, match="doesn't exist"):
+        client("a")("StartMessageMoveTask", SourceArn=arn, DestinationArn=f"{arn.replace(there, here)}--absent")
+    client("b")("StartMessageMoveTask", SourceArn=arn)
+    cluster.owner(there).shards.brokers[cluster.shard(there)].redrives.run()
+    [back] = client("a")("ReceiveMessage", QueueUrl=url, WaitTimeSeconds=20)["Messages"]
+    assert back["Body"] == "x"
 
 
 def test_errors_are_those_of_sqs(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
@@ -163,10 +182,16 @@ def test_topics_of_sns(cluster: EdgeCluster) -> None:
         listed = call(client, "ListSubscriptions")["Subscriptions"]
         assert [each["SubscriptionArn"] for each in listed] == subscriptions
         assert [each["Endpoint"].split(":")[-1] for each in listed] == [f"{stem}--out" for stem in stems]
-    far = f"arn:aws:sqs:eu-central-1:000000000000:{stems[0]}--out"
+    far = f"arn:aws:sqs:eu-central-1:000000000000:{stems[0]}--far"
     for client in clients:
-        with pytest.raises(RefusedError, match="another shard"):
+        with pytest.raises(RefusedError, match="no queue named"):
             call(client, "Subscribe", TopicArn=arns[1], Protocol="sqs", Endpoint=far)
+    cluster.nodes["a"]("PUT", f"/queues/{stems[0]}--far")
+    for client in clients:
+        assert call(client, "Subscribe", TopicArn=arns[1], Protocol="sqs", Endpoint=far)["SubscriptionArn"]
+    call(clients[0], "Publish", TopicArn=arns[1], Message="far away")
+    [message] = cluster.nodes["b"]("GET", f"/queues/{stems[0]}--far/messages/consume?wait=20").json
+    assert "far away" in message["message"]
 
 
 def test_http_endpoints_of_topics_of_all_shards_are_subscribed_and_listed(cluster: EdgeCluster) -> None:

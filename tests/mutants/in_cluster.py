@@ -279,7 +279,7 @@ MUTANTS = [
         "queue_of_another_shard",
         "Dead letters go to a queue of the wrong shard, where nobody can receive them.",
         "wonderq/broker/core.py",
-        "        if not self._has_name(name):\n",
+        "        if not self.has_name(name):\n",
         "        if False:\n",
         ("tests/broker/test_names_of_a_shard.py::test_a_queue_of_another_shard_is_refused",),
     ),

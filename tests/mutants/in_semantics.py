@@ -329,8 +329,8 @@ _ONCE = [
         "hand_over_makes_two_queues_with_one_number",
         "The messages of two new queues get mixed up.",
         _PRODUCE,
-        "queue = self._core.new_output_queue(name, now_ms, created)",
-        "queue = self._core.new_output_queue(name, now_ms)",
+        "core.new_output_queue)(name, now_ms, created)",
+        "core.new_output_queue)(name, now_ms)",
         (f"{_HAND_OVER}::test_to_several_queues_of_which_some_are_new",),
     ),
 ]

@@ -82,8 +82,8 @@ _TOO_EARLY = [
         "named_queues_show_what_is_not_durable",
         "A page of queues has figures that a crash then undoes.",
         _QUERIES,
-        "                )\n            self._core.confirm()\n            yield from infos",
-        "                )\n            yield from infos",
+        "name not in outboxes], now_ms)\n            self._core.confirm()\n            yield from infos",
+        "name not in outboxes], now_ms)\n            yield from infos",
         (_ANSWERS,),
     ),
 ]

@@ -13,7 +13,10 @@ from tests.support.memory_log import MemoryLog
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.app import create_app
 from wonderq.auth.access import Access
+from wonderq.broker.background import Rounds
 from wonderq.broker.broker import Broker
+from wonderq.cluster.crosser import Crosser
+from wonderq.cluster.other_shards import RemoteShards
 from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.errors import RequestError
@@ -144,6 +147,8 @@ class EdgeCluster:
         self.logs = [MemoryLog(shared=True) for _ in range(count)]
         self.nodes: dict[str, EdgeNode] = {}
         self._brokers: list[Broker] = []
+        self._rounds = Rounds(2 * count)
+        self._crossers: dict[Broker, Crosser] = {}
         settings = options.get("settings") or EdgeSettings()
         for name in names:
             access = options["access"]() if "access" in options else None
@@ -167,7 +172,12 @@ class EdgeCluster:
     def open(self, shard: int, node: str) -> Broker:
         """Let a node take a shard over, without any node hearing of it. A former owner does not notice yet."""
         self.logs[shard] = self.logs[shard].opened_again() if self._was_opened(shard) else self.logs[shard]
-        broker = self.nodes[node].shards.brokers[shard] = self.broker(shard, self.logs[shard])
+        broker = self.broker(shard, self.logs[shard])
+        carrier = self.nodes[node].assembly.carrier
+        broker.reach(RemoteShards(carrier, self.count, shard))
+        crosser = self._crossers[broker] = Crosser(broker, carrier.try_once, self.count, tick_s=0.05)
+        crosser.start(self._rounds)
+        self.nodes[node].shards.brokers[shard] = broker
         return broker
 
     def _was_opened(self, shard: int) -> bool:
@@ -178,6 +188,7 @@ class EdgeCluster:
         for each in self.nodes.values():
             former = each.shards.brokers.get(shard)
             if former is not None:
+                self._crossers[former].stop()
                 former.stop_claiming()
                 former.core.log.close()
                 del each.shards.brokers[shard]
@@ -213,6 +224,8 @@ class EdgeCluster:
         eventually(lambda: broker.waiting_consumers == count, f"{count} consumers to wait")
 
     def stop(self) -> None:
+        for crosser in self._crossers.values():
+            crosser.stop()
         for broker in self._brokers:
             assert isinstance(broker.core.log, MemoryLog)
             broker.core.log.release()
@@ -221,6 +234,7 @@ class EdgeCluster:
         for broker in self._brokers:
             with suppress(StorageError):
                 broker.close()
+        self._rounds.close()
 
 
 @contextmanager

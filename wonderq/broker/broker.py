@@ -9,13 +9,14 @@
 | retention, deadlines, expired keys | `wonderq.broker.upkeep` | `upkeep` |
 | deleting and updating | `wonderq.broker.changes` | `delete`, `delete_batch`, `update`, `update_batch`, `kick` |
 | reading messages | `wonderq.broker.queries` | `get`, `messages`, `messages_of_all`, `count` |
-| reading queues | `wonderq.broker.queries` | `settings_of`, `queue`, `queues`, `queue_stats` |
+| reading queues | `wonderq.broker.queries` | `settings_of`, `sqs_attributes`, `queue`, `queues`, `queue_stats` |
 | use of the limits | `wonderq.broker.queries` | `usage` |
 | queues | `wonderq.broker.queues` | `put_queue`, `create_queue`, `change_queue`, `drop_queue`, `purge` |
 | redrives; moving single messages | `wonderq.broker.redrive`, `wonderq.broker.moves` | `redrives`, `move` |
 | schedules | `wonderq.broker.schedules` | `schedules` |
 | topics: subscribing, publishing | `wonderq.broker.topics`, `wonderq.broker.publish` | `topics` |
 | deliveries to endpoints | `wonderq.broker.pushes` | `pushes` |
+| messages to and from other shards of a cluster | `wonderq.broker.outboxes`, `wonderq.broker.crossings` | |
 | history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
@@ -27,10 +28,12 @@ from collections.abc import Callable
 
 from wonderq.broker.changes import Changes
 from wonderq.broker.claims import Claims
-from wonderq.broker.core import Core
+from wonderq.broker.core import Core, OtherShards
+from wonderq.broker.crossings import Crossings
 from wonderq.broker.finishing import Finisher
 from wonderq.broker.history import History
 from wonderq.broker.moves import Moves
+from wonderq.broker.outboxes import Outboxes
 from wonderq.broker.overview import Overview
 from wonderq.broker.polls import Polls
 from wonderq.broker.produce import Producer
@@ -132,6 +135,8 @@ class Broker:
         self.messages_of_all = self.queries.messages_of_all
         self.count = self.queries.count
         self.settings_of = self.queries.settings_of
+        self.sqs_attributes = self.queries.sqs_attributes
+        self.has_name = self.core.has_name
         self.queue = self.queries.queue
         self.queue_names = self.queries.queue_names
         self.sources_of = self.queries.sources_of
@@ -148,6 +153,8 @@ class Broker:
         self.schedules = Schedules(self.core, producer)
         self.pushes = Pushes(self.core, self._reader, transfers, self.claims, changes)
         self.topics = Topics(self.core, self.redrives, self.pushes)
+        self.outboxes = Outboxes(self.core, self._reader, self.redrives)
+        self.crossings = Crossings(self.core)
 
         self.history = History(self.core)
         self.overview = Overview(self.core, self.history)
@@ -159,6 +166,13 @@ class Broker:
     def use_envelopes(self, write: EnvelopeWriter) -> None:
         """Let ``write`` make the envelopes of published messages when they are delivered."""
         self._reader.write_envelope = write
+
+    def reach(self, others: OtherShards) -> None:
+        """Let messages cross to queues of other shards, about which ``others`` answers.
+
+        Somebody has to send what is in the `outboxes`.
+        """
+        self.core.others = others
 
     @property
     def unready(self) -> str | None:

@@ -8,7 +8,7 @@ the next. So a message wakes one consumer, however many wait, and a waiter keeps
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from wonderq.model.errors import TooManyWaitingError
@@ -41,6 +41,39 @@ class Waiter:
     def rearm(self) -> None:
         """Prepare to sleep again."""
         self.wake.clear()
+        self.due_ms = NEVER_MS
+
+
+class Wake:
+    """Takes the place of the event by which a `Waiter` is woken: it calls a function, from any thread."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Return whether it was woken since `clear`."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake."""
+        if not self._is_set:
+            self._is_set = True
+            self._call()
+
+    def clear(self) -> None:
+        """Prepare to be woken again."""
+        self._is_set = False
+
+
+class CallingWaiter(Waiter):
+    """The place of work in the background among the consumers of a queue: ``call`` is called when it is woken."""
+
+    __slots__ = ()
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        super().__init__()
+        self.wake = Wake(call)  # type: ignore[assignment] # it has the methods that others use
         self.due_ms = NEVER_MS
 
 

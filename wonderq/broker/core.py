@@ -16,8 +16,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from wonderq.broker.admission import Admission
@@ -107,6 +108,19 @@ Place = tuple[int, int | None]
 """Sequence number of a message, and the token that its newest claim must have, or None."""
 
 
+class OtherShards(Protocol):
+    """The other shards of a cluster, as a broker asks them. The calls wait: make none under the lock.
+
+    Every method raises `ShardUnavailableError` if a shard does not answer.
+    """
+
+    def attributes_of(self, queue: str) -> Mapping[str, str] | None:
+        """Return `QueueSettings.sqs` of a queue, or None if the queue does not exist."""
+
+    def sources_of(self, queue: str, after: str) -> Iterator[str]:
+        """Yield the names of the queues of other shards whose dead letters go to a queue, in order."""
+
+
 class AppendAndApply(Protocol):
     """Signature of `Core.append_and_apply`."""
 
@@ -146,14 +160,19 @@ class Core:
         self.lock = threading.Lock()
         self.durability = DurabilityWaiter(log)
         self.transaction = Transaction(self.lock, self.clock, self.durability, log)
-        self.counters = BrokerCounters()
+        self.counters = BrokerCounters(has_name)
         self.consumers = ConsumerQueues(self.limits.waiting_consumers, self.limits.in_flight_per_queue)
         self.stopping = False
         """Whether the broker is shutting down and delivers no more messages."""
         self._create_queues = create_queues
-        self._has_name = has_name
+        self.has_name = has_name
+        self.others: OtherShards | None = None
+        """The other shards, if messages may cross to them; None if this broker is alone, or may not send there."""
         self.state, self.log_bytes = replay_log(log, checkpoints)
         """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
+        self.outboxes = {name for name in self.state.queues if not has_name(name)}
+        """Names of the outboxes. An outbox has the name of a queue of another shard, and the messages for it that wait
+        to cross (`wonderq.broker.outboxes`). Those that do not exist any more may be among them."""
         self.admission = Admission(self.limits, self.state)
         log.on_lost(self._lose)
         log.start()
@@ -235,10 +254,15 @@ class Core:
             DifferentShardsError: a queue of this name would be in another shard.
         """
         found = self.state.queues.get(name)
-        if found is None:
+        if found is None or name in self.outboxes:
             self.check_shard(name)
             raise QueueNotFoundError(name)
         return found
+
+    def own_queues(self) -> Sequence[Queue]:
+        """Return all queues of this broker, without the outboxes, under the lock."""
+        queues = self.state.queues.values()
+        return [each for each in queues if each.name not in self.outboxes] if self.outboxes else list(queues)
 
     def find_topic(self, name: str) -> Topic:
         """Return a topic, under the lock.
@@ -263,9 +287,19 @@ class Core:
         """
         check_queue_name(name, "queue")
         self.check_shard(name)
+        return self._new_queue(name, now_ms, before)
+
+    def _new_queue(self, name: str, now_ms: int, before: int) -> Queue:
         if name != DEFAULT_QUEUE:
             self.admission.check_queues(before)
         return Queue(self.state.next_queue + before, name, now_ms)
+
+    def new_target(self, name: str, now_ms: int, before: int = 0) -> Queue:
+        """Do what `new_queue` does, but return an outbox for a queue of another shard that messages may cross to."""
+        if self.has_name(name) or self.others is None:
+            return self.new_queue(name, now_ms, before)
+        self.outboxes.add(name)
+        return self._new_queue(name, now_ms, before)
 
     def check_shard(self, name: str) -> None:
         """Check that this broker has the queue, topic or schedule of a name, if several brokers share the names.
@@ -273,8 +307,46 @@ class Core:
         Raises:
             DifferentShardsError: another broker has it.
         """
-        if not self._has_name(name):
+        if not self.has_name(name):
             raise DifferentShardsError(name)
+
+    def check_reach(self, name: str) -> None:
+        """Check that messages can get to a queue, which may not exist: it is in this shard, or they may cross to it.
+
+        Raises:
+            DifferentShardsError: it is in another shard, and nothing crosses.
+        """
+        if self.others is None:
+            self.check_shard(name)
+
+    def check_exists(self, *names: str) -> None:
+        """Check that queues exist that are in other shards, without the lock. The others are not looked at.
+
+        Raises:
+            QueueNotFoundError: one does not exist.
+            DifferentShardsError: as `check_reach`.
+            ShardUnavailableError: its shard does not answer.
+        """
+        for name in names:
+            self.check_reach(name)
+            if self.others is not None and not self.has_name(name) and self.others.attributes_of(name) is None:
+                raise QueueNotFoundError(name)
+
+    def existing_elsewhere(self, names: Collection[str]) -> Collection[str]:
+        """Return those queues of other shards that exist, without the lock.
+
+        Raises:
+            ShardUnavailableError: a shard does not answer.
+        """
+        if self.others is None:
+            return ()
+        return {name for name in names if not self.has_name(name) and self.others.attributes_of(name) is not None}
+
+    @property
+    def identity(self) -> str:
+        """Text that names this broker's log among those of a cluster. It does not tell the key of the ids."""
+        assert self.state.key is not None
+        return sha256(b"identity " + self.state.key).hexdigest()[:16]
 
     def new_output_queue(self, name: str, now_ms: int, before: int = 0) -> Queue:
         """Do what `new_queue` does, for a producer.

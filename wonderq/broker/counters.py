@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
@@ -128,7 +128,10 @@ class PushCounters:
 class BrokerCounters:
     """Counters of a broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_name: Callable[[str], bool] = lambda _: True) -> None:
+        """``has_name`` tells a queue of this broker from an outbox, which is counted where its messages arrive."""
+        self._has_name = has_name
+        self._of_outboxes = QueueCounters()
         self.by_queue: dict[str, QueueCounters] = {}
         self.by_topic: dict[str, TopicCounters] = {}
         self.others = QueueCounters()
@@ -152,11 +155,19 @@ class BrokerCounters:
         self.dropped_segments = 0
         self.copied_bytes = 0
         """Bytes of messages that compaction copied."""
+        self.crossed: Counter[str] = Counter()
+        """By queue of another shard: messages that it has got from here."""
+        self.crossings_refused: Counter[str] = Counter()
+        """By queue of another shard: tries to send it messages that it refused, such as for want of room."""
+        self.crossings_failed: Counter[str] = Counter()
+        """By queue of another shard: tries whose outcome is not known, or that reached no owner of the shard."""
 
     def of(self, queue: str) -> QueueCounters:
         """Return the counters of a queue: its own, or the shared set if `NAMED_QUEUES` others have their own."""
         found = self.by_queue.get(queue)
         if found is None:
+            if not self._has_name(queue):
+                return self._of_outboxes
             if len(self.by_queue) >= NAMED_QUEUES:
                 self._any_others = True
                 return self.others

@@ -42,6 +42,8 @@ class Moves:
         Raises:
             NotPermittedError: the client may not use the destination.
             QueueNotFoundError: the source or the destination does not exist.
+            ShardUnavailableError: a queue to move to is in another shard, which does not answer. Messages of earlier
+                portions have moved.
             InvalidValueError: the destination is the source.
         """
         if destination == source:
@@ -49,7 +51,10 @@ class Moves:
         with self._core.transaction:
             check_destination(permits, destination)
             queue = self._core.find_queue(source)
-            self._core.find_queue(source if destination is None else destination)
+            if destination is not None and self._core.has_name(destination):
+                self._core.find_queue(destination)
+        if destination is not None:
+            self._core.check_exists(destination)
         outcomes: list[Outcome] = []
         while len(outcomes) < len(ids):
             outcomes += self._move_portion(queue, ids[len(outcomes) :], destination)
@@ -59,6 +64,8 @@ class Moves:
         found = self._find_portion(queue, ids)
         views = [each for each in found if isinstance(each, MessageView)]
         loaded = {each.view.sequence: each for each in self._reader.load(queue, views)} if views else {}
+        wanted = {destination} if destination else {source_of(each) or "" for each in loaded.values()}
+        elsewhere = self._core.existing_elsewhere(wanted - {""})
         outcomes: list[Outcome] = []
         transfers: list[Transfer] = []
         with self._core.durable_transaction() as (state, _, now_ms):
@@ -68,7 +75,8 @@ class Moves:
                     continue
                 message = loaded.pop(each.sequence, None)  # a message that is named twice moves once
                 target = None if message is None else destination or source_of(message)
-                if message is None or target not in state.queues or not self._may_move(queue, message, target):
+                is_there = target in (state.queues if target and self._core.has_name(target) else elsewhere)
+                if message is None or target is None or not is_there or not self._may_move(queue, message, target):
                     outcomes.append(NotMovableError())
                     continue
                 transfers.append(Transfer.of(message, target, without_source(message)))

@@ -194,7 +194,7 @@ class Overview:
 
     def _gather(self) -> Snapshot:
         with self._core.lock:
-            queues = sorted(self._core.state.queues.items())
+            queues = sorted((each.name, each) for each in self._core.own_queues())
             metadata = self._core.state.metadata
             scheduled = problems.tasks_of(metadata, schedules.NAMESPACE)
             redriven = problems.tasks_of(metadata, redrive.NAMESPACE)

@@ -184,6 +184,7 @@ class Producer:
     ) -> bool:
         """Add messages together with the records that ``also`` returns, and return True.
 
+        For a queue of another shard, add them to its outbox.
         ``also`` is called under the lock with the state and the time. If it returns None, add nothing and return False.
         """
         core = self._core
@@ -192,7 +193,7 @@ class Producer:
             others = also(core.state, now_ms)
             if others is None:
                 return False
-            output = self._decide_output(queue, encoded, now_ms)
+            output = self._decide_output(queue, encoded, now_ms, may_cross=True)
             core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
             self._count(output)
         core.wait_until_durable()
@@ -215,12 +216,21 @@ class Producer:
         needs_digests = found is not None and found.settings.content_deduplication
         return _Encoded(messages, entries, typed, digests_of(messages) if needs_digests else ())
 
-    def _decide_output(self, name: str, encoded: _Encoded, now_ms: int, created: int = 0) -> _Output:
-        """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before."""
-        queue = self._core.state.queues.get(name)
+    def _decide_output(
+        self, name: str, encoded: _Encoded, now_ms: int, created: int = 0, *, may_cross: bool = False
+    ) -> _Output:
+        """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before.
+
+        ``may_cross`` says whether they may get into an outbox.
+        """
+        core = self._core
+        queue = core.state.queues.get(name)
         records: list[Record] = []
+        if not may_cross and name in core.outboxes:
+            core.check_shard(name)
         if queue is None:
-            queue = self._core.new_output_queue(name, now_ms, created)
+            crosses = may_cross and not core.has_name(name)
+            queue = (core.new_target if crosses else core.new_output_queue)(name, now_ms, created)
             records.append(queue_record(queue, queue.settings, now_ms))
         if encoded.typed is None and queue.is_plain:
             return self._decide_bodies(queue, encoded, now_ms, records)

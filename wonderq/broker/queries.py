@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -123,10 +123,9 @@ class Queries:
 
     def _walk_all(self, first: int, sequence: int, choice: _Choice, permits: Permits) -> Generator[Message]:
         with self._core.transaction:
-            queues = list(self._core.state.queues.values())
+            queues = self._core.own_queues()
         self._core.confirm()
-        queues.sort(key=attrgetter("number"))
-        for queue in in_turns(queues, _CHUNK_NAMES):
+        for queue in in_turns(sorted(queues, key=attrgetter("number")), _CHUNK_NAMES):
             if queue.number >= first and len(queue.messages) and permits(queue.name):
                 start = sequence if queue.number == first else -1
                 yield from self._walk(queue, start, choice, sys.maxsize, None)
@@ -218,10 +217,25 @@ class Queries:
             DifferentShardsError: another broker has the queue, if it exists.
         """
         found = self._core.state.queues.get(name)
-        if found is None:
+        if found is None or name in self._core.outboxes:
             self._core.check_shard(name)
             return None
         return found.settings
+
+    def sqs_attributes(self, name: str) -> Mapping[str, str] | None:
+        """Return the attributes of a queue that exist in the SQS API only; None if the queue does not exist.
+
+        For a queue of another shard this waits for the answer of that, so make no such call under the lock.
+
+        Raises:
+            DifferentShardsError: the queue is in another shard, and nothing crosses.
+            ShardUnavailableError: the queue is in another shard, which does not answer.
+        """
+        others = self._core.others
+        if others is not None and not self._core.has_name(name):
+            return others.attributes_of(name)
+        found = self.settings_of(name)
+        return None if found is None else found.sqs
 
     def queue(self, name: str) -> QueueInfo:
         """Return the settings and statistics of a queue.
@@ -248,7 +262,7 @@ class Queries:
         ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile.
         """
         with self._core.transaction:
-            names = list(self._core.state.queues)
+            names = [each.name for each in self._core.own_queues()]
         self._core.confirm()
         if after or prefix or contains:  # with 10,000 queues, to compare each name takes longer than all else
             names = [name for name in names if name > after and name.startswith(prefix) and contains in name]
@@ -256,9 +270,21 @@ class Queries:
         return names[:limit] if matches is None else find_names(names, limit, matches)
 
     def sources_of(
-        self, name: str, *, after: str = "", limit: int | None = None, matches: Callable[[str], bool] | None = None
+        self,
+        name: str,
+        *,
+        after: str = "",
+        limit: int | None = None,
+        matches: Callable[[str], bool] | None = None,
+        everywhere: bool = True,
     ) -> list[str]:
-        """Return the names of queues whose dead-letter queue is the one with this name; otherwise as `queue_names`."""
+        """Return the names of queues whose dead-letter queue is the one with this name; otherwise as `queue_names`.
+
+        ``everywhere`` is whether the queues of other shards of a cluster are among them.
+
+        Raises:
+            ShardUnavailableError: another shard does not answer.
+        """
         queues = self._core.state.queues
 
         def is_source(each: str) -> bool:
@@ -268,7 +294,11 @@ class Queries:
 
         sources = self.queue_names(after=after, limit=limit, matches=is_source)
         self._core.confirm()  # again: settings may have changed meanwhile
-        return sources
+        others = self._core.others
+        if others is None or not everywhere:
+            return sources
+        elsewhere = (each for each in others.sources_of(name, after) if matches is None or matches(each))
+        return sorted([*sources, *islice(elsewhere, limit)])[:limit]
 
     def queues(self, names: Sequence[str] | None = None) -> Generator[QueueInfo]:
         """Yield all queues, or those with the given names that exist, in order.
@@ -278,10 +308,9 @@ class Queries:
         chosen = self.queue_names() if names is None else names
         for at in range(0, len(chosen), _CHUNK_QUEUES):
             with self._core.transaction as now_ms:
-                queues = self._core.state.queues
-                infos = self._infos(
-                    [queues[name] for name in chosen[at : at + _CHUNK_QUEUES] if name in queues], now_ms
-                )
+                queues, outboxes = self._core.state.queues, self._core.outboxes
+                some = chosen[at : at + _CHUNK_QUEUES]
+                infos = self._infos([queues[name] for name in some if name in queues and name not in outboxes], now_ms)
             self._core.confirm()
             yield from infos
             yield_to_others()
@@ -292,7 +321,7 @@ class Queries:
         The lock is held for a few queues at a time, so the figures are not of one moment.
         """
         with self._core.lock:
-            queues = list(self._core.state.queues.values())
+            queues = self._core.own_queues()
         for at in range(0, len(queues), _CHUNK_QUEUES):
             with self._core.lock:
                 there = [

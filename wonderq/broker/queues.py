@@ -37,7 +37,7 @@ class Queues:
 
         Raises:
             NotPermittedError: the client may not use the dead-letter queue.
-            DifferentShardsError: the dead-letter queue is in another shard.
+            DifferentShardsError: the dead-letter queue is in another shard, and nothing crosses.
             InvalidQueueNameError, InvalidValueError: the name or a setting is not allowed.
             TooManyQueuesError: the broker has as many queues as it may have.
         """
@@ -89,7 +89,7 @@ class Queues:
             check_texts(changed.tags, changed.sqs)
         target = changed.dead_letter_queue
         if target and target != before.dead_letter_queue:
-            self._core.check_shard(target)
+            self._core.check_reach(target)
         if (
             target
             and (target, changed.max_receives) != (before.dead_letter_queue, before.max_receives)

@@ -7,17 +7,24 @@ the portions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 from uuid import uuid4
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.broker.transfers import Transfer, Transfers, portion_of, source_of, without_source
 from wonderq.model.attributes import has_attribute
-from wonderq.model.errors import InvalidValueError, NotPermittedError, RedriveNotFoundError, RedriveRunningError
+from wonderq.model.errors import (
+    InvalidValueError,
+    NotPermittedError,
+    RedriveNotFoundError,
+    RedriveRunningError,
+    ShardUnavailableError,
+    TooManyQueuesError,
+)
 from wonderq.model.permits import Permits, everything
 from wonderq.model.status import BURIED, WAITING
 from wonderq.model.times import ANY_TIME, Period
@@ -38,6 +45,9 @@ _PORTION_BYTES = 256 << 10
 
 #: Portions per second of a redrive with a rate, if the rate is at least as many messages.
 _PORTIONS_PER_SECOND = 10
+
+#: Pause of a redrive that needs to ask a shard which does not answer.
+_RETRY_MS = 1000
 
 MAX_PER_SECOND = 1_000_000
 MAX_FILTER_CHARACTERS = 1024
@@ -118,6 +128,15 @@ class Redrive:
         return most if self.limit is None else min(most, self.limit - self.moved)
 
 
+class _Targets(NamedTuple):
+    """Where the messages of a portion are to go."""
+
+    of_message: Mapping[int, str | None]
+    """By sequence number, for those that match the filters: the queue to move it to; None without one."""
+    elsewhere: Collection[str]
+    """Those of the queues that are in other shards and exist."""
+
+
 class Redrives:
     """All redrives of a broker. You may call methods from any thread, but `run` from one thread only."""
 
@@ -163,16 +182,23 @@ class Redrives:
         Raises:
             NotPermittedError: the client may not use the destination.
             QueueNotFoundError: the source or the destination does not exist.
+            ShardUnavailableError: the destination is in another shard, which does not answer.
             RedriveRunningError: another redrive of the source is running.
             InvalidValueError: an argument is out of range.
         """
         _check(per_second, limit, contains, attribute)
         if destination == source:
             raise InvalidValueError("destination", "The destination must be another queue than the source.")
+        if destination is not None and not self._core.has_name(destination):
+            check_destination(permits, destination)
+            with self._core.transaction:
+                self._core.find_queue(source)
+            self._core.check_exists(destination)
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
             check_destination(permits, destination)
             queue = self._core.find_queue(source)
-            self._core.find_queue(source if destination is None else destination)
+            if destination is not None and self._core.has_name(destination):
+                self._core.find_queue(destination)
             for each in _redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
@@ -275,8 +301,26 @@ class Redrives:
         if queue is not None and movable:
             loaded = {each.view.sequence: each for each in self._reader.load(queue, movable)}
         # Filters run outside the lock: they may read megabytes of text.
-        wanted = {sequence for sequence, message in loaded.items() if redrive.wants(message)}
-        self._apply(redrive, queue, views, loaded, wanted)
+        targets = {
+            sequence: redrive.target_of(message) for sequence, message in loaded.items() if redrive.wants(message)
+        }
+        try:
+            elsewhere = self._elsewhere(redrive, targets)
+        except ShardUnavailableError:
+            with self._core.locked() as (_, _, now_ms):
+                if redrive_id in self._running:
+                    self._running[redrive_id] = now_ms + _RETRY_MS
+            return
+        self._apply(redrive, queue, views, loaded, _Targets(targets, elsewhere))
+
+    def _elsewhere(self, redrive: Redrive, targets: Mapping[int, str | None]) -> Collection[str]:
+        """Return the queues of other shards to which messages may move, outside the lock.
+
+        A destination was there when the redrive started. If it was deleted since, the other shard creates it again.
+        """
+        if redrive.destination is not None:
+            return {redrive.destination}
+        return self._core.existing_elsewhere({each for each in targets.values() if each})
 
     def _look(self, redrive_id: str) -> tuple[Redrive, Queue | None, Sequence[MessageView]] | None:
         """Return a running redrive, its source (None if deleted) and the messages of its next portion."""
@@ -298,7 +342,7 @@ class Redrives:
         queue: Queue | None,
         views: Sequence[MessageView],
         loaded: dict[int, LoadedMessage],
-        wanted: set[int],
+        targets: _Targets,
     ) -> None:
         """Move a portion, and record the progress together with it."""
         with self._core.durable_transaction() as (state, append_and_apply, now_ms):
@@ -309,17 +353,24 @@ class Redrives:
                 del self._running[redrive.id]
                 return
             self._core.advance(queue, now_ms)
+            before = redrive
             transfers: Sequence[Transfer] = []
-            if redrive.destination is not None and redrive.destination not in state.queues:
-                failure = f"The queue {redrive.destination} was deleted."
+            destination = redrive.destination
+            if destination and self._core.has_name(destination) and destination not in state.queues:
+                failure = f"The queue {destination} was deleted."
                 redrive = replace(redrive, status="failed", failure=failure, ended_ms=now_ms)
             elif not views or redrive.portion_messages <= 0:
                 redrive = replace(redrive, status="completed", ended_ms=now_ms)
             else:
-                redrive, transfers = self._choose(state, queue, redrive, views, loaded, wanted)
+                redrive, transfers = self._choose(state, queue, redrive, views, loaded, targets)
             records = self._records(state, redrive, now_ms)
             if transfers and not redrive.dry_run:
-                self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
+                try:
+                    self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
+                except TooManyQueuesError as error:  # there is no room for an outbox
+                    redrive = replace(before, status="failed", failure=str(error), ended_ms=now_ms)
+                    append_and_apply(*self._records(state, redrive, now_ms), leave=PRODUCE_LEAVES)
+                    return
                 if redrive.per_second is not None:
                     self._running[redrive.id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
             else:
@@ -332,7 +383,7 @@ class Redrives:
         redrive: Redrive,
         views: Sequence[MessageView],
         loaded: dict[int, LoadedMessage],
-        wanted: set[int],
+        targets: _Targets,
     ) -> tuple[Redrive, Sequence[Transfer]]:
         """Return the redrive after this portion, and the messages to move."""
         transfers: list[Transfer] = []
@@ -342,8 +393,9 @@ class Redrives:
                 break
             message = loaded.get(view.sequence)
             if message is not None and self._transfers.is_unchanged(queue, message):
-                target = redrive.target_of(message) if view.sequence in wanted else None
-                if target is None or target == queue.name or target not in state.queues:
+                target = targets.of_message.get(view.sequence)
+                there = state.queues if target and self._core.has_name(target) else targets.elsewhere
+                if target is None or target == queue.name or target not in there:
                     skipped += 1
                 else:
                     transfers.append(Transfer.of(message, target, without_source(message)))

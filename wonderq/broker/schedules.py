@@ -144,7 +144,7 @@ class Schedules:
 
         Raises:
             NotPermittedError: the client may not use the queue, or the queue of the schedule that has this name.
-            DifferentShardsError: the queue is in another shard.
+            DifferentShardsError: the queue is in another shard, and nothing crosses.
             InvalidValueError, InvalidQueueNameError: a value is out of range, malformed or missing.
             TooManySchedulesError: the broker has as many schedules as it may have.
         """
@@ -156,7 +156,7 @@ class Schedules:
             raise NotPermittedError(f"for the queue {given['queue'][:80]}")
         if "queue" in given:
             check_queue_name(given["queue"], "queue")
-            self._core.check_shard(given["queue"])
+            self._core.check_reach(given["queue"])
         while True:
             with self._core.locked() as (state, _, now_ms):
                 before = _metadata(state, name)

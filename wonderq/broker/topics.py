@@ -42,7 +42,7 @@ from wonderq.model.topics import (
 from wonderq.runtime.fibers import took, yield_to_others
 from wonderq.state import record
 from wonderq.state.record import Record
-from wonderq.state.state import Queue
+from wonderq.state.state import Queue, queue_record
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
 #: Steps of `took` for each topic or subscription of a listing.
@@ -199,6 +199,7 @@ class Topics:
 
         Raises:
             TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
+            ShardUnavailableError: the queue or the dead-letter queue is in another shard, which does not answer.
             NotPermittedError: the client may not use the queue or the dead-letter queue.
             InvalidValueError: a field is malformed or missing.
             AlreadySubscribedError: the queue has another subscription of the topic.
@@ -206,6 +207,7 @@ class Topics:
         """
         check_subscription_name(name)
         fields = _checked(given)
+        self._check_elsewhere(topic, given, permits)
         with self._core.transaction as now_ms:
             found = self._core.find_topic(topic)
             before = found.subscriptions.get(name)
@@ -226,6 +228,9 @@ class Topics:
                 records: list[Record] = [subscription_record(found, changed, now_ms)]
                 if changed.owns_queue:
                     records = [*queue_records(queue, changed, now_ms, is_new=makes_queue), *records]
+                elif makes_queue:
+                    records = [queue_record(queue, queue.settings, now_ms), *records]
+                records = [*self._outbox_for(changed.dead_letter_queue, now_ms, makes_queue), *records]
                 if changed.is_pending and push != base.push:
                     records.append(confirmation(queue, now_ms))
                 self._core.append_and_apply(*records, leave=PRODUCE_LEAVES)
@@ -234,6 +239,35 @@ class Topics:
             info = self._subscription_info(found, changed)._replace(secret=secret)
         self._core.confirm()
         return info, before is None
+
+    def _check_elsewhere(self, topic: str, given: Mapping[str, Any], permits: Permits) -> None:
+        """Check that the queues of other shards exist that a subscription is to lead to, outside the lock.
+
+        Raises: as `subscribe`.
+        """
+        core = self._core
+        targets = [given.get("dead_letter_queue")]
+        if not given.get("push") and not given.get("endpoint"):  # the queue of an endpoint is in the topic's shard
+            targets.append(given.get("queue"))
+        elsewhere = [each for each in targets if each and not core.has_name(each)]
+        for each in elsewhere:
+            if not permits(each):
+                raise NotPermittedError(f"for the queue {each}")
+        if elsewhere:
+            with core.transaction:
+                core.find_topic(topic)
+            core.check_exists(*elsewhere)
+
+    def _outbox_for(self, name: str, now_ms: int, before: int) -> Sequence[Record]:
+        """Return the record that makes an outbox for a dead-letter queue, if that is in another shard and has none.
+
+        ``before`` counts queues that are made in the same write.
+        """
+        core = self._core
+        if not name or core.has_name(name) or name in core.state.queues:
+            return []
+        outbox = core.new_target(name, now_ms, before)
+        return [queue_record(outbox, outbox.settings, now_ms)]
 
     def _check_targets(self, changed: Subscription, base: Subscription, queue: Queue, permits: Permits) -> None:
         """Check the filter of a subscription, and the queues to which it leads.
@@ -245,15 +279,19 @@ class Topics:
                 raise NotPermittedError(f"for the queue {target}")
         if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
             _check_filter(changed)
-        if changed.dead_letter_queue and changed.dead_letter_queue != base.dead_letter_queue:
-            self._core.find_queue(changed.dead_letter_queue)
+        target = changed.dead_letter_queue
+        if target and target != base.dead_letter_queue and self._core.has_name(target):
+            self._core.find_queue(target)
         if changed.dead_letter_queue == queue.name:
             raise InvalidValueError("dead_letter_queue", "The queue of a subscription cannot be its dead-letter queue.")
 
     def _new_queue(
         self, topic: Topic, name: str, given: Mapping[str, Any], push: Push | None, now_ms: int
     ) -> tuple[Queue, bool]:
-        """Return the queue of a subscription that does not exist yet, and whether it is made for its endpoint."""
+        """Return the queue of a subscription that does not exist yet, and whether it is new.
+
+        A new one is made for its endpoint, or is the outbox for a queue of another shard.
+        """
         if len(topic.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise TooManySubscriptionsError(f"The topic {topic.name}", MAX_SUBSCRIPTIONS)
         if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
@@ -266,7 +304,13 @@ class Topics:
             return self._core.new_queue(own, now_ms), True
         if queue_name is None:
             raise InvalidValueError("queue", "A new subscription needs a queue or an endpoint. Give one of them.")
-        queue = self._core.find_queue(queue_name)
+        if push is not None or self._core.has_name(queue_name):
+            queue = self._core.find_queue(queue_name)
+        else:
+            outbox = self._core.state.queues.get(queue_name)
+            if outbox is None:
+                return self._core.new_target(queue_name, now_ms), True
+            queue = outbox
         if queue.number in topic.by_queue:
             raise AlreadySubscribedError(topic.name, queue_name, topic.by_queue[queue.number])
         return queue, False

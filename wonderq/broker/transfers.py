@@ -103,7 +103,7 @@ class Transfers:
         """Move unchanged messages to other queues, and append ``also`` together with that, under the lock.
 
         Each message is deleted here and new there in one step. The limits and settings of the target do not apply. A
-        target that does not exist is created.
+        target that does not exist is created. For a target of another shard, "there" is its outbox.
 
         Raises:
             TooManyQueuesError: a target cannot be created. Nothing was moved.
@@ -134,9 +134,12 @@ class Transfers:
         for name, moved in by_target.items():
             target = self._core.state.queues.get(name)
             if target is None:
-                target = self._core.new_queue(name, now_ms, created)
+                target = self._core.new_target(name, now_ms, created)
                 created += 1
-                records.append(queue_record(target, source_of[name].settings.of_created_target(), now_ms))
+                settings = target.settings  # an outbox keeps its messages until they have crossed
+                if self._core.has_name(name):
+                    settings = source_of[name].settings.of_created_target()
+                records.append(queue_record(target, settings, now_ms))
             lanes = [target.lane_for(each.priority, each.group) for each in moved]
             lengths, data = [len(each.entry) for each in moved], b"".join(each.entry for each in moved)
             first = target.messages.next_sequence

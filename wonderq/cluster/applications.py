@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
+from wonderq.cluster import shard_calls
 from wonderq.cluster.shards import Shards
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.httpd.errors import RequestError
@@ -16,6 +17,7 @@ from wonderq.model.masks import Mask
 from wonderq.rest.masks import MASK
 from wonderq.rest.overview import READ_ONLY
 from wonderq.runtime.fibers import begin_action, has_acted
+from wonderq_storage import StorageError
 
 Obstacle = Callable[[int], RequestError | None]
 """Returns why no request of a shard can be carried out at present although it may have an owner, such as a lost quorum
@@ -149,11 +151,22 @@ class Applications:
             return Outcome("not_done", reason=str(obstacle))
         if self._access is not None and not self._access.knows(request.key_id):
             return _UNKNOWN_KEY
+        if request.method == shard_calls.METHOD:
+            return _answer(owned.broker, request)
         authorization = "" if self._access is None else self._access.grants.header_of(request.key_id)
         environ = request.environ(authorization, BytesIO(request.body), client_gone)
         if request.is_of_ui:
             environ.update(self._of_ui)
         return call(owned, environ)
+
+
+def _answer(broker: Broker, request: ForwardedRequest) -> Outcome:
+    """Carry out a call of another shard."""
+    try:
+        status, body = shard_calls.answer(broker, request)
+    except StorageError as error:
+        return Outcome("unknown", reason=f"The shard has failed: {error}")
+    return Outcome("done", Response(status, [], [body]))
 
 
 def call(owned: _Owned, environ: Mapping[str, Any]) -> Outcome:

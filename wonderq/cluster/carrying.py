@@ -92,6 +92,13 @@ class Carrier:
             self._pause(shard, min(_FIRST_PAUSE_S * (1 << min(tries, 8)), _LONGEST_PAUSE_S))
             tries += 1
 
+    def try_once(self, shard: int, request: ForwardedRequest) -> Outcome:
+        """Make one try to carry out a request of the node itself, and return what came of it."""
+        if self._obstacle(shard) is not None:
+            return Outcome("not_done", reason=str(self._obstacle(shard)))
+        request.shard, request.id = shard, secrets.token_hex(8)
+        return self._try(shard, request, lambda: False)
+
     def _try(self, shard: int, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
         if self._shards.local(shard) is not None:
             return self._apps.carry_out(request, client_gone)

@@ -53,6 +53,18 @@ class DifferentShardsError(BrokerError):
         )
 
 
+class ShardUnavailableError(BrokerError):
+    """A request needs to know something of another shard of a cluster, which does not answer."""
+
+    code = "shard_unavailable"
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The shard of the queue {name!r} is not available. {reason} The request was not carried out: send it "
+            "again."
+        )
+
+
 class NotPermittedError(BrokerError):
     """A call would change or use a queue that its client may not use."""
 

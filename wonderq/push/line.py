@@ -10,7 +10,7 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from collections.abc import Callable
 
-from wonderq.broker.consumers import NEVER_MS, Waiter
+from wonderq.broker.consumers import CallingWaiter
 from wonderq.broker.pushes import PushKey
 from wonderq.push.delivery import Outcome, Settlement
 
@@ -20,45 +20,12 @@ _LONGEST_RETRY_AFTER_S = 300.0
 _MOST_DOUBLINGS = 16
 
 
-class Wake:
-    """Takes the place of the event by which a `Waiter` is woken: it calls a function, from any thread."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        """Return whether it was woken since `clear`."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Wake."""
-        if not self._is_set:
-            self._is_set = True
-            self._call()
-
-    def clear(self) -> None:
-        """Prepare to be woken again."""
-        self._is_set = False
-
-
-class LineWaiter(Waiter):
-    """The place of an endpoint among the consumers of its queue."""
-
-    __slots__ = ()
-
-    def __init__(self, wake: Wake) -> None:
-        super().__init__()
-        self.wake = wake  # type: ignore[assignment] # it has the methods that others use
-        self.due_ms = NEVER_MS
-
-
 class Line:
     """The state of one endpoint. Only the push thread uses it, except `waiter.wake`."""
 
     def __init__(self, key: PushKey, most: int, wake: Callable[[], None]) -> None:
         self.key = key
-        self.waiter = LineWaiter(Wake(wake))
+        self.waiter = CallingWaiter(wake)
         self.running = 0
         """Messages that are claimed and not settled."""
         self.is_filling = False

@@ -60,7 +60,9 @@ ERROR_CODES = {
     "queue_draining": ErrorCode((409,), "The queue is draining and accepts no new messages."),
     "queue_not_deletable": ErrorCode((409,), "The queue `default` cannot be deleted."),
     "already_subscribed": ErrorCode((409,), "The queue has another subscription of the topic."),
-    "different_shards": ErrorCode((409,), "In a cluster: the call needs two queues that are in different shards."),
+    "different_shards": ErrorCode(
+        (409,), "In a cluster: the call changes two queues in one step, and they are in different shards."
+    ),
     "redrive_running": ErrorCode((409,), "Another redrive of this queue is running."),
     "message_too_large": ErrorCode((413,), "A message exceeds 1 MiB or the configured limit."),
     "batch_too_large": ErrorCode((413,), "A batch exceeds 1000 entries, 16 MiB or the configured limit."),

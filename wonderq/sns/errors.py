@@ -55,6 +55,7 @@ _CODES: dict[type[Exception], tuple[str, int]] = {
     errors.BrokerFullError: ("Throttling", 400),
     errors.TooManyKeysError: ("Throttling", 400),
     errors.ShuttingDownError: ("ServiceUnavailable", 503),
+    errors.ShardUnavailableError: ("ServiceUnavailable", 503),
 }
 
 

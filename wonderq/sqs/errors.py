@@ -108,6 +108,6 @@ def from_broker(error: Exception) -> SqsError:
             return SqsError("AccessDenied", str(error), 403)
         case _ if type(error) in _NAMES:
             return SqsError(_NAMES[type(error)], str(error))
-        case wonderq_storage.StorageError() | errors.ShuttingDownError():
+        case wonderq_storage.StorageError() | errors.ShuttingDownError() | errors.ShardUnavailableError():
             return SqsError("ServiceUnavailable", str(error), 503)
     return SqsError("InvalidParameterValue", str(error))

@@ -9,7 +9,7 @@ from wonderq.broker.redrive import MAX_PER_SECOND, Redrive
 from wonderq.model.errors import BrokerError, RedriveNotFoundError, RedriveRunningError
 from wonderq.model.settings import FIFO_SUFFIX
 from wonderq.sqs.context import Context, queue_info
-from wonderq.sqs.errors import SqsError, from_broker, invalid
+from wonderq.sqs.errors import SqsError, from_broker, invalid, no_such_queue
 from wonderq.sqs.limits import STRICT
 from wonderq.sqs.names import arn_of, name_in_arn
 
@@ -54,6 +54,10 @@ def _source(context: Context) -> str:
 
 def _check_exists(context: Context, name: str, parameter: str) -> str:
     try:
+        if not context.broker.has_name(name):
+            if context.broker.sqs_attributes(name) is None:
+                raise no_such_queue()
+            return name
         return queue_info(context.broker, name).name
     except SqsError as error:
         text = f"The resource that you specified for the {parameter} parameter doesn't exist."

@@ -83,10 +83,10 @@ def _check_dead_letter_queue(
         return
     if not context.opens(target):
         raise SqsError("AccessDenied", f"The key does not open the queue {target}.", 403)
-    found = context.broker.settings_of(target)
+    found = context.broker.sqs_attributes(target)
     if found is None:
         raise invalid("RedrivePolicy", given["RedrivePolicy"], "Dead letter target does not exist.")
-    if not allows_redrive(found.sqs.get("RedriveAllowPolicy", ""), name):
+    if not allows_redrive(found.get("RedriveAllowPolicy", ""), name):
         reason = "The RedriveAllowPolicy of the dead-letter queue does not allow it."
         raise invalid("RedrivePolicy", given["RedrivePolicy"], reason)
 
@@ -184,9 +184,14 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
     if not given:
         raise missing("Attributes")
     settings = queue_attributes.to_settings(name, given, context.limits)
+    target = settings.get("dead_letter_queue") or name
+    is_elsewhere = not context.broker.has_name(target)
+    if is_elsewhere:  # the answer of another shard is not waited for under the lock
+        _check_dead_letter_queue(context, name, given, settings)
 
     def change(current: QueueSettings) -> dict[str, Any]:
-        _check_dead_letter_queue(context, name, given, settings)
+        if not is_elsewhere:
+            _check_dead_letter_queue(context, name, given, settings)
         return queue_attributes.merged(current, settings)
 
     context.broker.change_queue(name, change, permits=context.opens)
