@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from wonderq_storage.errors import CorruptLogError, LogFailedError, LogMovedError
 from wonderq_storage.jetstream_log import DEFAULT_PART_BYTES
 from wonderq_storage.jetstream_replay import Place, Progress, place_of, read_message, unpack_position
-from wonderq_storage.jetstream_stream import Stream, may_pass
+from wonderq_storage.jetstream_stream import Stream
 from wonderq_storage.log import Mark, StaleMarkError
 from wonderq_storage.nats import JetStream, NatsError, StoredMessage
 
 #: Repetitions of a call end after this time, unless the caller wants another one.
 PATIENCE_S = 30.0
 
+#: Messages between two acknowledgements of a consumer. It sends three times as many ahead.
+_ACK_EVERY = 4
+
+_ACK_WAIT_S = 60
+
+#: Beginning of the subject for an acknowledgement.
+_ACK = "$JS.ACK."
+
+#: Most attempts to have a consumer on a server.
+_MOST_CONSUMERS = 60
+
 
 class LogReader:
     """Reads the log in a stream from one place to the newest message at the moment of `begin`.
 
-    Each message is verified, and must follow on the one before. ``own_copy`` reads what the connected server itself has
-    of the stream, which must have a replica there; otherwise any server answers, and the leader decides.
+    Each message is verified, and must follow on the one before. ``copy_of`` names a server whose own copy is read, over
+    a connection that does nothing else; otherwise any server answers, and the leader decides.
 
     Raises, from all methods:
         LogFailedError: JetStream does not answer, or there is no such stream.
@@ -32,13 +47,15 @@ class LogReader:
         jetstream: JetStream,
         stream: str,
         *,
-        own_copy: bool = False,
+        copy_of: str | None = None,
         attempt_s: float = 2.0,
         patience_s: float | None = None,
     ) -> None:
-        kind = _OwnCopy if own_copy else Stream
-        self._stream = kind(
-            jetstream, stream, attempt_s=attempt_s, patience_s=PATIENCE_S if patience_s is None else patience_s
+        patience_s = PATIENCE_S if patience_s is None else patience_s
+        self._stream = (
+            Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
+            if copy_of is None
+            else _CopyOf(jetstream, stream, copy_of, attempt_s=attempt_s, patience_s=patience_s)
         )
         self._progress = Progress(self._stream, 1, DEFAULT_PART_BYTES)
         self.first = 0
@@ -117,28 +134,94 @@ class LogReader:
         ).pack()
 
 
-class _OwnCopy(Stream):
-    """A stream as the connected server has it: a server answers direct requests for its own replicas itself."""
+class _CopyOf(Stream):
+    """A stream as one server has it: a consumer with one replica reads what the server has on which it is."""
+
+    def __init__(self, jetstream: JetStream, name: str, server: str, *, attempt_s: float, patience_s: float) -> None:
+        super().__init__(jetstream, name, attempt_s=attempt_s, patience_s=patience_s)
+        self._server = server
+        self._silence_s = patience_s
 
     def messages(self, first: int, last: int) -> Iterator[StoredMessage]:
-        pauses = self.pauses()
-        while first <= last:
-            begin, problem = first, ""
-            try:
-                with contextlib.closing(self._batch(first, last)) as batch:
-                    for message in batch:
-                        if message.sequence != first:
-                            problem = f"the copy goes on with message {message.sequence}"
-                            break
-                        yield message
-                        first += 1
-            except NatsError as error:
-                if not may_pass(error):
-                    raise LogFailedError(f"the copy of the stream {self.name} cannot be read: {error}") from error
-                problem = str(error)
-            if first > begin:
-                pauses = self.pauses()
-            elif not pauses.wait():
-                if self.info().first_sequence > first:
-                    raise LogMovedError(f"the stream {self.name} begins later now")
-                raise CorruptLogError(self.place(first), 0, problem or "the copy ends before this message")
+        if first > last:
+            return
+        received: SimpleQueue[StoredMessage] = SimpleQueue()
+        inbox = f"wonderq.copy.{secrets.token_hex(8)}"
+        connection = self._jetstream.connection
+        replies: dict[int, str] = {}
+
+        def receive(subject: str, payload: bytes, reply_to: str) -> None:
+            if reply_to.startswith(_ACK):  # otherwise it is what the owner appends
+                sequence = _sequence_in(reply_to)
+                replies[sequence] = reply_to
+                received.put(StoredMessage(sequence, subject, payload))
+
+        # NATS delivers to the inbox, under the subject that the message has in the stream.
+        for each in (inbox, self.log_subject, self.epoch_subject):
+            connection.subscribe_to_requests(each, partial(receive, each))
+        consumer = self._make_consumer(inbox, first)
+        try:
+            for sequence in range(first, last + 1):
+                yield self._next(received, sequence)
+                reply_to = replies.pop(sequence)
+                if sequence % _ACK_EVERY == 0:
+                    connection.publish(reply_to, b"", timeout_s=self._attempt_s)
+        except NatsError as error:
+            raise LogFailedError(f"the copy of the stream {self.name} cannot be read: {error}") from error
+        finally:
+            self._remove_consumer(consumer)
+
+    def _next(self, received: SimpleQueue[StoredMessage], sequence: int) -> StoredMessage:
+        """Return the message with a sequence. Those before it come again if they are not acknowledged in time."""
+        try:
+            while (message := received.get(timeout=self._silence_s)).sequence < sequence:
+                pass
+        except Empty:
+            message = None
+        if message is not None and message.sequence == sequence:
+            return message
+        if self.info().first_sequence > sequence:
+            raise LogMovedError(f"the stream {self.name} begins later now")
+        reason = "the copy ends before this message" if message is None else f"message {message.sequence} follows"
+        raise CorruptLogError(self.place(sequence), 0, f"the message is missing: {reason}")
+
+    def _make_consumer(self, inbox: str, first: int) -> str:
+        """Make a consumer on the server, and return its name. JetStream places it at random.
+
+        Raises:
+            LogFailedError: it is never placed there, as if the server were not there.
+        """
+        for _ in range(_MOST_CONSUMERS):
+            name = secrets.token_hex(8)
+            config = {
+                "name": name,
+                "deliver_subject": inbox,
+                "deliver_policy": "by_start_sequence",
+                "opt_start_seq": first,
+                "ack_policy": "all",
+                "ack_wait": _ACK_WAIT_S * 10**9,
+                "max_ack_pending": 3 * _ACK_EVERY,
+                "replay_policy": "instant",
+                "num_replicas": 1,
+                "mem_storage": True,
+            }
+            body = {"stream_name": self.name, "config": config, "action": "create"}
+            answer = self.patiently(partial(self._call, f"CONSUMER.CREATE.{self.name}.{name}", body))
+            place = (answer.get("cluster") or {}).get("leader")
+            if place in (None, self._server):  # a server without a cluster has no leader
+                return name
+            self._remove_consumer(name)
+        raise LogFailedError(f"the server {self._server} does not read its copy of the stream {self.name}")
+
+    def _call(self, subject: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        return self._jetstream.call(subject, body, timeout_s=self._attempt_s)
+
+    def _remove_consumer(self, name: str) -> None:
+        with contextlib.suppress(NatsError):
+            self._call(f"CONSUMER.DELETE.{self.name}.{name}", None)
+
+
+def _sequence_in(reply_to: str) -> int:
+    """Return the sequence of the message that an acknowledgement is for. Newer servers add a domain and an account."""
+    parts = reply_to.split(".")
+    return int(parts[5 if len(parts) == 9 else 7])

@@ -18,6 +18,10 @@ _ALL_S = 1.0
 _ALL_SERVERS = "$SYS.REQ.SERVER.PING.JSZ"
 
 
+#: Stands for the name of a server without a cluster, which tells none.
+_ALONE = "the only server"
+
+
 class Replica(NamedTuple):
     """What the leader of a stream knows of one server that has a replica."""
 
@@ -41,6 +45,11 @@ class StreamReplicas(NamedTuple):
     def servers(self) -> set[str]:
         """Names of all servers that are to have a replica."""
         return {each.server for each in self.others} | ({self.leader} if self.leader else set())
+
+    @property
+    def offline(self) -> set[str]:
+        """Names of the servers that are not there."""
+        return {each.server for each in self.others if each.is_offline}
 
     @property
     def is_complete(self) -> bool:
@@ -71,7 +80,7 @@ def replicas_of(jetstream: JetStream, stream: str) -> StreamReplicas:
         LogFailedError: no leader of it answers.
     """
     answer = _patiently(stream, jetstream, f"STREAM.INFO.{stream}", None)
-    cluster = answer.get("cluster") or {}
+    cluster = answer.get("cluster") or {"leader": _ALONE}
     others = tuple(
         Replica(str(each.get("name")), bool(each.get("current")), bool(each.get("offline")))
         for each in cluster.get("replicas") or ()

@@ -105,6 +105,12 @@ def test_nothing_is_removed_while_another_server_is_missing(played: PlayedCluste
     assert "NATS servers b are not there either" in refused(played)
 
 
+def test_nothing_is_removed_while_another_server_does_not_answer(played: PlayedCluster) -> None:
+    """It has just died, and JetStream has not noticed that yet."""
+    played.answering.remove("b")
+    assert "NATS servers b are not there either" in refused(played)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -104,7 +104,7 @@ MUTANTS = [
         "check_reads_the_leader_only",
         "A damaged copy is noticed when the other two are lost.",
         _CHECK,
-        "LogReader(jetstream, stream, own_copy=True, patience_s=_COPY_S)\n",
+        "LogReader(JetStream(connection), stream, copy_of=server, patience_s=_COPY_S)\n",
         "logs.reader(shard)\n",
         (f"{_CHECK_TESTS}::test_a_copy_that_is_damaged_is_found_although_the_leader_is_whole",),
     ),
@@ -122,7 +122,7 @@ MUTANTS = [
         _REPLACE,
         "        if missing:\n",
         "        if False:\n",
-        (f"{_REPLACE_TESTS}::test_nothing_is_removed_while_another_server_is_missing",),
+        (f"{_REPLACE_TESTS}::test_nothing_is_removed_while_another_server_does_not_answer",),
     ),
     Mutant(
         "server_that_works_is_replaced",

@@ -266,9 +266,8 @@ def _add_check(verbs: Verbs) -> None:
         "check",
         _check,
         "read the logs and compare their copies",
-        "Read the log of each shard, and each copy that can be read: that of the NATS server of the node in --data, or "
-        "those of all servers in --nats-url. Check all checksums, and that the copies are equal. Of the other copies "
-        "the leader of the log tells whether they have everything. The nodes go on working. The exit code is 1 if a "
+        "Read the log of each shard, and the copy that each NATS server has of it, wherever the server is. Check all "
+        "checksums, and that the copies are equal and whole. The nodes go on working. The exit code is 1 if a "
         "shard has a problem.",
     )
     add_json_option(command, "one JSON object per shard")

@@ -1,28 +1,22 @@
-"""`wonderq cluster check`: read the copies of each shard's log, and compare them.
-
-A server answers requests for its own copy itself, so the copies that are read are those of the servers which the tool
-can connect to. Of the others it compares what the leader of the log knows of them.
-"""
+"""`wonderq cluster check`: read each copy of each shard's log, and compare them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from wonderq.cluster_tools.logs import ClusterLogs
 from wonderq.state import record, record_contents
 from wonderq.state.state import State, UnreadableRecordError
-from wonderq_storage import CorruptLogError, LogFailedError, LogMovedError, StorageError
+from wonderq_storage import CorruptLogError, LogMovedError, StorageError
 from wonderq_storage.jetstream_reader import LogReader
 from wonderq_storage.jetstream_replicas import StreamReplicas, replicas_of
-from wonderq_storage.nats import Connection, JetStream, NatsError
+from wonderq_storage.nats import Connection, JetStream
 from wonderq_storage.nats.address import Address
 
-_CALL_S = 5.0
-
 #: Patience with one copy.
-_COPY_S = 3.0
+_COPY_S = 10.0
 
 _MOST_READINGS = 10
 
@@ -44,7 +38,7 @@ class ShardCheck:
     current: int = 0
     """Number of replicas that have all of the log, as its leader knows."""
     read: list[str] = field(default_factory=list)
-    """NATS servers whose own copy was read to its end."""
+    """NATS servers whose copy was read to its end, and is equal."""
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -55,26 +49,18 @@ class ShardCheck:
 def check(
     logs: ClusterLogs, servers: Sequence[Address], progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[ShardCheck]:
-    """Yield what is found in each shard. ``servers`` are those whose own copies are read.
+    """Yield what is found in each shard. ``servers`` are addresses of NATS.
 
     Raises:
         StorageError: NATS does not answer.
     """
     logs.hear()
-    with ExitStack() as stack:
-        own: dict[str, JetStream] = {}
-        for each in servers:
-            jetstream = JetStream(stack.enter_context(closing(Connection([each], name="wonderq check"))))
-            try:
-                own[str(jetstream.connection.server_info(timeout_s=_CALL_S)["server_name"])] = jetstream
-            except NatsError as error:
-                raise LogFailedError(f"the NATS server at {each} does not answer: {error}") from error
-        for shard in range(logs.charter.shards):
-            yield _check_shard(logs, shard, own, progress)
+    for shard in range(logs.charter.shards):
+        yield _check_shard(logs, shard, servers, progress)
 
 
 def _check_shard(
-    logs: ClusterLogs, shard: int, own: dict[str, JetStream], progress: Callable[[int], object]
+    logs: ClusterLogs, shard: int, servers: Sequence[Address], progress: Callable[[int], object]
 ) -> ShardCheck:
     found = ShardCheck(shard)
     stream = logs.charter.stream(shard)
@@ -87,17 +73,17 @@ def _check_shard(
     except (StorageError, UnreadableRecordError) as error:
         found.problems.append(str(error))
         return found
-    for server, jetstream in own.items():
-        # A stream on one server has no others, and its leader may be unknown to the account.
-        if server not in replicas.servers and logs.charter.replicas > 1:
+    for server in sorted(replicas.servers):
+        if server in replicas.offline:
             continue
-        copy = ShardCheck(shard)
-        own_reader = LogReader(jetstream, stream, own_copy=True, patience_s=_COPY_S)
         try:
-            if _read_again(copy, own_reader, 0, found.last, progress) != chain:
-                found.problems.append(f"the copy of the server {server} differs from that of the leader")
-            else:
-                found.read.append(server)
+            # A connection of its own: it hears what the owner appends meanwhile, and nothing else shall.
+            with closing(Connection(servers, name="wonderq check")) as connection:
+                copy = LogReader(JetStream(connection), stream, copy_of=server, patience_s=_COPY_S)
+                if _read_again(ShardCheck(shard), copy, 0, found.last, progress) != chain:
+                    found.problems.append(f"the copy of the server {server} differs from that of the leader")
+                else:
+                    found.read.append(server)
         except (StorageError, UnreadableRecordError) as error:
             found.problems.append(f"the copy of the server {server}: {error}")
     return found

@@ -72,7 +72,9 @@ class Replacement:
             )
         with self._as_system() as system:
             known = members(system)
-        missing = sorted(name for name, is_there in known.items() if not is_there and name != old)
+        # JetStream takes some minutes to notice that a server is gone, so all of them must answer now.
+        there = {name for name, is_there in known.items() if is_there} & answering
+        missing = sorted(known.keys() - there - {old})
         if missing:
             raise ClusterToolError(
                 f"the NATS servers {', '.join(missing)} are not there either. Nothing is removed while others are "
