@@ -24,8 +24,8 @@ _ACK_EVERY = 4
 
 _ACK_WAIT_S = 60
 
-#: Beginning of the subject for an acknowledgement.
-_ACK = "$JS.ACK."
+#: Beginning of the subjects to which consumers deliver.
+_INBOX = "wonderq.copy."
 
 #: Most attempts to have a consumer on a server.
 _MOST_CONSUMERS = 60
@@ -146,28 +146,26 @@ class _CopyOf(Stream):
         if first > last:
             return
         received: SimpleQueue[StoredMessage] = SimpleQueue()
-        inbox = f"wonderq.copy.{secrets.token_hex(8)}"
         connection = self._jetstream.connection
         replies: dict[int, str] = {}
+        consumer = self._make_consumer(first)
 
         def receive(subject: str, payload: bytes, reply_to: str) -> None:
-            if reply_to.startswith(_ACK):  # otherwise it is what the owner appends
+            if f".{consumer}." in reply_to:  # otherwise it is what the owner appends
                 sequence = _sequence_in(reply_to)
                 replies[sequence] = reply_to
                 received.put(StoredMessage(sequence, subject, payload))
 
-        # NATS delivers to the inbox, under the subject that the message has in the stream.
-        for each in (inbox, self.log_subject, self.epoch_subject):
-            connection.subscribe_to_requests(each, partial(receive, each))
-        consumer = self._make_consumer(inbox, first)
         try:
+            # NATS delivers to the inbox, which comes last, under the subject that a message has in the stream.
+            for each in (self.log_subject, self.epoch_subject, _INBOX + consumer):
+                connection.subscribe_to_requests(each, partial(receive, each))
             for sequence in range(first, last + 1):
                 yield self._next(received, sequence)
                 reply_to = replies.pop(sequence)
                 if sequence % _ACK_EVERY == 0:
-                    connection.publish(reply_to, b"", timeout_s=self._attempt_s)
-        except NatsError as error:
-            raise LogFailedError(f"the copy of the stream {self.name} cannot be read: {error}") from error
+                    # Its receipt is confirmed: the servers may not know yet where the consumer is.
+                    self.patiently(partial(connection.request, reply_to, b"", timeout_s=self._attempt_s))
         finally:
             self._remove_consumer(consumer)
 
@@ -185,8 +183,10 @@ class _CopyOf(Stream):
         reason = "the copy ends before this message" if message is None else f"message {message.sequence} follows"
         raise CorruptLogError(self.place(sequence), 0, f"the message is missing: {reason}")
 
-    def _make_consumer(self, inbox: str, first: int) -> str:
+    def _make_consumer(self, first: int) -> str:
         """Make a consumer on the server, and return its name. JetStream places it at random.
+
+        It waits for a subscription of its inbox, so those that were placed elsewhere have delivered nothing.
 
         Raises:
             LogFailedError: it is never placed there, as if the server were not there.
@@ -195,7 +195,7 @@ class _CopyOf(Stream):
             name = secrets.token_hex(8)
             config = {
                 "name": name,
-                "deliver_subject": inbox,
+                "deliver_subject": _INBOX + name,
                 "deliver_policy": "by_start_sequence",
                 "opt_start_seq": first,
                 "ack_policy": "all",

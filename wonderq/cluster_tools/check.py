@@ -78,7 +78,7 @@ def _check_shard(
             continue
         try:
             # A connection of its own: it hears what the owner appends meanwhile, and nothing else shall.
-            with closing(Connection(servers, name="wonderq check")) as connection:
+            with closing(Connection(servers, name="wonderq")) as connection:
                 copy = LogReader(JetStream(connection), stream, copy_of=server, patience_s=_COPY_S)
                 if _read_again(ShardCheck(shard), copy, 0, found.last, progress) != chain:
                     found.problems.append(f"the copy of the server {server} differs from that of the leader")

@@ -102,7 +102,7 @@ def open_logs(servers: Sequence[Address]) -> Iterator[ClusterLogs]:
         CharterError: this version cannot read its charter.
         StorageError: NATS does not answer.
     """
-    with closing(Connection(servers, name="wonderq logs")) as connection:
+    with closing(Connection(servers, name="wonderq")) as connection:
         jetstream = JetStream(connection)
         values = JetStreamValues(jetstream, BUCKET)
         found = values.get(CHARTER) if values.exists else None

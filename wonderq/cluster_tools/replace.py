@@ -147,5 +147,5 @@ class Replacement:
 
     @contextmanager
     def _as_system(self) -> Iterator[JetStream]:
-        with closing(Connection(self._system, name="wonderq replace")) as connection:
+        with closing(Connection(self._system, name="wonderq")) as connection:
             yield JetStream(connection)
