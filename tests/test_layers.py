@@ -126,6 +126,7 @@ RULES = {
                 "wonderq.serve_shared",
                 "wonderq.serve_cluster",
                 "wonderq.cluster.charter",
+                "wonderq.cluster_tools",
             ),
             *("wonderq.tasks", "wonderq.worker", "wonderq.terminal", "wonderq.__version__", "wonderq_storage."),
         ),
@@ -176,6 +177,13 @@ RULES = {
             "wonderq_storage.nats",
         ),
         ("falcon", "msgspec", "prometheus_client"),
+    ),
+    "wonderq.cluster_tools": Rule(
+        "tools for the logs of a cluster: return data, print nothing, and may use all of storage",
+        (
+            *("wonderq.cluster.announcements", "wonderq.cluster.charter", "wonderq.cluster.keys", "wonderq.folder"),
+            *("wonderq.state", "wonderq_storage."),
+        ),
     ),
     "wonderq.metrics": Rule(
         "counters as Prometheus metrics",
@@ -392,14 +400,14 @@ def test_nothing_above_the_seam_names_a_kind_of_log() -> None:
     assert {module: names for module, names in found.items() if names} == {}
 
 
-def test_a_log_is_opened_in_one_place_besides_the_tools_for_folders() -> None:
+def test_a_log_is_opened_in_one_place_besides_the_tools() -> None:
     kinds = {"FileLog", "FileCheckpoints", "JetStreamLog"}
     found = {
         str(path.relative_to(ROOT / "wonderq"))
         for path in (ROOT / "wonderq").rglob("*.py")
         if kinds & {*names_of_storage(ast.parse(path.read_text(encoding="utf-8")))}
     }
-    assert {path for path in found if not path.startswith("folder/")} == {"serve.py"}
+    assert {path for path in found if not path.startswith(("folder/", "cluster_tools/"))} == {"serve.py"}
     source = (ROOT / "wonderq" / "serve.py").read_text(encoding="utf-8")
     uses = {
         function.name

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -28,7 +29,7 @@ from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.broker.maintenance import LogMaintenance
 from wonderq.cluster.carrying import Carrier
-from wonderq.cluster.charter import Charter, CharterError, Wanted, Wishes, join
+from wonderq.cluster.charter import BUCKET, Charter, CharterError, Wanted, Wishes, join
 from wonderq.cluster.crosser import Crosser
 from wonderq.cluster.crossing_metrics import CrossingCollector
 from wonderq.cluster.keys import SharedKeys
@@ -38,6 +39,8 @@ from wonderq.cluster.other_shards import RemoteShards
 from wonderq.cluster.resources import add_node_routes
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.shard_map import shard_of
+from wonderq.cluster_tools.backup import read_manifest
+from wonderq.cluster_tools.restore import NewCluster, Restored, check_can_restore, find_backup, restore
 from wonderq.config import ClusterSettings, Settings
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.addresses import PublicAddress
@@ -80,9 +83,6 @@ logger = logging.getLogger("wonderq")
 
 #: Shards of a cluster whose settings leave that open.
 DEFAULT_SHARDS = 16
-
-#: Name of the bucket of NATS that holds what all nodes share.
-BUCKET = "wonderq"
 
 #: Subject on which the nodes find each other before their cluster is made.
 _FOUNDING = "wonderq.founding"
@@ -132,6 +132,37 @@ def serve_cluster(
         node.start()
         server.run(on_stop=stop_waiting, is_busy=lambda: edge.receiver.is_busy)
     logger.info("stopped cleanly")
+
+
+def restore_cluster(
+    cluster: ClusterSettings, settings: Settings, backup: Path, progress: Callable[[int], object] = lambda _: None
+) -> Restored:
+    """Make a cluster with the contents of a backup, and end. The settings are those with which a node starts.
+
+    Without servers of its own, the cluster's other nodes must be starting: they wait for the charter.
+
+    Raises:
+        StartError: the settings or NATS cannot be used.
+        ClusterToolError, StorageError: see `wonderq.cluster_tools.restore.restore`.
+    """
+    _check(cluster, settings)
+    backup = find_backup(backup)
+    servers = len(cluster.nats_url or cluster.peers)
+    replicas = cluster.replicas or _default_replicas(servers)
+    wanted = NewCluster(cluster.shards, replicas, settings.log_bytes)
+    with ExitStack() as stack:
+        jetstream = JetStream(Connection(_servers(cluster, settings, stack), name=f"wonderq {cluster.name}"))
+        stack.callback(jetstream.connection.close)
+        _await_nats(jetstream)
+        values = JetStreamValues(jetstream, BUCKET)
+        check_can_restore(jetstream, values, read_manifest(backup), wanted)
+        # This node keeps silent, so that the others do not make an empty cluster.
+        _Founding(cluster, jetstream).hear_all(lambda: False)
+        return restore(jetstream, values, backup, wanted, progress)
+
+
+def _default_replicas(servers: int) -> int:
+    return 3 if servers >= 3 else 1
 
 
 class NodeAssembly(NamedTuple):
@@ -364,7 +395,7 @@ def _charter(cluster: ClusterSettings, settings: Settings, jetstream: JetStream,
                 values,
                 settings.data,
                 Wanted(cluster.shards, cluster.replicas),
-                Wishes(DEFAULT_SHARDS, 3 if servers >= 3 else 1),
+                Wishes(DEFAULT_SHARDS, _default_replicas(servers)),
                 founding.await_all,
             )
         except (CharterError, OSError) as error:
@@ -399,7 +430,16 @@ class _Founding:
             self._missing.discard(node)
 
     def await_all(self, is_made: Callable[[], bool]) -> None:
-        """Wait until all nodes were heard, or the cluster is made.
+        """Wait until all nodes were heard, or the cluster is made, and let them hear this one.
+
+        Raises:
+            StartError: another node has other settings.
+        """
+        self.hear_all(is_made, self._say)
+        self._say()  # another node may wait only for this one
+
+    def hear_all(self, is_made: Callable[[], bool], say: Callable[[], None] = lambda: None) -> None:
+        """Wait until all nodes were heard, or the cluster is made. ``say`` is called again and again.
 
         Raises:
             StartError: another node has other settings.
@@ -413,9 +453,8 @@ class _Founding:
             if time.monotonic() > tell_s:
                 tell_s = time.monotonic() + _TELL_S
                 logger.warning("a new cluster needs all of its nodes; waiting for %s", ", ".join(sorted(self._missing)))
-            self._say()
+            say()
             time.sleep(_FOUNDING_INTERVAL_S)
-        self._say()  # another node may wait only for this one
 
     def _say(self) -> None:
         try:

@@ -28,7 +28,10 @@ COMMANDS: dict[str, Parser] = {name.removeprefix("wonderq "): parser for name, _
 #: Commands without results: programs that run until they are stopped, and text that is for a shell or JSON already.
 WITHOUT_JSON = {"serve", "worker", "demo", "nats serve", "cluster start", "completion", "folder export"}
 
-DESTROYING = {"queue purge", "queue delete", "topic delete", "topic unsubscribe", "schedule delete", "key revoke"}
+DESTROYING = {
+    *("queue purge", "queue delete", "topic delete", "topic unsubscribe", "schedule delete", "key revoke"),
+    "cluster replace",
+}
 
 #: Verbs whose argument is text of its own kind instead of a name.
 OF_A_FOLDER = {name for name in COMMANDS if name.startswith("folder ")}
@@ -69,10 +72,12 @@ def test_most_of_many_is_called_max() -> None:
 
 def test_what_a_verb_acts_on_is_its_first_argument() -> None:
     """Lists, and programs that run servers, act on no single thing. Some verbs are about the whole cluster."""
-    for name in COMMANDS.keys() - OF_A_FOLDER - {"cluster start", "cluster status", "cluster balance"}:
+    of_the_cluster = {f"cluster {verb}" for verb in ("start", "status", "balance", "check")}
+    for name in COMMANDS.keys() - OF_A_FOLDER - of_the_cluster:
         noun, _, verb = name.partition(" ")
         if verb and noun != "nats" and not (verb == "list" and noun != "redrive"):
-            assert positionals_of(name)[0].metavar in ("NAME", "TOPIC", "ID", "SHARD", "NODE"), name
+            wanted = ("NAME", "TOPIC", "ID", "SHARD", "NODE", "OLD", "DIR", "BACKUP", "FOLDER")
+            assert positionals_of(name)[0].metavar in wanted, name
 
 
 def test_set_takes_fields() -> None:

@@ -23,6 +23,7 @@ REDRIVE = {"id", "queue", "destination", "status", "moved", "skipped", "total", 
 SCHEDULE = {"name", "cron", "timezone", "queue", "message", "missed", "paused", "created_at", "next_at", "last_at"}
 KEY = {"id", "name", "roles", "queues", "created_at", "expires_at", "requests_per_second"}
 CLUSTER = {"cluster_id", "node", "quorum", "nodes", "shards", "drained", "transferred"}
+SHARD_COPY = {"shard", "copied", "records", "messages", "newest_at", "last_sequence"}
 END = {"messages", "newest_at", "end"}
 
 #: Fields that each command prints at least, or exactly if it is this program that makes the object.
@@ -86,6 +87,15 @@ FIELDS = {
     "cluster transfer": CLUSTER,
     "cluster drain": CLUSTER,
     "cluster balance": CLUSTER,
+    "cluster export-folder": {"folder"} | SHARD_COPY,
+    "cluster backup": {"folder", "continues", "keys", "removed", "shards"},
+    "cluster restore": {"cluster_id", "former_cluster_id", "backup", "shards", "records", "keys"},
+    "cluster import": {"messages", "queues", "topics"},
+    "cluster check": {
+        *("shard", "ok", "epoch", "first_sequence", "last_sequence", "records", "messages", "replicas"),
+        *("replicas_current", "copies_read", "problems"),
+    },
+    "cluster replace": {"old", "new", "removed", "streams"},
     "folder reset-clock": {"dry_run", "messages", "system_at", "log_at", "ahead_ms"},
 }
 
@@ -111,8 +121,9 @@ class Seen:
         return found
 
 
-#: `tail` runs until it is interrupted: test_tail.py has its objects, which are those of `peek`. test_cluster.py has the cluster.
-ELSEWHERE = {"tail", "cluster status", "cluster transfer", "cluster drain", "cluster balance"}
+#: `tail` runs until it is interrupted: test_tail.py has its objects, which are those of `peek`. test_cluster.py and
+#: tests/cluster_tools have the cluster.
+ELSEWHERE = {"tail", *(name for name in FIELDS if name.startswith("cluster "))}
 
 
 @pytest.mark.parametrize("part", ["messages", "topics", "tasks", "keys", "folders"])

@@ -45,8 +45,10 @@ def add_broker_verb(verbs: Verbs, name: str, run: Run, summary: str, description
     return command
 
 
-def client_from(options: argparse.Namespace) -> Client:
+def client_from(options: argparse.Namespace, *, retries: int = 0) -> Client:
     """Return a client for the broker in ``--url`` or, without it, WONDERQ_URL.
+
+    ``retries`` is the number of repetitions of a request, for commands that are not a person's single request.
 
     Raises:
         UsageError: the address or the key is invalid.
@@ -57,7 +59,7 @@ def client_from(options: argparse.Namespace) -> Client:
     if url is None:
         source, url = "WONDERQ_URL", os.environ.get("WONDERQ_URL") or DEFAULT_URL
     try:
-        return Client(url, key=key_from(options), retries=0, timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
+        return Client(url, key=key_from(options), retries=retries, timeout=_TIMEOUT_S, read_timeout=_TIMEOUT_S)
     except InvalidKeyError as error:
         raise UsageError(str(error)) from error
     except ValueError as error:

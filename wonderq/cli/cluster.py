@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from wonderq.cli import cluster_logs
 from wonderq.cli.arguments import Parser, Verbs, add_json_option, add_verb, add_verbs, fail, text_from
 from wonderq.cli.client_options import add_broker_verb, client_from, count_from, seconds_from
 from wonderq.cli.exit_codes import OK, REFUSED
@@ -27,11 +28,12 @@ def cluster(noun: Parser) -> None:
     """Describe `wonderq cluster`."""
     verbs = add_verbs(
         noun,
-        "Run a node of a cluster, look at the cluster, and give shards to other nodes. docs/CLUSTER.md explains "
-        "clusters.",
+        "Run a node of a cluster, look at the cluster, give shards to other nodes; copy, check and restore the logs. "
+        "docs/CLUSTER.md explains clusters.",
     )
     for add in (_add_start, _add_status, _add_transfer, _add_drain, _add_balance):
         add(verbs)
+    cluster_logs.add_to(verbs)
 
 
 def _add_start(verbs: Verbs) -> None:

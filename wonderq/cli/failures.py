@@ -17,6 +17,8 @@ CODES = {
     "wonderq.cli.line_batches.InputError": REFUSED,
     "wonderq.client.errors.Refused": REFUSED,
     "wonderq.client.errors.Unreachable": UNREACHABLE,
+    "wonderq.cluster.charter.CharterError": REFUSED,
+    "wonderq.cluster_tools.logs.ClusterToolError": REFUSED,
     "wonderq.folder.lock.FolderError": REFUSED,
     "wonderq_storage.errors.StorageError": REFUSED,
 }

@@ -16,6 +16,9 @@ from typing import NamedTuple, Protocol
 
 from wonderq_storage import StorageError
 
+#: Name of the bucket of NATS that holds what all nodes share.
+BUCKET = "wonderq"
+
 #: Name of the value, and of the file in a node's folder.
 CHARTER = "charter"
 CHARTER_FILE = "cluster.json"

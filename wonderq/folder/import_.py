@@ -2,8 +2,9 @@
 
 The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first, and then
 each topic with its settings, followed by its subscriptions. An import
-creates new messages from their bodies, delays, attributes, groups, priorities and trace contexts. Ids, receive counts,
-claims and the other fields of a line are for human readers and are ignored. Dedup keys are not imported because they
+creates new messages from their bodies, delays, attributes, groups, priorities and trace contexts. An import that can be
+repeated uses their former ids as idempotency keys. Receive counts, claims and the other fields of a line are for human
+readers and are ignored. Dedup keys are not imported because they
 expire, and a dead letter loses its source queue. Buried messages become available again.
 """
 
@@ -38,6 +39,9 @@ from wonderq_storage.recovery import wall_clock_ms
 #: Most bytes of lines in a batch, if it has several. Any broker accepts a batch of this size.
 _BATCH_BYTES = 1 << 20
 
+#: Longest time for which a queue can remember keys. While an import that can be repeated goes on, they are.
+_LONGEST_WINDOW_S = 7 * 86_400
+
 #: Longest line: the largest message, of which each byte is escaped as ``\\u0000``, and its other fields.
 LONGEST_LINE_BYTES = ESCAPED_BYTES * MAX_MESSAGE_BYTES + (1 << 20)
 
@@ -56,6 +60,7 @@ class _QueueLine(PutQueue, tag_field="type", tag="queue", kw_only=True, forbid_u
 class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
     queue: str
     message: str
+    id: str = ""
     status: Literal["unprocessed", "processing", "delayed", "buried"] = "unprocessed"
     delayed_until: str | None = None
     attributes: Attributes | UnsetType = UNSET
@@ -155,7 +160,8 @@ class _ClientTarget:
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         fields = {"messages": messages}
-        self._client.call("POST", queue_path(queue, "/messages/produce"), _Object, fields, repeatable=False)
+        has_keys = all("idempotency_key" in each for each in messages)
+        self._client.call("POST", queue_path(queue, "/messages/produce"), _Object, fields, repeatable=has_keys)
 
 
 @contextmanager
@@ -207,14 +213,25 @@ def into_broker(url: str, key: str | None = None) -> Iterator[Target]:
         ValueError: the URL or the key is malformed.
     """
     with Client(url, key=key, retries=0) as client:
-        yield _ClientTarget(client)
+        yield into_client(client)
+
+
+def into_client(client: Client) -> Target:
+    """Import into the broker of a client."""
+    return _ClientTarget(client)
 
 
 class Importer:
     """Imports lines in order. Consecutive messages for one queue are produced in batches."""
 
-    def __init__(self, target: Target, progress: Callable[[int], None] = lambda _: None) -> None:
-        """``progress`` is called with the number of messages of each imported batch."""
+    def __init__(
+        self, target: Target, progress: Callable[[int], None] = lambda _: None, *, is_repeatable: bool = False
+    ) -> None:
+        """``progress`` is called with the number of messages of each imported batch.
+
+        With ``is_repeatable``, the same import can be repeated until it has ended: messages whose lines have an id are
+        not produced again. Their queues remember keys for seven days meanwhile.
+        """
         self.queues = 0
         """Number of queues imported so far."""
         self.topics = 0
@@ -223,6 +240,7 @@ class Importer:
         """Number of messages imported so far."""
         self._target = target
         self._progress = progress
+        self._is_repeatable = is_repeatable
         self._batch_messages = Limits().batch_messages
         self._imported_lines = 0
         self._settings: dict[str, _QueueLine] = {}
@@ -265,6 +283,8 @@ class Importer:
 
     def _put_queue(self, number: int, item: _QueueLine) -> None:
         first = msgspec.structs.replace(item, **dict.fromkeys(_FINAL_SETTINGS, UNSET))
+        if self._is_repeatable and item.deduplication_window is not UNSET:
+            first = msgspec.structs.replace(first, deduplication_window=_LONGEST_WINDOW_S)
         self._call(number, lambda: self._target.put_queue(first.queue, first))
         self._settings[item.queue] = item
         self.queues += 1
@@ -281,7 +301,8 @@ class Importer:
         if self._batch and (item.queue != self._batch_queue or full):
             self._flush(number - 1)
         self._batch_queue = item.queue
-        self._batch.append(({"message": item.message, **item.fields()}, due_ms))
+        key = {"idempotency_key": f"import-{item.id}"} if self._is_repeatable and item.id else {}
+        self._batch.append(({"message": item.message, **item.fields(), **key}, due_ms))
         self._batch_bytes += size
 
     def _flush(self, last: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -23,6 +24,11 @@ logger = logging.getLogger("wonderq.nats")
 _HOST = "127.0.0.1"
 
 _USER = "wonderq"
+
+#: User of the system account, which may remove a server from JetStream for ever.
+_SYSTEM_USER = "system"
+
+_CONFIG = "nats.conf"
 
 #: Pause before a server that has ended is started again.
 _RESTART_S = 1.0
@@ -96,7 +102,10 @@ class ChildServer:
             "ping_interval: 1s",
             "ping_max: 2",
             f"""accounts {{
-  SYS {{ exports: [{{ service: "$SYS.REQ.SERVER.PING.JSZ", response_type: stream }}] }}
+  SYS {{
+    users: [{{ user: {_SYSTEM_USER}, pass: "{self._password}" }}]
+    exports: [{{ service: "$SYS.REQ.SERVER.PING.JSZ", response_type: stream }}]
+  }}
   WONDERQ {{
     jetstream: enabled
     users: [{{ user: {_USER}, password: "{self._password}" }}]
@@ -139,7 +148,7 @@ system_account: SYS""",
         self._folder.mkdir(parents=True, exist_ok=True)
         self._end_leftover()
         self._check_ports()
-        config = self._folder / "nats.conf"
+        config = self._folder / _CONFIG
         with open(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(self.configuration())
         self._launch()
@@ -164,7 +173,7 @@ system_account: SYS""",
     def _launch(self) -> None:
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the path is that of nats-server
-                [self._program, "-c", str(self._folder / "nats.conf")],
+                [self._program, "-c", str(self._folder / _CONFIG)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -225,9 +234,26 @@ system_account: SYS""",
     def _runs(self, pid: int) -> bool:
         """Return whether a process is a server with this configuration: another program may have the number now."""
         try:
-            return os.fsencode(self._folder / "nats.conf") in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return os.fsencode(self._folder / _CONFIG) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
+
+
+def read_address(folder: Path, *, system: bool = False) -> Address:
+    """Return the address of the server whose configuration is in a folder, for another program on its machine.
+
+    ``system`` asks for the address with the user of the system account.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not one that `ChildServer` has written.
+    """
+    text = (folder / _CONFIG).read_text(encoding="utf-8")
+    listen = re.search(rf'^listen: "{re.escape(_HOST)}:(\d+)"$', text, re.MULTILINE)
+    password = re.search(rf'user: {_USER}, password: "(\w+)"', text)
+    if listen is None or password is None or (system and _SYSTEM_USER not in text):
+        raise ValueError(f"{folder / _CONFIG} is not one that this version of wonderq cluster start has written")
+    return Address(_HOST, int(listen[1]), tls=False, user=_SYSTEM_USER if system else _USER, password=password[1])
 
 
 def _quoted(text: str) -> str:

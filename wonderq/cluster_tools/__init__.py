@@ -1,0 +1,1 @@
+"""Tools for the logs of a cluster: copy, check and restore them, and replace a machine. They print nothing."""
