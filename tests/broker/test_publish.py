@@ -28,6 +28,7 @@ from wonderq.model.errors import (
 )
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
+from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication, Published, PublishResult
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
@@ -385,6 +386,47 @@ def test_a_dry_run_says_what_would_happen_and_why_not(broker: Broker) -> None:
     only = broker.topics.match("orders", Publication(NewMessage("x")), lambda queue: queue == "big")
     assert [each.queue for each in only] == ["big"]
     assert contents_of(broker.core.state, 0) == before
+
+
+# Texts for endpoints
+
+
+def test_endpoints_may_get_another_text(lasting: Lasting) -> None:
+    broker = lasting.broker
+    broker.pushes.hosts = PushHosts.anywhere()
+    subscribe(broker, "a")
+    subscribe(broker, "wrapped", raw=False)
+    for name, protocol in (("plain", "http"), ("secret", "https")):
+        broker.topics.subscribe("orders", name, endpoint=f"{protocol}://hooks.example/", raw=name == "plain")
+    texts = [{"http": "1h", "https": "1s"}, None, {"https": "3s"}]
+    given = [Publication(NewMessage(str(number), key=f"k{number}"), texts=each) for number, each in enumerate(texts, 1)]
+    first = broker.topics.publish("orders", given)
+    assert [(each.queues, each.is_duplicate) for each in first] == [(4, False)] * 3
+    assert broker.topics.get("orders").published == 3
+    assert broker.counters.of_topic("orders").published == 3
+    again = broker.topics.publish("orders", given)
+    assert [(each.id, each.queues, each.is_duplicate) for each in again] == [(each.id, 0, True) for each in first]
+    broker = lasting.again()
+    assert bodies(broker, "a") == ["1", "2", "3"]
+    assert bodies(broker, "orders--push-plain") == ["1h", "2", "3"]
+    for queue, expected in (("wrapped", ["1", "2", "3"]), ("orders--push-secret", ["1s", "2", "3s"])):
+        found = [json.loads(each) for each in bodies(broker, queue)]
+        assert [each["Message"] for each in found] == expected
+        assert [each["MessageId"] for each in found] == [each.id for each in first]
+
+
+def test_the_text_for_an_endpoint_is_what_its_filter_sees(broker: Broker) -> None:
+    broker.pushes.hosts = PushHosts.anywhere()
+    subscribe(broker, "a", filter={"n": [1]}, filter_scope="body")
+    fields: dict[str, Any] = {"filter": {"n": [2]}, "filter_scope": "body"}
+    broker.topics.subscribe("orders", "hook", endpoint="http://hooks.example/", **fields)
+    given = Publication(NewMessage('{"n": 1}'), texts={"http": '{"n": 2}', "https": '{"n": 3}'})
+    [result] = broker.topics.publish("orders", [given])
+    assert result.queues == 2
+    assert (bodies(broker, "a"), bodies(broker, "orders--push-hook")) == (['{"n": 1}'], ['{"n": 2}'])
+    end = broker.core.log.end()
+    [result] = broker.topics.publish("orders", [given._replace(message=NewMessage('{"n": 5}'), texts=None)])
+    assert (result.queues, broker.core.log.end() > end) == (0, True)
 
 
 # What it costs

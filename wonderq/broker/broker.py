@@ -16,6 +16,7 @@
 | schedules | `wonderq.broker.schedules` | `schedules` |
 | topics: subscribing, publishing | `wonderq.broker.topics`, `wonderq.broker.publish` | `topics` |
 | deliveries to endpoints | `wonderq.broker.pushes` | `pushes` |
+| endpoints that were unsubscribed | `wonderq.broker.notices` | `notices` |
 | history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
@@ -31,6 +32,7 @@ from wonderq.broker.core import Core
 from wonderq.broker.finishing import Finisher
 from wonderq.broker.history import History
 from wonderq.broker.moves import Moves
+from wonderq.broker.notices import Notices
 from wonderq.broker.overview import Overview
 from wonderq.broker.polls import Polls
 from wonderq.broker.produce import Producer
@@ -147,7 +149,8 @@ class Broker:
 
         self.schedules = Schedules(self.core, producer)
         self.pushes = Pushes(self.core, self._reader, transfers, self.claims, changes)
-        self.topics = Topics(self.core, self.redrives, self.pushes)
+        self.notices = Notices(self.core)
+        self.topics = Topics(self.core, self.redrives, self.pushes, self.notices)
 
         self.history = History(self.core)
         self.overview = Overview(self.core, self.history)

@@ -27,7 +27,7 @@ from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
 from wonderq.state.places import chosen, shared_places
 from wonderq.state.shared_entries import Block, SharedEntries, dump
-from wonderq.state.topics import FrozenTopic, Topic, load
+from wonderq.state.topics import FrozenTopic, Subscribers, Topic, load
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
 LAYOUT = 5
@@ -309,6 +309,8 @@ class State:
         """Number of subscriptions of all topics."""
         self.subscription_bytes = 0
         """Bytes of their values in the log."""
+        self.subscribers = Subscribers()
+        """Topics to which each queue has subscribed."""
         self.shared = SharedEntries()
         """Entries that messages of several queues share."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
@@ -416,7 +418,7 @@ class State:
             state._set_metadata(record_position, 0, namespace, name, value)
         rows = _unpacked(chunks, header["topic_rows"])
         for _ in range(header["topics"]):
-            topic = load(rows)
+            topic = load(rows, state.subscribers)
             state._topics_by_number[topic.number] = state.topics[topic.name] = topic
             state.dedup_entries += len(topic.dedup)
             state.subscriptions += len(topic.stored)
@@ -679,7 +681,7 @@ class State:
         if topic is None:
             if number in self._by_number:
                 raise ValueError(f"{number} is the number of a queue, and not of a topic")
-            topic = self._topics_by_number[number] = Topic(number, "", 0)
+            topic = self._topics_by_number[number] = Topic(number, "", 0, self.subscribers)
             self.next_queue = max(self.next_queue, number + 1)
         return topic
 
