@@ -12,8 +12,10 @@ _STATE = "wonderq/state/state.py"
 _PLACES = "wonderq/state/places.py"
 _SHARED = "wonderq/state/shared_entries.py"
 _COMPACTION = "wonderq/broker/shared_compaction.py"
+_WIDE = "wonderq/broker/wide_copies.py"
 _OF_PUBLISH = "tests/broker/test_publish.py"
 _IN_TURNS = "tests/broker/test_publish_in_turns.py"
+_OF_WIDE_COPIES = "tests/broker/test_wide_copies.py"
 _OF_TOPICS = "tests/broker/test_topics.py"
 _KEPT_SHARED = f"{_OF_PUBLISH}::test_a_compaction_keeps_bodies_shared"
 
@@ -157,10 +159,42 @@ MUTANTS = [
     Mutant(
         "compaction_multiplies_bodies",
         "Compaction writes a body once for each queue, so the log grows without a limit.",
-        _COMPACTION,
-        "    for sharers in (every[at : at + _QUEUES] for at in range(0, len(every), _QUEUES)):\n",
-        "    for sharers in ([each] for each in every):\n",
-        (_KEPT_SHARED,),
+        _WIDE,
+        "                is_ready = not self._left or self._is_full or is_over\n",
+        "                is_ready = True\n",
+        (f"{_OF_WIDE_COPIES}::test_a_copy_is_shared_by_those_who_still_need_it", _KEPT_SHARED),
+    ),
+    Mutant(
+        "copy_states_messages_as_they_were",
+        "A message that was deleted during a compaction is there again, or its claim is lost.",
+        _WIDE,
+        "        for number in self._arrivals.used:\n",
+        "        for number in ():\n",
+        (f"{_OF_WIDE_COPIES}::test_what_others_do_meanwhile_lasts",),
+    ),
+    Mutant(
+        "busy_queues_lose_messages_in_a_compaction",
+        "Compaction loses the messages of queues that are used while it runs.",
+        _WIDE,
+        "        return list(chain.from_iterable(self._sharers[number] for number in self._left))\n",
+        "        return []\n",
+        (f"{_OF_WIDE_COPIES}::test_queues_that_are_always_busy_get_copies_in_the_end",),
+    ),
+    Mutant(
+        "compaction_voids_publishes",
+        "A publish to many queues begins again and again while the log is compacted.",
+        _WIDE,
+        "            if queue.expects_other(self._arrivals):",
+        "            if False:",
+        (f"{_OF_WIDE_COPIES}::test_a_publish_that_is_being_decided_is_left_alone",),
+    ),
+    Mutant(
+        "compaction_holds_everybody_up",
+        "A compaction keeps all other requests waiting while it states a message in 10,000 queues.",
+        _WIDE,
+        "        while self._left and self._collected - begun < _QUEUES and not self._is_full:\n",
+        "        while self._left and not self._is_full:\n",
+        (f"{_OF_WIDE_COPIES}::test_no_turn_is_about_more_than_a_portion_of_the_queues",),
     ),
     Mutant(
         "compaction_brings_back_deleted_copies",
