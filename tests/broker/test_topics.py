@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,8 @@ from wonderq.model.errors import (
     TopicNotFoundError,
 )
 from wonderq.model.messages import NewMessage
+from wonderq.model.push import Push
+from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication
 from wonderq.state.state import State
 from wonderq.state.topics import Subscribers
@@ -298,6 +301,30 @@ def test_a_deleted_topic_leaves_no_trace_in_the_index(orders: Broker) -> None:
     orders.drop_queue("mail")
     assert names_of(orders, "orders") == names_of(orders, "refunds") == []
     assert len(orders.core.state.subscribers) == 0
+
+
+def test_a_notice_and_its_token_last(lasting: Lasting) -> None:
+    broker = lasting.broker
+    broker.pushes.hosts = PushHosts.anywhere()
+    broker.topics.put("orders")
+    push = Push("http://hooks.example/", "sns")
+    made, _ = broker.topics.subscribe("orders", "hook", push=push, raw=False, filter={"kind": ["paid"]})
+    broker.topics.unsubscribe("orders", "hook", notice_id="n", token="t")
+    broker = lasting.again()
+    [notice] = broker.notices.waiting()
+    assert (notice.id, notice.token, notice.queue) == ("n", "t", made.queue)
+    broker.notices.end(notice)
+    broker = lasting.again()
+    assert broker.notices.waiting() == []
+    found = broker.notices.find("orders", "n", "t")
+    assert found is not None
+    assert found == (notice._replace(is_told=True), True)
+    broker.pushes.hosts = PushHosts.anywhere()
+    again, created = broker.topics.subscribe("orders", "hook", **found[0].fields())
+    assert created
+    assert again.subscription == replace(
+        made.subscription, queue=again.subscription.queue, created_ms=again.subscription.created_ms
+    )
 
 
 def test_a_deleted_topic_leaves_what_was_published(lasting: Lasting) -> None:

@@ -160,8 +160,8 @@ MUTANTS = [
         "compaction_multiplies_bodies",
         "Compaction writes a body once for each queue, so the log grows without a limit.",
         _WIDE,
-        "                is_ready = not self._left or self._is_full or is_over\n",
-        "                is_ready = True\n",
+        "                elif is_ready and (is_over or collected <= _MOST_QUEUES_BESIDES):\n",
+        "                else:\n",
         (f"{_OF_WIDE_COPIES}::test_a_copy_is_shared_by_those_who_still_need_it", _KEPT_SHARED),
     ),
     Mutant(
