@@ -482,10 +482,12 @@ def check_file_limit(settings: Settings) -> None:
         StartError: the limit is too low.
     """
     in_use = len(list(settings.data.glob("*"))) if settings.data.is_dir() else 0
-    needed = settings.connections + in_use + _SPARE_FILES
+    to_endpoints = 2 * settings.push_requests if settings.push_hosts else 0  # those in use, and those kept open
+    connections = settings.connections + to_endpoints
+    needed = connections + in_use + _SPARE_FILES
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed != resource.RLIM_INFINITY and allowed < needed:
         raise StartError(
-            f"{settings.connections} connections and the log may need {needed} open files, and this process may have "
+            f"{connections} connections and the log may need {needed} open files, and this process may have "
             f"{allowed}. Raise its limit (ulimit -Hn, or LimitNOFILE= of systemd), or set fewer with --connections."
         )

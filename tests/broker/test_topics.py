@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,8 +26,11 @@ from wonderq.model.errors import (
     TopicNotFoundError,
 )
 from wonderq.model.messages import NewMessage
+from wonderq.model.push import Push
+from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication
 from wonderq.state.state import State
+from wonderq.state.topics import Subscribers
 
 
 def names_of(broker: Broker, topic: str) -> list[str]:
@@ -230,6 +238,93 @@ def test_a_subscription_of_the_same_name_counts_from_zero(orders: Broker, ending
             orders.drop_queue("mail")
         else:
             orders.topics.delete("orders")
+
+
+def lines_of(call: Callable[[], object]) -> int:
+    """Return how many lines of Python a call executes in this thread."""
+    lines = 0
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_the_deletion_of_a_queue_takes_no_longer_with_more_topics(orders: Broker) -> None:
+    def drop(queue: str) -> int:
+        orders.put_queue(queue)
+        orders.topics.subscribe("orders", queue, queue=queue)
+        return lines_of(lambda: orders.drop_queue(queue))
+
+    drop("warm")
+    few = drop("few")
+    for number in range(500):
+        orders.topics.put(f"topic-{number}")
+    assert drop("many") < few + 100
+    assert names_of(orders, "orders") == []
+
+
+def test_the_topics_of_each_queue_are_known_at_every_moment() -> None:
+    """A random life of the index, beside a set of pairs."""
+    chance, subscribers, pairs = random.Random(3), Subscribers(), set[tuple[int, int]]()
+    for _ in range(2_000):
+        pair = chance.randrange(4), chance.randrange(5)
+        if chance.random() < 0.5:
+            subscribers.add(*pair)
+            pairs.add(pair)
+        else:
+            subscribers.remove(*pair)
+            pairs.discard(pair)
+        for queue in range(4):
+            assert subscribers.topics_of(queue) == sorted(topic for each, topic in pairs if each == queue)
+        assert len(subscribers) == len({queue for queue, _ in pairs})
+
+
+def test_a_deleted_topic_leaves_no_trace_in_the_index(orders: Broker) -> None:
+    orders.topics.put("refunds")
+    for topic in ("orders", "refunds"):
+        orders.topics.subscribe(topic, "mail", queue="mail")
+    number = orders.core.state.queues["mail"].number
+    orders.topics.delete("orders")
+    orders.upkeep()
+    assert orders.core.state.subscribers.topics_of(number) == [orders.core.state.topics["refunds"].number]
+    orders.topics.put("orders")
+    orders.topics.subscribe("orders", "mail", queue="mail")
+    orders.drop_queue("mail")
+    assert names_of(orders, "orders") == names_of(orders, "refunds") == []
+    assert len(orders.core.state.subscribers) == 0
+
+
+def test_a_notice_and_its_token_last(lasting: Lasting) -> None:
+    broker = lasting.broker
+    broker.pushes.hosts = PushHosts.anywhere()
+    broker.topics.put("orders")
+    push = Push("http://hooks.example/", "sns")
+    made, _ = broker.topics.subscribe("orders", "hook", push=push, raw=False, filter={"kind": ["paid"]})
+    broker.topics.unsubscribe("orders", "hook", notice_id="n", token="t")
+    broker = lasting.again()
+    [notice] = broker.notices.waiting()
+    assert (notice.id, notice.token, notice.queue) == ("n", "t", made.queue)
+    broker.notices.end(notice)
+    broker = lasting.again()
+    assert broker.notices.waiting() == []
+    found = broker.notices.find("orders", "n", "t")
+    assert found is not None
+    assert found == (notice._replace(is_told=True), True)
+    broker.pushes.hosts = PushHosts.anywhere()
+    again, created = broker.topics.subscribe("orders", "hook", **found[0].fields())
+    assert created
+    assert again.subscription == replace(
+        made.subscription, queue=again.subscription.queue, created_ms=again.subscription.created_ms
+    )
 
 
 def test_a_deleted_topic_leaves_what_was_published(lasting: Lasting) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -301,6 +301,14 @@ def test_too_few_file_descriptors(tmp_path: Path) -> None:
         assert process.returncode == (0 if allowed else 1)
         assert ("this process may have 600" in error) is not allowed
         assert ("--connections" in error) is not allowed
+
+
+def test_connections_to_endpoints_need_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_000, 1_000))
+    settings = Settings(data=tmp_path / "d", connections=500, push_requests=200)
+    serve_module.check_file_limit(settings)
+    with pytest.raises(serve_module.StartError, match="900 connections and the log may need"):
+        serve_module.check_file_limit(replace(settings, push_hosts=("*",)))
 
 
 def test_only_the_command_line_raises_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ def test_publish_subscribe_and_match(client: Client, queue: Queue) -> None:
     [no] = topic.match({"order": 1})
     assert (no.subscription, no.matches) == ("mail", False)
     assert "kind" in no.reason
+    assert not no.fails_publish
+    queue.configure(draining=True)
+    [refused_by_queue] = topic.match({"order": 1}, attributes={"kind": "paid"})
+    assert (refused_by_queue.matches, refused_by_queue.fails_publish) == (False, True)
+    queue.configure(draining=False)
     sent = topic.publish({"order": 1}, attributes={"kind": "paid"}, group="g", key="k", subject="news")
     assert (sent.queues, sent.skipped, sent.duplicate) == (1, 0, False)
     again = topic.publish("other", key="k")

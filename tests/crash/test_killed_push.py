@@ -6,12 +6,14 @@ import json
 import random
 import threading
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from tests.support.broker_process import BrokerProcess
 from tests.support.commands import run
-from tests.support.hook_server import HookServer, hang, hook_server
+from tests.support.hook_server import HookServer, answer, hang, hook_server
+from tests.support.sns_clients import sns_client
 from tests.support.waiting import eventually
 from wonderq.client.errors import Unreachable
 from wonderq.client.sync import Client
@@ -62,12 +64,42 @@ def test_each_acknowledged_publish_arrives(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     acknowledged: list[str] = []
     with hook_server() as hook:
+        hook.keeps_connections = seed == 2
         for life in range(KILLS):
             live(tmp_path / "data", hook, acknowledged, life, chance)
         with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker, Client(broker.ready()) as client:
             eventually(lambda: not any(client.queue(QUEUE).info().counts.values()))
             assert set(acknowledged) <= set(hook.texts)
             assert broker.terminate() == 0
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_was_unsubscribed_before_a_kill_is_told_after_it(tmp_path: Path) -> None:
+    with hook_server() as hook:
+        with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker:
+            sns = sns_client(broker.ready())
+            topic = sns.create_topic(Name="orders")["TopicArn"]
+            given = {"TopicArn": topic, "Protocol": "http", "Endpoint": hook.url, "ReturnSubscriptionArn": True}
+            arn = sns.subscribe(**given)["SubscriptionArn"]
+            [asked] = eventually(lambda: list(hook.received))
+            with urlopen(json.loads(asked.body)["SubscribeURL"]):
+                pass
+            hook.behavior = answer(503)
+            sns.unsubscribe(SubscriptionArn=arn)
+            eventually(lambda: len(hook.received) > 1)
+            broker.kill()
+        hook.received.clear()
+        hook.behavior = answer(200)
+        with BrokerProcess(tmp_path / "data", "--push-hosts", "127.0.0.1") as broker:
+            sns = sns_client(broker.ready())
+            [told] = eventually(lambda: list(hook.received))
+            told_of = json.loads(told.body)
+            assert told_of["Type"] == "UnsubscribeConfirmation"
+            assert sns.list_subscriptions()["Subscriptions"] == []
+            again = sns.confirm_subscription(TopicArn=topic, Token=told_of["Token"])
+            assert again["SubscriptionArn"] == arn
+            sns.publish(TopicArn=topic, Message="again")
+            eventually(lambda: [json.loads(text)["Message"] for text in hook.texts[1:]] == ["again"])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from tests.forgetful.life import Life
 from tests.support.random_life import live_a_random_life
-from wonderq.broker import publish_plan
+from wonderq.broker import publish_plan, shared_compaction, wide_copies
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.errors import BrokerError
@@ -200,6 +200,15 @@ class Steps:
         life = self._life
         life.durably(lambda: compact_oldest(life.broker, life.log))
 
+    def compact_in_turns(self) -> None:
+        """Compact with turns of one queue."""
+        with (
+            patch.object(shared_compaction, "_QUEUES", 1),
+            patch.object(wide_copies, "_QUEUES", 1),
+            patch.object(wide_copies, "_MOST_QUEUES_BESIDES", 0),
+        ):
+            self.compact()
+
     def compact_all(self) -> None:
         """Compact the whole folder, as `wonderq folder compact` does."""
         life = self._life
@@ -292,6 +301,7 @@ WORKLOADS: dict[str, Workload] = {
             "claim_sent": 2,
             "delete": 1,
             "restart": 1,
+            "compact_in_turns": 3,
         }
         | _UPKEEP,
         first=("subscribe_all", "publish", "publish_in_turns"),

@@ -17,6 +17,7 @@ from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
 from wonderq.model.push import key_of
 from wonderq.model.push_hosts import PushHosts
+from wonderq.model.topics import LastAttempt
 
 PATH = "/topics/orders/subscriptions/mail"
 URL = "https://hooks.example.com/orders?team=1"
@@ -71,6 +72,7 @@ def test_a_subscription_with_an_endpoint_is_made_changed_and_deleted(orders: Cli
         "created_at": "2023-11-14T22:13:20.000Z",
         "delivered": 0,
         "skipped": 0,
+        "deliveries": {"waiting": 0, "delayed": 0, "buried": 0, "last": None},
     }
     assert orders.get(PATH) == created
     delivery = {"min_delay": 1, "max_delay": 600, "retries": 20, "backoff": "exponential", "timeout": 5}
@@ -83,6 +85,17 @@ def test_a_subscription_with_an_endpoint_is_made_changed_and_deleted(orders: Cli
     assert [each["queue"] for each in orders.get("/queues")] == ["default", "orders--push-mail"]
     assert orders("DELETE", PATH).json == {"success": True}
     assert [each["queue"] for each in orders.get("/queues")] == ["default"]
+
+
+def test_a_subscription_has_what_waits_and_what_came_of_the_last_request(orders: Client) -> None:
+    made(orders)
+    topic = orders.broker.core.state.topics["orders"]
+    orders("POST", "/topics/orders/publish", json={"messages": ["one", {"message": "two", "delay": 60}]})
+    for reason in ("The endpoint responded with 503.", ""):
+        orders.broker.counters.push.last[topic.number, "mail"] = LastAttempt(1_700_000_000_000, reason)
+        last = {"at": "2023-11-14T22:13:20.000Z", "delivered": not reason, "reason": reason}
+        for shown in (orders.get(PATH), *orders.get("/topics/orders/subscriptions")):
+            assert shown["deliveries"] == {"waiting": 1, "delayed": 1, "buried": 0, "last": last}
 
 
 def test_a_secret_is_shown_once_and_never_again(orders: Client) -> None:

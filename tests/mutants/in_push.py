@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_CONNECTION = "wonderq/push/connection.py"
+_CONNECTIONS = "wonderq/push/connections.py"
 _DELIVERY = "wonderq/push/delivery.py"
 _ENDPOINTS = "wonderq/broker/endpoints.py"
 _HOSTS = "wonderq/model/push_hosts.py"
 _LINE = "wonderq/push/line.py"
 _PUSHER = "wonderq/push/pusher.py"
 _PUSHES = "wonderq/broker/pushes.py"
+_OF_CONNECTIONS = "tests/push/test_connections.py"
 _OF_DELIVERIES = "tests/push/test_deliveries.py"
 _OF_HOSTS = "tests/push/test_hosts.py"
 _OF_ISOLATION = "tests/push/test_isolation.py"
@@ -28,10 +31,50 @@ MUTANTS = [
     Mutant(
         "pushes_to_a_second_lookup",
         "A name that changes between the check and the connection leads into the network.",
-        "wonderq/push/exchange.py",
-        "        address,\n        endpoint.port,\n",
-        "        endpoint.host,\n        endpoint.port,\n",
+        _CONNECTIONS,
+        "            address,\n            endpoint.port,\n",
+        "            endpoint.host,\n            endpoint.port,\n",
         (f"{_OF_HOSTS}::test_the_connection_is_made_to_the_address_that_was_checked",),
+    ),
+    Mutant(
+        "kept_connection_escapes_the_check",
+        "A host that leads elsewhere now, or to an address that is permitted no longer, still gets messages.",
+        _CONNECTIONS,
+        "            if self._idle[connection] == place:\n",
+        "            if True:\n",
+        (f"{_OF_CONNECTIONS}::test_a_kept_connection_is_used_only_while_its_address_is_right",),
+    ),
+    Mutant(
+        "begun_response_is_asked_for_again",
+        "An endpoint that has begun its response gets the request again at once.",
+        _CONNECTION,
+        "            if not self._has_answered:\n",
+        "            if True:\n",
+        (f"{_OF_CONNECTIONS}::test_a_request_whose_response_began_is_not_repeated",),
+    ),
+    Mutant(
+        "closed_connection_costs_an_attempt",
+        "An endpoint that closes idle connections makes messages use up their retries.",
+        _CONNECTIONS,
+        "            except NoResponseError:\n",
+        "            except ZeroDivisionError:\n",
+        (f"{_OF_CONNECTIONS}::test_a_connection_that_ends_before_the_response_is_replaced_once",),
+    ),
+    Mutant(
+        "response_of_another_request",
+        "Bytes after a response count as the response to the next message.",
+        _CONNECTION,
+        " and not self._received and",
+        " and",
+        (f"{_OF_CONNECTIONS}::test_a_connection_is_not_used_again_after_such_a_response",),
+    ),
+    Mutant(
+        "connections_are_kept_without_bound",
+        "Each endpoint that is used once takes a file of the broker for half a minute.",
+        _CONNECTIONS,
+        "        elif len(self._idle) >= self._limits.idle:\n",
+        "        elif False:\n",
+        (f"{_OF_CONNECTIONS}::test_so_many_connections_are_kept",),
     ),
     Mutant(
         "pushes_through_tunnels",
@@ -182,5 +225,48 @@ MUTANTS = [
         "        if push.token_until_ms < context.broker.core.clock.now_ms():\n",
         "        if False:\n",
         (f"{_OF_SNS}::test_subscribing_again_asks_again_with_another_token",),
+    ),
+    Mutant(
+        "endpoints_get_the_text_of_queues",
+        "An endpoint gets the text that the publisher wrote for queues.",
+        "wonderq/model/topics.py",
+        '        return "" if self.push is None else self.push.url.partition(":")[0].lower()\n',
+        '        return ""\n',
+        (f"{_OF_SNS}::test_endpoints_get_the_text_of_their_protocol",),
+    ),
+    Mutant(
+        "text_for_endpoints_is_a_publication_of_its_own",
+        "A consumer sees two ids of one publication, and a repeated publish is not recognized.",
+        "wonderq/broker/publish_batch.py",
+        "        if original is not None:\n",
+        "        if False:\n",
+        (
+            f"{_OF_SNS}::test_the_text_for_an_endpoint_has_the_same_notification",
+            "tests/broker/test_publish.py::test_endpoints_may_get_another_text",
+        ),
+    ),
+    Mutant(
+        "unsubscribed_endpoint_is_not_told_after_a_crash",
+        "An endpoint is not told of its end if the broker is killed at the same time.",
+        "wonderq/push/pusher.py",
+        "        for notice in await self._in_broker(self._broker.notices.waiting):\n",
+        "        for notice in ():\n",
+        (f"{_OF_SNS}::test_a_notice_survives_a_crash_and_is_sent_then",),
+    ),
+    Mutant(
+        "unsubscribed_endpoint_is_told_for_ever",
+        "Each start of the broker tells endpoints again that were unsubscribed long ago.",
+        "wonderq/push/notices.py",
+        "                await self._in_broker(partial(self._broker.notices.end, notice))\n",
+        "                pass\n",
+        (f"{_OF_SNS}::test_an_endpoint_that_is_unsubscribed_is_told",),
+    ),
+    Mutant(
+        "any_token_subscribes_again",
+        "Whoever knows the id of a notice subscribes an endpoint of others again.",
+        "wonderq/broker/notices.py",
+        " or not compare_digest(notice.token.encode(), token.encode()):",
+        ":",
+        (f"{_OF_SNS}::test_a_token_that_does_not_subscribe_again",),
     ),
 ]

@@ -88,8 +88,8 @@ MUTANTS = [
         "sns_sends_the_default_text",
         "Queues get the text that was meant for other protocols.",
         "wonderq/sns/publish.py",
-        "chosen = parts.get(_PROTOCOL, parts[_DEFAULT])",
-        "chosen = parts[_DEFAULT]",
+        "text = parts.get(protocol, parts[_DEFAULT])",
+        "text = parts[_DEFAULT]",
         (f"{_PUBLISH}::test_a_structured_message",),
     ),
     Mutant(

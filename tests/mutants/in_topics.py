@@ -12,8 +12,10 @@ _STATE = "wonderq/state/state.py"
 _PLACES = "wonderq/state/places.py"
 _SHARED = "wonderq/state/shared_entries.py"
 _COMPACTION = "wonderq/broker/shared_compaction.py"
+_WIDE = "wonderq/broker/wide_copies.py"
 _OF_PUBLISH = "tests/broker/test_publish.py"
 _IN_TURNS = "tests/broker/test_publish_in_turns.py"
+_OF_WIDE_COPIES = "tests/broker/test_wide_copies.py"
 _OF_TOPICS = "tests/broker/test_topics.py"
 _KEPT_SHARED = f"{_OF_PUBLISH}::test_a_compaction_keeps_bodies_shared"
 
@@ -102,9 +104,33 @@ MUTANTS = [
         "subscription_outlives_its_queue",
         "A new queue gets messages that nobody has subscribed it to, or a publish fails.",
         _TOPICS,
-        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), ends)\n",
-        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), [])\n",
+        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), [*ends, *also])\n",
+        "    redrives.append_drop(record.Drop(record.DROP, now_ms, number), also)\n",
         (f"{_OF_TOPICS}::test_subscriptions_end_with_their_queue",),
+    ),
+    Mutant(
+        "deleted_queue_searches_all_topics",
+        "The deletion of a queue keeps all other requests waiting while it searches 10,000 topics.",
+        _TOPICS,
+        "    topics = filter(None, map(state.find_topic, state.subscribers.topics_of(number)))\n",
+        "    topics = list(state.topics.values())\n",
+        (f"{_OF_TOPICS}::test_the_deletion_of_a_queue_takes_no_longer_with_more_topics",),
+    ),
+    Mutant(
+        "restart_forgets_the_topics_of_queues",
+        "After a restart from a checkpoint, a deleted queue leaves its subscriptions behind.",
+        _STATE,
+        "            topic = load(rows, state.subscribers)\n",
+        "            topic = load(rows, Subscribers())\n",
+        (f"{_OF_TOPICS}::test_a_snapshot_is_of_its_moment",),
+    ),
+    Mutant(
+        "index_outlives_its_topic",
+        "Each topic that is created and deleted takes memory for ever.",
+        "wonderq/state/topics.py",
+        "            self._subscribers.remove(ended.queue, self.number)\n",
+        "",
+        (f"{_OF_TOPICS}::test_a_deleted_topic_leaves_no_trace_in_the_index",),
     ),
     Mutant(
         "subscribes_a_forbidden_queue",
@@ -133,10 +159,42 @@ MUTANTS = [
     Mutant(
         "compaction_multiplies_bodies",
         "Compaction writes a body once for each queue, so the log grows without a limit.",
-        _COMPACTION,
-        "    for sharers in (every[at : at + _QUEUES] for at in range(0, len(every), _QUEUES)):\n",
-        "    for sharers in ([each] for each in every):\n",
-        (_KEPT_SHARED,),
+        _WIDE,
+        "                elif is_ready and (is_over or collected <= _MOST_QUEUES_BESIDES):\n",
+        "                else:\n",
+        (f"{_OF_WIDE_COPIES}::test_a_copy_is_shared_by_those_who_still_need_it", _KEPT_SHARED),
+    ),
+    Mutant(
+        "copy_states_messages_as_they_were",
+        "A message that was deleted during a compaction is there again, or its claim is lost.",
+        _WIDE,
+        "        for number in self._arrivals.used:\n",
+        "        for number in ():\n",
+        (f"{_OF_WIDE_COPIES}::test_what_others_do_meanwhile_lasts",),
+    ),
+    Mutant(
+        "busy_queues_lose_messages_in_a_compaction",
+        "Compaction loses the messages of queues that are used while it runs.",
+        _WIDE,
+        "        return list(chain.from_iterable(self._sharers[number] for number in self._left))\n",
+        "        return []\n",
+        (f"{_OF_WIDE_COPIES}::test_queues_that_are_always_busy_get_copies_in_the_end",),
+    ),
+    Mutant(
+        "compaction_voids_publishes",
+        "A publish to many queues begins again and again while the log is compacted.",
+        _WIDE,
+        "            if queue.expects_other(self._arrivals):",
+        "            if False:",
+        (f"{_OF_WIDE_COPIES}::test_a_publish_that_is_being_decided_is_left_alone",),
+    ),
+    Mutant(
+        "compaction_holds_everybody_up",
+        "A compaction keeps all other requests waiting while it states a message in 10,000 queues.",
+        _WIDE,
+        "        while self._left and self._collected - begun < _QUEUES and not self._is_full:\n",
+        "        while self._left and not self._is_full:\n",
+        (f"{_OF_WIDE_COPIES}::test_no_turn_is_about_more_than_a_portion_of_the_queues",),
     ),
     Mutant(
         "compaction_brings_back_deleted_copies",

@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
 from wonderq.model.messages import NewMessage
 from wonderq.model.push import DeliveryPolicy
-from wonderq.model.topics import Publication
+from wonderq.model.topics import Deliveries, Publication
 from wonderq.push.webhook import Webhooks
 
 NOT_AGAIN = {"retries": 0}
@@ -293,6 +293,7 @@ def test_figures_and_log_lines(push: Pushing, hook: HookServer, hasty: None, cap
     hook.behavior = answer(500)
     push.publish("text")
     eventually(lambda: counters.failing == 1)
+    eventually(lambda: push.counts("mail") == {"delayed": 1})
     hook.behavior = answer(200)
     push.advance(20)
     eventually(lambda: not counters.failing)
@@ -308,6 +309,29 @@ def test_figures_and_log_lines(push: Pushing, hook: HookServer, hasty: None, cap
         f"{name} works again",
         f"{name} refuses a message: The endpoint responded with 404.",
     ]
+
+
+def test_a_subscription_shows_its_last_request(push: Pushing, hook: HookServer, hasty: None) -> None:
+    def deliveries() -> Deliveries:
+        found = push.broker.topics.subscription("orders", "mail").deliveries
+        assert found is not None
+        return found
+
+    push.subscribe("mail", hook.url, delivery={"retries": 1})
+    assert deliveries() == (0, 0, 0, None)
+    hook.behavior = answer(503)
+    push.publish("text")
+    eventually(lambda: deliveries()[:3] == (0, 1, 0))
+    assert deliveries().last == (push.clock.now_ms(), "The endpoint responded with 503.")
+    hook.behavior = answer(404)
+    push.advance(20)
+    eventually(lambda: deliveries()[:3] == (0, 0, 1))
+    assert deliveries().last == (push.clock.now_ms(), "The endpoint responded with 404.")
+    hook.behavior = answer(200)
+    push.publish("more")
+    eventually(lambda: deliveries() == (0, 0, 1, (push.clock.now_ms(), "")))
+    push.broker.topics.unsubscribe("orders", "mail")
+    eventually(lambda: not push.broker.counters.push.last)
 
 
 def test_a_request_that_cannot_be_made_is_a_fault(

@@ -18,6 +18,7 @@ from tests.support.memory_log import MemoryLog
 from tests.support.sns_clients import Sns, serving_sns, topic_arn
 from tests.support.sqs_clients import RefusedError
 from tests.support.waiting import eventually
+from wonderq.broker import notices
 from wonderq.broker.broker import Broker
 from wonderq.model.push_hosts import PushHosts
 from wonderq.push.pusher import Pusher
@@ -275,3 +276,178 @@ def test_a_confirmation_that_cannot_be_delivered_is_no_dead_letter(sns: Sns, hoo
     [queue] = [name for name in sns.broker.queue_names(limit=10) if "--push-" in name]
     eventually(lambda: not sum(sns.broker.queue(queue).counts.values()))
     assert sns.bodies("dead") == []
+
+
+# Messages with a text for each protocol
+
+
+def test_endpoints_get_the_text_of_their_protocol(sns: Sns, hook: HookServer) -> None:
+    confirmed(sns, hook, RawMessageDelivery="true")
+    sns.subscribe(topic_arn("orders"), sns.queue(), RawMessageDelivery="true")
+
+    def publish(**parts: str) -> None:
+        message = json.dumps({"default": "d", **parts})
+        sns("Publish", TopicArn=topic_arn("orders"), Message=message, MessageStructure="json")
+
+    publish(http="h", https="hs", sqs="s")
+    publish(https="hs", sqs="s")
+    publish(http="h")
+    eventually(lambda: hook.has_received(3))
+    assert sorted(hook.texts) == ["d", "h", "h"]
+    assert sns.bodies() == ["s", "s", "d"]
+
+
+def test_the_text_for_an_endpoint_has_the_same_notification(sns: Sns, hook: HookServer) -> None:
+    confirmed(sns, hook)
+    topic = topic_arn("orders")
+    sns.subscribe(topic, sns.queue())
+    entries = [
+        {"Id": each, "Message": json.dumps({"default": f"d{each}", "http": f"h{each}"}), "MessageStructure": "json"}
+        for each in "ab"
+    ]
+    entries.append({"Id": "c", "Message": "plain"})
+    published = sns("PublishBatch", TopicArn=topic, PublishBatchRequestEntries=entries)
+    sent = {each["Id"]: each["MessageId"] for each in published["Successful"]}
+    eventually(lambda: hook.has_received(3))
+    got = {each["Message"]: each["MessageId"] for each in (json.loads(text) for text in hook.texts)}
+    assert got == {"ha": sent["a"], "hb": sent["b"], "plain": sent["c"]}
+    in_queue = {each["Message"]: each["MessageId"] for each in map(json.loads, sns.bodies())}
+    assert in_queue == {"da": sent["a"], "db": sent["b"], "plain": sent["c"]}
+    for each in hook.texts:
+        check(json.loads(each))
+
+
+# Endpoints that are unsubscribed
+
+
+def test_an_endpoint_that_is_unsubscribed_is_told(sns: Sns, hook: HookServer) -> None:
+    arn = confirmed(sns, hook)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+    told = received(hook)
+    body = json.loads(told.body)
+    assert told.headers["x-amz-sns-message-type"] == body["Type"] == "UnsubscribeConfirmation"
+    assert told.headers["x-amz-sns-message-id"] == body["MessageId"]
+    assert told.headers["x-amz-sns-topic-arn"] == body["TopicArn"] == topic_arn("orders")
+    assert told.headers["x-amz-sns-subscription-arn"] == arn
+    assert arn in body["Message"]
+    query = parse_qs(urlsplit(body["SubscribeURL"]).query)
+    assert query == {"Action": ["ConfirmSubscription"], "TopicArn": [body["TopicArn"]], "Token": [body["Token"]]}
+    check(body)
+    eventually(lambda: not sns.broker.notices.waiting())
+
+
+def test_an_endpoint_that_was_unsubscribed_may_have_its_subscription_again(sns: Sns, hook: HookServer) -> None:
+    redrive = json.dumps({"deadLetterTargetArn": sns.queue("dead")})
+    given = {"RawMessageDelivery": "true", "FilterPolicy": '{"kind": ["paid"]}', "RedrivePolicy": redrive}
+    arn = confirmed(sns, hook, **given, DeliveryPolicy=json.dumps(POLICY))
+    before = sns("GetSubscriptionAttributes", SubscriptionArn=arn)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    told = json.loads(received(hook).body)
+    paid = {"kind": {"DataType": "String", "StringValue": "paid"}}
+    sns("Publish", TopicArn=topic_arn("orders"), Message="meanwhile", MessageAttributes=paid)
+    for _ in range(2):  # a second visit is no error
+        with urlopen(told["SubscribeURL"]) as reply:
+            assert arn.encode() in reply.read()
+    assert sns("GetSubscriptionAttributes", SubscriptionArn=arn) == before
+    assert listed(sns)["SubscriptionArn"] == arn
+    sns("Publish", TopicArn=topic_arn("orders"), Message="other")
+    sns("Publish", TopicArn=topic_arn("orders"), Message="again", MessageAttributes=paid)
+    eventually(lambda: hook.texts[1:] == ["again"])
+
+
+def test_a_subscription_comes_back_without_a_dead_letter_queue_that_was_deleted(sns: Sns, hook: HookServer) -> None:
+    arn = confirmed(sns, hook, RedrivePolicy=json.dumps({"deadLetterTargetArn": sns.queue("dead")}))
+    sns("Unsubscribe", SubscriptionArn=arn)
+    told = json.loads(received(hook).body)
+    sns.broker.drop_queue("dead")
+    sns("ConfirmSubscription", TopicArn=told["TopicArn"], Token=told["Token"])
+    assert "RedrivePolicy" not in sns("GetSubscriptionAttributes", SubscriptionArn=arn)["Attributes"]
+
+
+@pytest.mark.parametrize("ending", ["expired", "subscribed again", "another topic", "another token"])
+def test_a_token_that_does_not_subscribe_again(sns: Sns, hook: HookServer, clock: FakeClock, ending: str) -> None:
+    arn = confirmed(sns, hook)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    told = json.loads(received(hook).body)
+    token, reason = told["Token"], "later one"
+    if ending == "expired":
+        clock.advance(2 * 86_400 + 1)
+        reason = "expired"
+    elif ending == "subscribed again":
+        subscribe(sns, hook)
+    elif ending == "another topic":
+        sns("DeleteTopic", TopicArn=told["TopicArn"])
+        sns.topic()
+    else:
+        token = token[:-1] + ("0" if token[-1] != "0" else "1")
+    with pytest.raises(RefusedError, match=reason):
+        sns("ConfirmSubscription", TopicArn=told["TopicArn"], Token=token)
+
+
+def test_who_is_not_told(sns: Sns, hook: HookServer) -> None:
+    """An endpoint that has not confirmed, and one whose subscription the REST API ends."""
+    pending = subscribe(sns, hook, ReturnSubscriptionArn=True)
+    received(hook)
+    sns("Unsubscribe", SubscriptionArn=pending)
+    sns.subscribe(topic_arn("orders"), sns.queue())
+    sns("Unsubscribe", SubscriptionArn=listed(sns)["SubscriptionArn"])
+    hook.received.clear()
+    arn = confirmed(sns, hook)
+    sns.broker.topics.unsubscribe("orders", arn.rpartition(":")[2])
+    assert sns.broker.notices.waiting() == []
+    assert sns.broker.core.state.metadata == {}
+
+
+def test_a_notice_is_sent_again_by_the_policy(sns: Sns, hook: HookServer) -> None:
+    policy = {"healthyRetryPolicy": {"numRetries": 2, "numNoDelayRetries": 2}}
+    arn = confirmed(sns, hook, DeliveryPolicy=json.dumps(policy))
+    hook.behavior = answer(503)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    eventually(lambda: not sns.broker.notices.waiting())
+    assert len({each.headers["x-amz-sns-message-id"] for each in hook.received}) == 1
+    assert hook.has_received(3)
+
+
+def test_a_notice_survives_a_crash_and_is_sent_then(key_file: Path, hook: HookServer, clock: FakeClock) -> None:
+    log = MemoryLog()
+    broker = Broker(log, clock=clock)
+    with serving_sns(broker, signer=Signer(key_file)) as sns:
+        broker.pushes.hosts = PushHosts(("127.0.0.0/8",))
+        pusher = Pusher(broker)
+        pusher.start()
+        arn = confirmed(sns, hook)
+        pusher.stop()
+        sns("Unsubscribe", SubscriptionArn=arn)
+        crashed = log.after_crash()
+    assert not hook.received
+    broker = Broker(crashed, clock=clock)
+    with serving_sns(broker, signer=Signer(key_file)):
+        broker.pushes.hosts = PushHosts(("127.0.0.0/8",))
+        pusher = Pusher(broker)
+        pusher.start()
+        assert json.loads(received(hook).body)["Type"] == "UnsubscribeConfirmation"
+        eventually(lambda: not broker.notices.waiting())
+        pusher.stop()
+        pusher = Pusher(broker)
+        pusher.start()
+        pusher.stop()
+    assert len(hook.received) == 1
+
+
+def test_so_many_notices_are_kept(
+    sns: Sns, hook: HookServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "MOST_NOTICES", 2)
+    tokens = []
+    for _ in range(3):
+        sns("Unsubscribe", SubscriptionArn=confirmed(sns, hook))
+        tokens.append(json.loads(received(hook).body)["Token"])
+        hook.received.clear()
+        clock.advance(1)
+    assert len(sns.broker.core.state.metadata[notices.NAMESPACE]) == 2
+    with pytest.raises(RefusedError, match="later one"):
+        sns("ConfirmSubscription", TopicArn=topic_arn("orders"), Token=tokens[0])
+    clock.advance(2 * 86_400)
+    sns("Unsubscribe", SubscriptionArn=confirmed(sns, hook))
+    assert len(sns.broker.core.state.metadata[notices.NAMESPACE]) == 1

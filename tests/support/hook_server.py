@@ -69,13 +69,23 @@ def endless(begin: bytes) -> Behavior:
     return behave
 
 
+def hang_up(connection: socket.socket, _received: Received, _closed: threading.Event) -> None:
+    """Close the connection without an answer."""
+    connection.shutdown(socket.SHUT_RDWR)
+
+
 class HookServer:
     """An endpoint on loopback. It answers each request with `behavior`, which a test may change at any time."""
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self.behavior: Behavior = answer(200)
+        self.keeps_connections = False
+        """Whether a connection stays open for further requests, and does not end with its answer."""
         self.received: list[Received] = []
+        self.connections = 0
+        """Number of connections so far."""
+        self.open_connections = 0
         self.open = 0
         self.most_open = 0
         """Most requests that were open at a time."""
@@ -117,19 +127,31 @@ class HookServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
-        with suppress(OSError):
-            if self._tls is None:
-                with connection:
-                    self._answer(connection)
-            else:
-                with self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as encrypted:
-                    encrypted.do_handshake()
-                    self._answer(encrypted)
+        with self._lock:
+            self.connections += 1
+            self.open_connections += 1
+        try:
+            with suppress(OSError):
+                if self._tls is None:
+                    with connection:
+                        self._answer_all(connection)
+                else:
+                    with self._tls.wrap_socket(connection, True, do_handshake_on_connect=False) as encrypted:
+                        encrypted.do_handshake()
+                        self._answer_all(encrypted)
+        finally:
+            with self._lock:
+                self.open_connections -= 1
 
-    def _answer(self, connection: socket.socket) -> None:
+    def _answer_all(self, connection: socket.socket) -> None:
+        while self._answer(connection) and self.keeps_connections:
+            pass
+
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer the next request, if there is one; return whether there was."""
         received = read_request(connection)
         if received is None:
-            return
+            return False
         with self._lock:
             self.received.append(received)
             self.open += 1
@@ -139,6 +161,7 @@ class HookServer:
         finally:
             with self._lock:
                 self.open -= 1
+        return True
 
 
 def read_request(connection: socket.socket) -> Received | None:

@@ -64,6 +64,7 @@ def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, A
         "queues": {name: about(queue) for name, queue in state.queues.items()},
         "topics": {name: about_topic(topic, now_ms) for name, topic in state.topics.items()},
         "subscribed": (state.subscriptions, state.subscription_bytes),
+        "subscribers": {name: state.subscribers.topics_of(queue.number) for name, queue in state.queues.items()},
         "saved": state.shared.saved_bytes,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
 from wonderq.model.masks import Mask
 from wonderq.model.messages import NewMessage
-from wonderq.model.topics import Publication
+from wonderq.model.push_hosts import PushHosts
+from wonderq.model.topics import LastAttempt, Publication
 
 
 @pytest.fixture
@@ -108,6 +110,26 @@ def test_topics_have_pages_and_a_filter(served: ServedBroker, open_page: OpenBro
     page.get_by_text("No topic has “nothing” in its name.").wait_for()
     page.get_by_role("link", name="Clear the filter").click()
     page.get_by_role("link", name="topic-000").wait_for()
+
+
+def test_an_endpoint_shows_its_state_and_never_its_secret(orders: Broker, open_page: OpenBrowser) -> None:
+    orders.pushes.hosts = PushHosts.anywhere()
+    made, _ = orders.topics.subscribe("orders", "to-shop", endpoint="https://hooks.example.com/orders?team=1")
+    publish(orders, "a", "b")
+    page = open_page().open("/ui/topics/orders")
+    row = row_of(page, "to-shop")
+    row.get_by_text("https://hooks.example.com/orders?team=1").wait_for()
+    row.get_by_text("webhook · nothing sent since the start").wait_for()
+    row.get_by_role("link", name="2 waiting, 0 delayed").wait_for()
+    number = orders.core.state.topics["orders"].number
+    orders.counters.push.last[number, "to-shop"] = LastAttempt(orders.core.clock.now_ms(), "The endpoint is away.")
+    row.get_by_text("The endpoint is away.").wait_for()
+    assert made.secret
+    assert made.secret not in page.content()
+    before = orders.topics.subscription("orders", "to-shop").subscription.push
+    assert before is not None
+    orders.topics.subscribe("orders", "to-shop", push=replace(before, style="sns", confirmed=False))
+    row.get_by_text("not confirmed").wait_for()
 
 
 def test_what_is_published_appears_by_itself(orders: Broker, open_page: OpenBrowser) -> None:

@@ -17,6 +17,7 @@
 | topics: subscribing, publishing | `wonderq.broker.topics`, `wonderq.broker.publish` | `topics` |
 | deliveries to endpoints | `wonderq.broker.pushes` | `pushes` |
 | messages to and from other shards of a cluster | `wonderq.broker.outboxes`, `wonderq.broker.crossings` | |
+| endpoints that were unsubscribed | `wonderq.broker.notices` | `notices` |
 | history, and figures of all queues | `wonderq.broker.history`, `wonderq.broker.overview` | `history`, `overview` |
 
 `wonderq.broker.core` is the machinery that they share.
@@ -33,6 +34,7 @@ from wonderq.broker.crossings import Crossings
 from wonderq.broker.finishing import Finisher
 from wonderq.broker.history import History
 from wonderq.broker.moves import Moves
+from wonderq.broker.notices import Notices
 from wonderq.broker.outboxes import Outboxes
 from wonderq.broker.overview import Overview
 from wonderq.broker.polls import Polls
@@ -152,7 +154,8 @@ class Broker:
 
         self.schedules = Schedules(self.core, producer)
         self.pushes = Pushes(self.core, self._reader, transfers, self.claims, changes)
-        self.topics = Topics(self.core, self.redrives, self.pushes)
+        self.notices = Notices(self.core)
+        self.topics = Topics(self.core, self.redrives, self.pushes, self.notices)
         self.outboxes = Outboxes(self.core, self._reader, self.redrives)
         self.crossings = Crossings(self.core)
 

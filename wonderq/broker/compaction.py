@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES
-from wonderq.broker.shared_compaction import SharedRecord, portions_of, restate
+from wonderq.broker.shared_compaction import SharedRecord, rewrite
 from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record, record_contents
 from wonderq.state.record import Record
@@ -177,10 +177,7 @@ def _copy_live(broker: Broker, batch: _Batch, limit_bytes: int) -> Iterator[int]
     """Rewrite the messages whose current entries are those in ``batch``; yield the bytes after each turn."""
     yield _copy_of_queues(broker, batch, limit_bytes)
     for shared in batch.shared:
-        for portion in portions_of(shared):
-            with broker.locked() as locked:
-                copied = restate(portion, locked, limit_bytes, _MESSAGE_OVERHEAD_BYTES + _NAME_BYTES)
-            yield copied
+        yield from rewrite(broker, shared, limit_bytes, _MESSAGE_OVERHEAD_BYTES + _NAME_BYTES)
 
 
 def _copy_of_queues(broker: Broker, batch: _Batch, limit_bytes: int) -> int:

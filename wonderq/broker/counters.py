@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from wonderq.model.topics import LastAttempt
 from wonderq.runtime.histogram import Histogram
 from wonderq.state import record
 
@@ -118,6 +119,8 @@ class PushCounters:
         """Subscriptions with endpoints."""
         self.failing = 0
         """Endpoints whose last attempt failed."""
+        self.last: dict[tuple[int, str], LastAttempt] = {}
+        """Last attempt of each endpoint, by the number of the topic and the name of the subscription."""
 
     def count(self, outcome: str, seconds: float) -> None:
         """Count an attempt."""

@@ -13,7 +13,7 @@ from itertools import chain
 
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.produce import delay_of, digests_of
-from wonderq.broker.publish_batch import Batch, Placed
+from wonderq.broker.publish_batch import Batch, Placed, Variants
 from wonderq.broker.publish_plan import Decision, Plan, refusal_of
 from wonderq.model.errors import BrokerError
 from wonderq.model.messages import NewMessage
@@ -69,10 +69,14 @@ class Publisher:
                 self._count(plan.topic, plan.decisions.values())
         self._core.durability.wait(position)
         ids = self._core.ids.message_ids(plan.topic.number, placed.sequences)
-        duplicates = set(range(len(publications))).difference(placed.fresh)
+        fresh, queues, skips = (
+            set(placed.fresh),
+            batch.variants.sums(plan.queues_of),
+            batch.variants.sums(plan.skips_of),
+        )
         return [
-            PublishResult(ids[at], sequence, at in duplicates, plan.queues_of[at], plan.skips_of[at])
-            for at, sequence in enumerate(placed.sequences)
+            PublishResult(ids[at], placed.sequences[at], at not in fresh, queues[at], skips[at])
+            for at in batch.variants.given
         ]
 
     def _carry_out_in_turns(self, topic: str, batch: Batch, plan: Plan) -> tuple[Placed, Position]:
@@ -131,13 +135,14 @@ class Publisher:
             each.check(is_fifo=is_fifo(topic))
             if each.message.attributes:
                 took(8 * len(each.message.attributes))
-        messages = [each.message for each in publications]
+        variants = Variants(publications)
+        messages = [each.message for each in variants.publications]
         entries = self._core.admission.encode([each.body for each in messages], [each.headers() for each in messages])
         with self._core.transaction:
             found = self._core.find_topic(topic)
             subscriptions, changes = list(found.subscriptions.values()), found.changes
             needs_digests = found.settings.content_deduplication
-        batch = Batch(found, publications, entries, digests_of(messages) if needs_digests else ())
+        batch = Batch(found, variants, entries, digests_of(messages) if needs_digests else ())
         if evaluate:
             batch.evaluate(found, subscriptions, changes)
         return batch
@@ -151,8 +156,9 @@ class Publisher:
         if not placed.fresh:
             return self._core.log.confirm()
         appended = self._record(batch, plan, placed, now_ms)
+        published = placed.next_sequence - plan.topic.next_sequence
         position = self._core.append_and_apply(appended, leave=PRODUCE_LEAVES)
-        self._core.counters.of_topic(plan.topic.name).published += len(placed.fresh)
+        self._core.counters.of_topic(plan.topic.name).published += published
         return position
 
     def _record(self, batch: Batch, plan: Plan, placed: Placed, now_ms: int) -> record.Publish:

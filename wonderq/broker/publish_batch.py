@@ -28,15 +28,61 @@ Chosen = Mapping[str, tuple[Subscription, Indexes]]
 """Subscriptions that match any message, by name, with these messages."""
 
 
+class Variants:
+    """Publications with their variants: the same message with another text, for HTTP endpoints of one protocol.
+
+    A variant has an entry of its own, and the number of its original in the topic. Each queue gets one of both.
+    """
+
+    def __init__(self, given: Sequence[Publication]) -> None:
+        self.publications: Sequence[Publication] = given
+        """All of them: each publication, and after it its variants."""
+        self.originals: dict[int, int] = {}
+        """Index of the original of each variant, by the index of the variant."""
+        self._by_protocol: dict[str, list[int]] = {}
+        if any(each.texts for each in given):
+            self._add(given)
+
+    def _add(self, given: Sequence[Publication]) -> None:
+        every: list[Publication] = []
+        self._by_protocol = {"": [], "http": [], "https": []}
+        for each in given:
+            original = len(every)
+            every.append(each)
+            at = dict.fromkeys(self._by_protocol, original)
+            for protocol, text in (each.texts or {}).items():
+                at[protocol] = len(every)
+                self.originals[len(every)] = original
+                every.append(each._replace(message=each.message._replace(body=text)))
+            for protocol, indexes in self._by_protocol.items():
+                indexes.append(at[protocol])
+        self.publications = every
+
+    @property
+    def given(self) -> Sequence[int]:
+        """Indexes of the publications that are no variants."""
+        return self._by_protocol[""] if self._by_protocol else range(len(self.publications))
+
+    def of(self, protocol: str) -> Sequence[int]:
+        """Return the indexes of the publications that a subscription with this protocol may get, ascending."""
+        return self._by_protocol[protocol] if self._by_protocol else range(len(self.publications))
+
+    def sums(self, counts: Sequence[int]) -> list[int]:
+        """Return counts of all publications, with those of variants added to their originals."""
+        sums = list(counts)
+        for variant, original in self.originals.items():
+            sums[original] += counts[variant]
+        return sums
+
+
 class Batch:
     """Messages that were checked and encoded, and what the filters have said of them so far."""
 
-    def __init__(
-        self, topic: Topic, publications: Sequence[Publication], entries: Sequence[bytes], digests: Sequence[str]
-    ) -> None:
+    def __init__(self, topic: Topic, variants: Variants, entries: Sequence[bytes], digests: Sequence[str]) -> None:
         self.topic = topic
         """The topic, as it was when the messages were checked."""
-        self.publications = publications
+        self.variants = variants
+        self.publications = variants.publications
         self.entries = entries
         self.digests = digests
         """Digest of each body, if the topic had `content_deduplication`; otherwise empty."""
@@ -60,7 +106,7 @@ class Batch:
 
     def subjects(self, pause: Callable[[int], None]) -> list[Subject]:
         """Return the messages as filters see them; ``pause`` is called with each portion of the work."""
-        return [Subject(message.attributes or {}, message.body, pause) for message, _ in self.publications]
+        return [Subject(each.message.attributes or {}, each.message.body, pause) for each in self.publications]
 
     @property
     def matching(self) -> int:
@@ -95,11 +141,8 @@ class Batch:
         self._evaluated[subscription.name] = subscription
         if subscription.paused or subscription.is_pending:
             return
-        found = subscription.compiled_filter
-        if found is None:
-            self._add(subscription, None)
-            return
-        indexes = [index for index, subject in enumerate(subjects) if found.accepts(subject)]
+        found, every = subscription.compiled_filter, self.variants.of(subscription.protocol)
+        indexes = every if found is None else [index for index in every if found.accepts(subjects[index])]
         if indexes:
             self._add(subscription, None if len(indexes) == len(subjects) else indexes)
 
@@ -132,7 +175,13 @@ def place(topic: Topic, batch: Batch, now_ms: int) -> Placed:
     keys: dict[str, int] = {}
     next_sequence = topic.next_sequence
     by_content = topic.settings.content_deduplication
-    for index, (message, _) in enumerate(batch.publications):
+    for index, (message, *_) in enumerate(batch.publications):
+        original = batch.variants.originals.get(index)
+        if original is not None:
+            sequences.append(sequences[original])
+            if fresh and fresh[-1] >= original:  # the original is fresh too
+                fresh.append(index)
+            continue
         given = message.key
         if not given and by_content:
             given = batch.digests[index] if batch.digests else digest_of(message.body)

@@ -70,7 +70,7 @@ class Plan:
         self._batch = batch
         self.is_long = steps_of(batch.matching, batch.deliveries) > PORTION_STEPS
         """Whether it is made in several portions."""
-        self._arrivals = Arrivals()
+        self._arrivals: Arrivals[record.Target] = Arrivals()
         self._expecting: dict[int, None] = {}  # queues that expect them, by number
         self._made = 0  # decisions, also those that were void
         self.topic = batch.topic

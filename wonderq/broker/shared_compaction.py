@@ -1,13 +1,8 @@
 """Compaction of published messages, whose entries are in the log once for all queues that have them.
 
 A PUBLISH or RESTATE record of the oldest segment is rewritten as RESTATE records, which hold each entry that is still
-needed once. The work is done in portions of some messages and queues, each under the broker's lock. A record names at
-most `_QUEUES` queues, so the entry of a message in more queues is rewritten once for each `_QUEUES` of them.
-
-One record for all queues would state each message as it is when the record is appended. To learn that of 10,000 queues
-takes 200 ms under the lock. In turns, the work would have to be done again for each queue that is used meanwhile, as a
-publish does, and the two would void each other's work. So a body in more queues costs the log a 200th of its size for
-each of them, and only after a compaction.
+needed once. The work is done in portions of some messages, each under the broker's lock. A message in more queues than
+a portion may be about is rewritten in several turns (`wonderq.broker.wide_copies`).
 """
 
 from __future__ import annotations
@@ -17,7 +12,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES, Locked
+from wonderq.broker.wide_copies import WideCopy, WideMessage
 from wonderq.state import record
 from wonderq.state.places import SharedPlaces, shared_places
 from wonderq.state.record_contents import Sharer, Span, sharers_of, spans_of
@@ -61,15 +58,50 @@ class _Copy(NamedTuple):
     flags: int
 
 
-def portions_of(shared: SharedRecord) -> Iterator[Portion]:
-    """Yield the portions of a record."""
+def rewrite(broker: Broker, shared: SharedRecord, limit_bytes: int, overhead_bytes: int) -> Iterator[int]:
+    """Rewrite the messages of a record that their queues still have; yield the bytes of entries after some turns.
+
+    ``limit_bytes`` is the largest record. ``overhead_bytes`` is the most that a message takes besides its entry.
+    """
+    for portion in _portions_of(shared):
+        if len(portion.sharers) <= _QUEUES:
+            yield _rewrite_at_once(broker, portion, limit_bytes, overhead_bytes)
+            continue
+        wide = WideCopy(broker, _wide(portion), limit_bytes)
+        yield from wide.run()
+        missing = wide.missing
+        for some in (missing[at : at + _QUEUES] for at in range(0, len(missing), _QUEUES)):
+            yield _rewrite_at_once(broker, portion._replace(sharers=some), limit_bytes, overhead_bytes)
+
+
+def _rewrite_at_once(broker: Broker, portion: Portion, limit_bytes: int, overhead_bytes: int) -> int:
+    with broker.locked() as locked:
+        return restate(portion, locked, limit_bytes, overhead_bytes)
+
+
+def _portions_of(shared: SharedRecord) -> Iterator[Portion]:
+    """Yield the portions of a record: single messages if many queues have got it."""
     count = len(shared.read.lengths)
     places = shared_places(shared.start, shared.read.heads, shared.read.lengths)
     spans, every = spans_of(shared.read), list(sharers_of(shared.read))
-    for sharers in (every[at : at + _QUEUES] for at in range(0, len(every), _QUEUES)):
-        step = max(_COPIES // len(sharers), 1)
+    if len(every) <= _QUEUES:
+        step = max(_COPIES // max(len(every), 1), 1)
         for first in range(0, count, step):
-            yield Portion(shared, places, spans, first, min(first + step, count), sharers)
+            yield Portion(shared, places, spans, first, min(first + step, count), every)
+        return
+    by_message: list[list[Sharer]] = [[] for _ in range(count)]
+    for sharer in every:
+        for index in sharer.indexes:
+            by_message[index].append(sharer)
+    for index, sharers in enumerate(by_message):
+        yield Portion(shared, places, spans, index, index + 1, sharers)
+
+
+def _wide(portion: Portion) -> WideMessage:
+    read, span = portion.shared.read, portion.spans[portion.first]
+    entries = memoryview(bytes(read.entries))
+    head, entry = bytes(entries[span.head : span.entry]), bytes(entries[span.entry : span.end])
+    return WideMessage(read.topic, portion.first, portion.places, head, entry, portion.sharers)
 
 
 def restate(portion: Portion, locked: Locked, limit_bytes: int, overhead_bytes: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.endpoints import FIELDS, changed_endpoint, confirmation, own_queue_name, queue_records
+from wonderq.broker.notices import Notices, notice_of
 from wonderq.broker.publish import Publisher
 from wonderq.broker.pushes import Pushes, PushKey
 from wonderq.broker.queries import find_names
@@ -26,12 +27,14 @@ from wonderq.model.filters import FilterPolicyError
 from wonderq.model.permits import Permits, everything
 from wonderq.model.push import Push
 from wonderq.model.settings import check_setting, check_tags, check_texts
+from wonderq.model.status import BURIED, DELAYED, WAITING
 from wonderq.model.topics import (
     MAX_SUBSCRIPTIONS,
     MAX_TOPICS,
     MAX_TOTAL_SUBSCRIPTIONS,
     SCOPES,
     WHEN_FULL,
+    Deliveries,
     Subscription,
     SubscriptionInfo,
     TopicInfo,
@@ -52,10 +55,11 @@ _STEPS_PER_ITEM = 5
 class Topics:
     """Creates, changes, lists and deletes topics and subscriptions, and publishes messages."""
 
-    def __init__(self, core: Core, redrives: Redrives, pushes: Pushes) -> None:
+    def __init__(self, core: Core, redrives: Redrives, pushes: Pushes, notices: Notices) -> None:
         self._core = core
         self._redrives = redrives
         self._pushes = pushes
+        self._notices = notices
         publisher = Publisher(core)
         self.publish = publisher.publish
         self.match = publisher.match
@@ -392,10 +396,13 @@ class Topics:
         self._core.confirm()
         return pending
 
-    def unsubscribe(self, topic: str, name: str, permits: Permits = everything) -> None:
+    def unsubscribe(
+        self, topic: str, name: str, permits: Permits = everything, *, notice_id: str = "", token: str = ""
+    ) -> None:
         """Delete a subscription. Messages that were published before stay in its queue.
 
-        A queue that was made for an endpoint is deleted in the same write, with what was not delivered yet.
+        A queue that was made for an endpoint is deleted in the same write, with what was not delivered yet. With a
+        ``notice_id``, an endpoint that gets the requests of SNS is told, and may subscribe again with the token.
 
         Raises:
             TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
@@ -404,15 +411,21 @@ class Topics:
         with self._core.transaction as now_ms:
             found = self._core.find_topic(topic)
             subscription = self._find_subscription(found, name)
-            queue = self._queue_of(subscription)
+            queue, also = self._queue_of(subscription), list[Record]()
+            push = subscription.push
+            notice = notice_of(found, subscription, queue.name, notice_id, token, now_ms) if notice_id else None
+            if notice is not None and push is not None and push.style == "sns" and push.confirmed:
+                also = self._notices.records(notice, now_ms)
             if subscription.owns_queue:
-                drop_queue(self._core, self._redrives, queue, now_ms)
+                drop_queue(self._core, self._redrives, queue, now_ms, also)
             elif not permits(queue.name):
                 raise NotPermittedError("for the queue of the subscription as well")
             else:
-                self._core.append_and_apply(end_record(found, name, now_ms), leave=DELETE_LEAVES)
-                if subscription.push is not None:
+                self._core.append_and_apply(end_record(found, name, now_ms), *also, leave=DELETE_LEAVES)
+                if push is not None:
                     self._core.consumers.dissolve(queue)  # its deliveries end; all others wait again
+            if notice is not None and also:
+                self._notices.listener(notice)
             self._core.counters.of_topic(topic).forget(name)
         self._core.confirm()
 
@@ -423,13 +436,19 @@ class Topics:
         return found
 
     def _subscription_info(self, topic: Topic, subscription: Subscription) -> SubscriptionInfo:
-        counters = self._core.counters.of_topic(topic.name)
+        counters, queue = self._core.counters.of_topic(topic.name), self._queue_of(subscription)
+        deliveries = None
+        if subscription.push is not None:
+            counts = queue.messages.counts
+            last = self._core.counters.push.last.get((topic.number, subscription.name))
+            deliveries = Deliveries(counts[WAITING], counts[DELAYED], counts[BURIED], last)
         return SubscriptionInfo(
             subscription,
             topic.name,
-            self._queue_of(subscription).name,
+            queue.name,
             counters.delivered[subscription.name],
             counters.skipped[subscription.name],
+            deliveries,
         )
 
 
@@ -437,12 +456,16 @@ def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
     return permits(info.queue) or info.subscription.owns_queue
 
 
-def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int) -> None:
-    """Delete a queue, its redrives and its subscriptions, under the lock. Consumers that wait for it are refused."""
-    number = queue.number
-    ended = [(topic, topic.by_queue[number]) for topic in core.state.topics.values() if number in topic.by_queue]
+def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int, also: Sequence[Record] = ()) -> None:
+    """Delete a queue, its redrives and its subscriptions, under the lock. Consumers that wait for it are refused.
+
+    ``also`` are further records of the same write.
+    """
+    number, state = queue.number, core.state
+    topics = filter(None, map(state.find_topic, state.subscribers.topics_of(number)))
+    ended = [(topic, topic.by_queue[number]) for topic in topics if number in topic.by_queue]
     ends = [end_record(topic, name, now_ms) for topic, name in ended]
-    redrives.append_drop(record.Drop(record.DROP, now_ms, number), ends)
+    redrives.append_drop(record.Drop(record.DROP, now_ms, number), [*ends, *also])
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
     core.counters.forget(queue.name)

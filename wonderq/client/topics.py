@@ -28,6 +28,28 @@ class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Number of messages that were ever published to it."""
 
 
+class LastAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The last request to an endpoint."""
+
+    at: datetime
+    delivered: bool
+    reason: str
+    """The reason why nothing was delivered; empty if the message was."""
+
+
+class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
+    """The queue of an endpoint, and the last request to it."""
+
+    waiting: int
+    """Messages that may be sent now."""
+    delayed: int
+    """Messages that wait for a retry, or for the end of their delay."""
+    buried: int
+    """Messages that are not tried again."""
+    last: LastAttempt | None
+    """None if there was none since the broker started."""
+
+
 class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription of a topic."""
 
@@ -53,6 +75,8 @@ class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the endpoint gets messages. One that an SNS client has subscribed must confirm that first."""
     delivery: dict[str, Any] | None = None
     """Policy of the requests to the endpoint, with the names of `DeliveryFields`."""
+    deliveries: Deliveries | None = None
+    """What waits for the endpoint, and the last request to it."""
     secret: str = ""
     """Secret that signs the requests, if this call has made it. The broker never shows it again."""
 
@@ -78,6 +102,8 @@ class Match(msgspec.Struct, frozen=True):
     matches: bool
     reason: str
     """The reason why its queue would not get the message; empty if it would."""
+    fails_publish: bool = False
+    """Whether no queue would get the message, because this one refuses it and its subscription says ``fail``."""
 
 
 class TopicSettings(TypedDict, total=False):

@@ -126,6 +126,11 @@ class Subscription:
         return self.push is not None and self.push.owns_queue
 
     @property
+    def protocol(self) -> str:
+        """Protocol of the endpoint, ``http`` or ``https``; empty without an endpoint."""
+        return "" if self.push is None else self.push.url.partition(":")[0].lower()
+
+    @property
     def is_pending(self) -> bool:
         """Whether the endpoint has not confirmed the subscription, which gets nothing until then."""
         return self.push is not None and not self.push.confirmed
@@ -180,6 +185,8 @@ class Publication(NamedTuple):
     message: NewMessage
     subject: str = ""
     """Subject, which only the envelope has."""
+    texts: Mapping[str, str] | None = None
+    """Texts for HTTP endpoints in place of that of the message, by protocol: ``http`` and ``https``."""
 
     def check(self, *, is_fifo: bool) -> None:
         """Check all fields except the size.
@@ -211,6 +218,27 @@ class PublishResult(NamedTuple):
     """Number of queues that refused the message and were passed over."""
 
 
+class LastAttempt(NamedTuple):
+    """The last request to an endpoint."""
+
+    at_ms: int
+    reason: str
+    """Sentence that says why nothing was delivered; empty if the message was."""
+
+
+class Deliveries(NamedTuple):
+    """The queue of an endpoint, and what came of the last request to it."""
+
+    waiting: int
+    """Number of messages that may be sent now."""
+    delayed: int
+    """Number of messages that wait for a retry, or for the end of their delay."""
+    buried: int
+    """Number of messages that are not tried again."""
+    last: LastAttempt | None
+    """None if there was none since the broker started."""
+
+
 class SubscriptionInfo(NamedTuple):
     """A subscription as clients see it."""
 
@@ -222,6 +250,8 @@ class SubscriptionInfo(NamedTuple):
     """Number of messages that the queue got, since the broker started."""
     skipped: int
     """Number of messages that the queue refused, since the broker started."""
+    deliveries: Deliveries | None = None
+    """None without an endpoint."""
     secret: str = ""
     """The secret of the endpoint, if this call has made it; otherwise empty."""
 

@@ -56,6 +56,23 @@ class Topic(Struct):
     figures: TopicFigures | UnsetType = UNSET
 
 
+class LastAttempt(Struct):
+    """The last request to an endpoint."""
+
+    at: Time
+    delivered: bool
+    reason: Annotated[str, Meta(description="The reason why nothing was delivered; empty if the message was.")]
+
+
+class Deliveries(Struct):
+    """The queue of an endpoint, and the last request to it."""
+
+    waiting: Annotated[Count, Meta(description="Number of messages that may be sent now.")]
+    delayed: Annotated[Count, Meta(description="Number of messages that wait for a retry, or for their delay.")]
+    buried: Annotated[Count, Meta(description="Number of messages that are not tried again.")]
+    last: Annotated[LastAttempt | None, Meta(description="`null` if there was none since the broker started.")]
+
+
 class Subscription(Struct):
     """A subscription of a topic."""
 
@@ -97,6 +114,10 @@ class Subscription(Struct):
         | UnsetType
     ) = UNSET
     delivery: topic_schemas.DeliveryFields | UnsetType = UNSET
+    deliveries: (
+        Annotated[Deliveries, Meta(description="Only with an endpoint: what waits for it, and the last request.")]
+        | UnsetType
+    ) = UNSET
     secret: (
         Annotated[
             str,

@@ -11,7 +11,8 @@ from wonderq.broker.updates import Update
 from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, Target
 from wonderq.model.push import DeliveryPolicy, Endpoint, parse_endpoint
-from wonderq.push.exchange import BadResponseError, Response, post
+from wonderq.push.connection import BadResponseError, Response
+from wonderq.push.connections import Connections
 from wonderq.push.resolver import ForbiddenAddressError, Resolver
 
 _USER_AGENT = "WonderQ"
@@ -59,9 +60,9 @@ def judge(response: Response) -> Outcome:
 class Sender:
     """Sends requests to endpoints."""
 
-    def __init__(self, resolver: Resolver, tls: ssl.SSLContext) -> None:
+    def __init__(self, resolver: Resolver, connections: Connections) -> None:
         self._resolver = resolver
-        self._tls = tls
+        self._connections = connections
 
     async def send(self, url: str, request: PushRequest, timeout_s: float) -> Outcome:
         """Send a request, and return the outcome."""
@@ -81,13 +82,13 @@ class Sender:
         addresses = await self._resolver.addresses(endpoint)
         for address in addresses[:-1]:
             try:
-                return await post(endpoint, address, headers, request.body, self._tls)
+                return await self._connections.post(endpoint, address, headers, request.body)
             except (ConnectionRefusedError, ConnectionAbortedError):
                 continue
             except OSError as error:
                 if isinstance(error, ConnectionResetError | ssl.SSLError | TimeoutError):
                     raise
-        return await post(endpoint, addresses[-1], headers, request.body, self._tls)
+        return await self._connections.post(endpoint, addresses[-1], headers, request.body)
 
 
 class Settlement(NamedTuple):

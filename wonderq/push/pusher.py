@@ -21,11 +21,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import PushCounters
+from wonderq.broker.notices import Notice
 from wonderq.broker.pushes import PushClaim, Pushed, PushedMessage, PushKey
 from wonderq.model.errors import BrokerError
 from wonderq.model.push import DeliveryPolicy, parse_endpoint
+from wonderq.model.topics import LastAttempt
+from wonderq.push.connections import ConnectionLimits, Connections
 from wonderq.push.delivery import Outcome, Sender, Settlement, released, settlement_of
 from wonderq.push.line import Line
+from wonderq.push.notices import NoticeSender
 from wonderq.push.resolver import Lookup, Resolver, look_up
 from wonderq.push.webhook import Webhooks
 from wonderq_storage import StorageError
@@ -79,6 +83,7 @@ class Pusher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._sender: Sender
+        self._notices: NoticeSender | None = None  # once the thread runs
         self._pool = ThreadPoolExecutor(_BROKER_THREADS, "wonderq-push-broker")
         self._resolver = Resolver(self._pushes.hosts, lookup)
         self._stopped = asyncio.Event()
@@ -87,11 +92,13 @@ class Pusher:
     def start(self) -> None:
         """Start the thread."""
         self._pushes.listener = self._heard
+        self._broker.notices.listener = lambda notice: self._call(self._tell, notice)
         self._thread.start()
 
     def stop(self) -> None:
         """Claim nothing more, let requests under way end for a short time, and give back the other messages."""
         self._pushes.listener = lambda _: None
+        self._broker.notices.listener = lambda _: None
         if self._thread.is_alive():
             self._call(self._stopped.set)
             self._thread.join()
@@ -117,17 +124,24 @@ class Pusher:
             self._loop.close()
 
     async def _main(self) -> None:
-        self._sender = Sender(self._resolver, ssl.create_default_context())
+        of_connections = ConnectionLimits(self._limits.requests, self._limits.requests_per_endpoint)
+        connections = Connections(ssl.create_default_context(), of_connections)
+        self._sender = Sender(self._resolver, connections)
+        self._notices = NoticeSender(self._broker, self._sender, self._in_broker)
+        for notice in await self._in_broker(self._broker.notices.waiting):
+            self._notices.add(notice)
         for key in await self._in_broker(self._pushes.keys):
             self._add(key)
         await self._stopped.wait()
         self._is_stopping = True
+        await self._notices.stop()
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=_GRACE_S)
         for each in self._deliveries:
             each.cancel()
         while self._tasks or self._deliveries:
             await asyncio.wait([*self._tasks, *self._deliveries])
+        connections.close()
         for line in list(self._lines.values()):
             await self._in_broker(partial(self._pushes.forget, line.key, line.waiter))
 
@@ -139,6 +153,10 @@ class Pusher:
         task = self._loop.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+
+    def _tell(self, notice: Notice) -> None:
+        if self._notices is not None and not self._is_stopping:  # else it is found at the start
+            self._notices.add(notice)
 
     def _add(self, key: PushKey) -> None:
         line = self._lines.get(key)
@@ -250,6 +268,7 @@ class Pusher:
 
     def _remove(self, line: Line) -> None:
         self._lines.pop(line.key, None)
+        self._counters.last.pop(line.key, None)
         if line.timer is not None:
             line.timer.cancel()
         self._counters.endpoints = len(self._lines)
@@ -287,6 +306,7 @@ class Pusher:
     def _learn(self, line: Line, pushed: Pushed, outcome: Outcome, settlement: Settlement, started_s: float) -> None:
         now_s = time.monotonic()
         changes = line.learn(outcome, started_s, now_s)
+        self._counters.last[line.key] = LastAttempt(self._broker.core.clock.now_ms(), outcome.reason)
         is_dead = settlement.failed is not None and settlement.failed[1].dead
         self._counters.count(
             "delivered" if outcome.is_delivered else "dead" if is_dead else "failed", now_s - started_s

@@ -18,7 +18,7 @@ from wonderq.model.permits import Permits
 from wonderq.model.push import DeliveryPolicy, Push
 from wonderq.model.settings import QueueSettings
 from wonderq.model.times import iso_time
-from wonderq.model.topics import Subscription, SubscriptionInfo, TopicInfo, TopicSettings
+from wonderq.model.topics import Deliveries, Subscription, SubscriptionInfo, TopicInfo, TopicSettings
 
 #: Integers that every JSON parser represents exactly.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,14}")
@@ -95,7 +95,15 @@ def subscription_object(info: SubscriptionInfo) -> dict[str, Any]:
     """Return a subscription as clients see it."""
     found = subscription_fields(info.subscription, info.topic, info.queue)
     found |= {"delivered": info.delivered, "skipped": info.skipped}
+    if info.deliveries is not None:
+        found["deliveries"] = _deliveries_object(info.deliveries)
     return {**found, "secret": info.secret} if info.secret else found
+
+
+def _deliveries_object(deliveries: Deliveries) -> dict[str, Any]:
+    last = deliveries.last
+    shown = None if last is None else {"at": iso_time(last.at_ms), "delivered": not last.reason, "reason": last.reason}
+    return {**deliveries._asdict(), "last": shown}
 
 
 def queue_object(info: QueueInfo) -> dict[str, Any]:

@@ -92,7 +92,9 @@ class SnsEndpoint:
         if forward is None:  # else the applications of the brokers write what endpoints and queues get
             envelopes = Envelopes(broker, address, signer)
             broker.use_envelopes(envelopes.write)
-            broker.pushes.composers["sns"] = Notifications(envelopes)
+            notifications = Notifications(envelopes)
+            broker.pushes.composers["sns"] = notifications
+            broker.notices.compose = notifications.compose_notice
 
     def respond(self, req: falcon.Request, resp: falcon.Response, body: bytes) -> None:
         """Call the action of a request. See `is_for_sns`."""

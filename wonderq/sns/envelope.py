@@ -63,20 +63,37 @@ class Envelopes:
 
     def confirmation(self, topic: str, message_id: str, token: str, produced_ms: int) -> str:
         """Return the text that asks an endpoint to confirm its subscription to a topic."""
-        region, base, version = self.place(topic)
-        arn = topic_arn(region, topic)
+        wants = f"The topic {self._arn_of(topic)} wants to deliver to this endpoint."
+        says = f"{wants} Visit the SubscribeURL to confirm that."
+        return self._request("SubscriptionConfirmation", topic, message_id, token, says, produced_ms)
+
+    def end(self, topic: str, subscription: str, message_id: str, token: str, ended_ms: int) -> str:
+        """Return the text that tells an endpoint that its subscription has ended."""
+        region, _, _ = self.place(topic)
+        ended = f"The subscription {subscription_arn(region, topic, subscription)} has ended."
+        says = f"{ended} Visit the SubscribeURL to subscribe again."
+        return self._request("UnsubscribeConfirmation", topic, message_id, token, says, ended_ms)
+
+    def _request(self, kind: str, topic: str, message_id: str, token: str, message: str, at_ms: int) -> str:
+        """Return a text that has a token, signed."""
+        _, base, version = self.place(topic)
+        arn = self._arn_of(topic)
         query = urlencode({"Action": "ConfirmSubscription", "TopicArn": arn, "Token": token}, safe=":")
         found = {
-            "Type": "SubscriptionConfirmation",
+            "Type": kind,
             "MessageId": message_id,
             "Token": token,
             "TopicArn": arn,
-            "Message": f"The topic {arn} wants to deliver to this endpoint. Visit the SubscribeURL to confirm that.",
+            "Message": message,
             "SubscribeURL": f"{base}/?{query}",
-            "Timestamp": iso_time(produced_ms),
+            "Timestamp": iso_time(at_ms),
         }
         self._sign(found, version, base)
         return _as_text(found)
+
+    def _arn_of(self, topic: str) -> str:
+        region, _, _ = self.place(topic)
+        return topic_arn(region, topic)
 
     def place(self, topic: str) -> tuple[str, str, str]:
         """Return the region and the address of a topic, which may be empty, and the version of its signatures."""

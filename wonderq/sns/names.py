@@ -51,12 +51,12 @@ def endpoint_queue_name(topic: str, url: str) -> str:
 
 
 def new_token(name: str) -> str:
-    """Return a token that confirms the subscription with a name, which is a UUID."""
+    """Return a token that confirms the subscription, or is in the notice, with a name, which is a UUID."""
     return UUID(name).hex + token_hex(_TOKEN_BYTES)
 
 
 def name_in_confirmation(token: str) -> str | None:
-    """Return the name of the subscription to which a token belongs; None if it belongs to none."""
+    """Return the name of the subscription or the notice to which a token belongs; None if it belongs to none."""
     return str(UUID(token[:32])) if _TOKEN.fullmatch(token) else None
 
 

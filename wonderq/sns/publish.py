@@ -26,8 +26,8 @@ _MAX_ATTRIBUTES = 64
 _BYTES_PER_STEP = 200
 _SUBJECT = re.compile(r"[^\x00-\x1f\x7f]+")
 
-#: The key of a structured message for queues, and the one for all protocols that have none of their own.
-_PROTOCOL, _DEFAULT = "sqs", "default"
+#: Keys of a structured message: for queues, for endpoints, and for protocols that have none of their own.
+_QUEUES, _ENDPOINTS, _DEFAULT = "sqs", ("http", "https"), "default"
 
 
 def publish(context: Context) -> dict[str, Any]:
@@ -120,25 +120,27 @@ def _read(context: Context, topic: str, given: Mapping[str, Any], deduplicates: 
     Raises:
         SnsError: it is invalid.
     """
-    body = _body(given)
-    took(1 + len(body) // _BYTES_PER_STEP)
+    body, texts = _texts(given)
+    took(1 + sum(map(len, (body, *texts.values()))) // _BYTES_PER_STEP)
     found = given.get("MessageAttributes") or {}
     try:
         attributes = message_attributes.parse(found if isinstance(found, dict) else {"": found}, _MAX_ATTRIBUTES)
     except SqsError as error:
         raise SnsError("ParameterValueInvalid", str(error)) from error
-    size = size_of(body, attributes)
+    size = max(size_of(each, attributes) for each in (body, *texts.values()))
     if size > context.limits.message_bytes:
         raise invalid("Message too long", f"It has {size} bytes, and {context.limits.message_bytes} are allowed.")
     group, key = _ids(topic, given, deduplicates)
     message = NewMessage(
         body, attributes=attributes or None, system=trace_of(context.environ) or None, group=group, key=key
     )
-    return Publication(message, _subject(given)), size
+    return Publication(message, _subject(given), texts or None), size
 
 
-def _body(given: Mapping[str, Any]) -> str:
-    """Return the text of a message: with ``MessageStructure``, that for queues.
+def _texts(given: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Return the text of a message for queues, and those for endpoints of a protocol where they differ from it.
+
+    They differ only with ``MessageStructure``.
 
     Raises:
         SnsError: there is none.
@@ -146,6 +148,7 @@ def _body(given: Mapping[str, Any]) -> str:
     message, structure = given.get("Message"), given.get("MessageStructure")
     if not isinstance(message, str) or not message:
         raise invalid("Empty message")
+    texts = {_QUEUES: message}
     if structure == "json":
         try:
             parts = decode(message, took)
@@ -153,16 +156,27 @@ def _body(given: Mapping[str, Any]) -> str:
             raise invalid("Message Structure - JSON message body failed to parse") from error
         if not isinstance(parts, dict) or not isinstance(parts.get(_DEFAULT), str):
             raise invalid("Message Structure - No default entry in JSON message body")
-        chosen = parts.get(_PROTOCOL, parts[_DEFAULT])
-        if not isinstance(chosen, str) or not chosen:
-            raise invalid(f"Message Structure - The entry {_PROTOCOL} or {_DEFAULT} must be a text that is not empty")
-        message = chosen
+        texts = {each: _part(parts, each) for each in (_QUEUES, *_ENDPOINTS)}
     elif structure:
         raise invalid("MessageStructure", "It must be json, or left out.")
-    character = find_not_in_xml(message)
-    if character:
-        raise invalid("Message", f"Invalid binary character '#x{ord(character):X}': {ALLOWED_CHARACTERS}")
-    return message
+    for text in set(texts.values()):
+        character = find_not_in_xml(text)
+        if character:
+            raise invalid("Message", f"Invalid binary character '#x{ord(character):X}': {ALLOWED_CHARACTERS}")
+    body = texts.pop(_QUEUES)
+    return body, {protocol: text for protocol, text in texts.items() if text != body}
+
+
+def _part(parts: Mapping[str, Any], protocol: str) -> str:
+    """Return the text of a structured message for a protocol.
+
+    Raises:
+        SnsError: it is empty, or no text.
+    """
+    text = parts.get(protocol, parts[_DEFAULT])
+    if not isinstance(text, str) or not text:
+        raise invalid(f"Message Structure - The entry {protocol} or {_DEFAULT} must be a text that is not empty")
+    return text
 
 
 def _subject(given: Mapping[str, Any]) -> str:

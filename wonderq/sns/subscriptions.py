@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from secrets import compare_digest
 from typing import Any
+from uuid import uuid4
 
+from wonderq.broker.notices import TOKEN_MS, Notice
 from wonderq.model.errors import (
     AlreadySubscribedError,
     InvalidValueError,
+    QueueNotFoundError,
     SubscriptionNotFoundError,
     TopicNotFoundError,
 )
@@ -37,8 +40,8 @@ from wonderq.sqs.names import ACCOUNT, arn_of
 
 _HTTP = ("http", "https")
 
-#: Time for which the token of a confirmation is valid: two days, as in SNS.
-_TOKEN_MS = 172_800_000
+_UNKNOWN = "No endpoint has got this token from this topic, or it has got a later one."
+_EXPIRED = "The token has expired. Subscribe the endpoint again to get another one."
 
 _SCOPES: dict[str, Scope] = {"MessageAttributes": "attributes", "MessageBody": "body"}
 _SCOPE_NAMES = {scope: name for name, scope in _SCOPES.items()}
@@ -89,7 +92,7 @@ def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -
         remember_address(context, topic)
         token = new_token(name)
         push = Push(
-            url, "sns", confirmed=False, token=token, token_until_ms=context.broker.core.clock.now_ms() + _TOKEN_MS
+            url, "sns", confirmed=False, token=token, token_until_ms=context.broker.core.clock.now_ms() + TOKEN_MS
         )
         if found is None:
             _create(context, topic, name, {"raw": False, **fields, "queue": queue, "push": push})
@@ -209,31 +212,65 @@ def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
 def confirm_subscription(context: Context) -> dict[str, Any]:
     """Confirm a subscription with the token that its endpoint got. A token that was used confirms again.
 
-    Nobody needs a key for this, so the answer does not tell whether a topic exists.
+    Nobody needs a key for this, so the answer does not tell whether a topic exists. The token of an endpoint that was
+    unsubscribed subscribes it again.
     """
     topic, token = context.topic(), context.required("Token")
     context.text("AuthenticateOnUnsubscribe")
-    name = name_in_confirmation(token)
-    try:
-        push = None if name is None else context.topics.subscription(topic, name).subscription.push
-    except (SubscriptionNotFoundError, TopicNotFoundError):
-        push = None
-    if name is None or push is None or not compare_digest(push.token.encode(), token.encode()):
-        raise invalid("Token", "No endpoint has got this token from this topic, or it has got a later one.")
-    if not push.confirmed:
-        if push.token_until_ms < context.broker.core.clock.now_ms():
-            raise invalid("Token", "The token has expired. Subscribe the endpoint again to get another one.")
-        context.topics.subscribe(topic, name, push=replace(push, confirmed=True))
+    name = name_in_confirmation(token) or ""
+    found = context.broker.notices.find(topic, name, token)
+    if found is not None:
+        name = _subscribe_again(context, *found)
+    else:
+        push = _push_of(context, topic, name)
+        if push is None or not compare_digest(push.token.encode(), token.encode()):
+            raise invalid("Token", _UNKNOWN)
+        if not push.confirmed:
+            if push.token_until_ms < context.broker.core.clock.now_ms():
+                raise invalid("Token", _EXPIRED)
+            context.topics.subscribe(topic, name, push=replace(push, confirmed=True))
     settings = context.topics.settings_of(topic)  # the request need not be signed, so it has no region
     region = context.region if settings is None else settings.sns.get(REGION, context.region)
     return {"SubscriptionArn": subscription_arn(region, topic, name)}
 
 
-def unsubscribe(context: Context) -> None:
-    """Delete a subscription. One that does not exist counts as deleted."""
-    topic, name = _subscription(context)
+def _push_of(context: Context, topic: str, name: str) -> Push | None:
+    """Return the endpoint of a subscription; None if it has none or does not exist."""
     try:
-        context.topics.unsubscribe(topic, name, context.opens)
+        return context.topics.subscription(topic, name).subscription.push
+    except (SubscriptionNotFoundError, TopicNotFoundError):
+        return None
+
+
+def _subscribe_again(context: Context, notice: Notice, is_valid: bool) -> str:
+    """Give an endpoint the subscription again that it had, and return the name of it.
+
+    Raises:
+        SnsError: the token has expired, or the endpoint has subscribed in another way since.
+    """
+    push = _push_of(context, notice.topic, notice.subscription)
+    if push is not None:
+        if push.token != notice.token:
+            raise invalid("Token", _UNKNOWN)
+        return notice.subscription  # a second visit
+    if not is_valid:
+        raise invalid("Token", _EXPIRED)
+    fields = notice.fields()
+    fields["push"] = replace(fields["push"], token=notice.token, confirmed=True)
+    try:
+        context.topics.subscribe(notice.topic, notice.subscription, **fields)
+    except QueueNotFoundError:  # its dead-letter queue was deleted
+        fields |= {"dead_letter_queue": "", "when_full": "fail"}
+        context.topics.subscribe(notice.topic, notice.subscription, **fields)
+    return notice.subscription
+
+
+def unsubscribe(context: Context) -> None:
+    """Delete a subscription. One that does not exist counts as deleted. An HTTP endpoint is told."""
+    topic, name = _subscription(context)
+    notice_id = str(uuid4())
+    try:
+        context.topics.unsubscribe(topic, name, context.opens, notice_id=notice_id, token=new_token(notice_id))
     except SubscriptionNotFoundError:
         return
 
@@ -268,7 +305,7 @@ def _listed(context: Context, info: SubscriptionInfo) -> dict[str, str]:
     return {
         "SubscriptionArn": subscription_arn(context.region, info.topic, info.subscription.name),
         "Owner": ACCOUNT,
-        "Protocol": "sqs" if push is None else push.url.partition(":")[0].lower(),
+        "Protocol": info.subscription.protocol or "sqs",
         "Endpoint": arn_of(context.region, info.queue) if push is None else push.url,
         "TopicArn": topic_arn(context.region, info.topic),
     }

@@ -1,20 +1,25 @@
-"""Messages of one publish on their way into many queues: each queue gets its own when it is next used.
+"""Messages of one record on their way into many queues: each queue gets its own when it is next used.
 
 To add messages to 10,000 queues takes longer than anybody may hold the broker's lock. So the publisher prepares its
 targets in turns, appends one PUBLISH record, and has the queues settled in turns after that. A queue that somebody uses
 before its turn settles first (`wonderq.state.state.Queue.messages`), so the messages are in all queues from the record
-on, for whoever looks.
+on, for whoever looks. The copy of a message by compaction does the same.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.places import SharedPlaces, chosen, due_times_ms, lanes_in
+
+T = TypeVar("T", record.Target, record.Part)
 
 
 class PublishedMessages:
@@ -46,17 +51,37 @@ class PublishedMessages:
         return indexes
 
 
-class Arrivals:
-    """Targets of one PUBLISH record, by the number of their queue. Use it under the lock that guards the state."""
+class RestatedMessages:
+    """Messages of a RESTATE record, and their places in the log."""
+
+    def __init__(self, places: SharedPlaces) -> None:
+        self._places = places
+
+    def add_to(self, messages: Columns, part: Sequence[Any]) -> list[int]:
+        """Rewrite the messages that a `record.Part` names in a queue; return their indexes."""
+        _, flags, indexes, runs, produced_ms, claims = part
+        rewritten = list(record.from_runs(indexes))
+        positions, sizes = (chosen(column, rewritten) for column in self._places.of(flags & record.WITH_HEAD))
+        messages.rewrite_at(runs, array("Q", positions), produced_ms, sizes)
+        for state in claims:
+            messages.rewrite_state(record.MessageState(*state))
+        return rewritten
+
+
+class Arrivals(Generic[T]):
+    """Targets of one PUBLISH record, or parts of one RESTATE record, by the number of their queue.
+
+    Use it under the lock that guards the state.
+    """
 
     def __init__(self) -> None:
-        self.targets: dict[int, tuple[record.Target, ...]] = {}
-        """Targets of each queue that has yet to settle, in ascending order of their messages."""
+        self.targets: dict[int, tuple[T, ...]] = {}
+        """Targets or parts of each queue that has yet to settle, in ascending order of their messages."""
         self.used: list[int] = []
         """Queues that somebody used before the record was appended, so that their targets may be wrong."""
-        self._published: PublishedMessages | None = None
+        self._published: PublishedMessages | RestatedMessages | None = None
 
-    def begin(self, published: PublishedMessages) -> None:
+    def begin(self, published: PublishedMessages | RestatedMessages) -> None:
         """Let the queues get their messages from now on: the record was appended."""
         self._published = published
 
@@ -72,9 +97,19 @@ class Arrivals:
 class ArrivingTargets(list[record.Target]):
     """Targets of a PUBLISH record whose queues all expect the same `Arrivals` (`wonderq.state.state.Queue.expect`)."""
 
-    def __init__(self, arrivals: Arrivals, copies: Sequence[int], headed: Sequence[int]) -> None:
+    def __init__(self, arrivals: Arrivals[record.Target], copies: Sequence[int], headed: Sequence[int]) -> None:
         """``copies`` is the number of queues that get each message, ``headed`` of those that get its head too."""
         super().__init__(chain.from_iterable(arrivals.targets.values()))
         self.arrivals = arrivals
         self.copies = copies
         self.headed = headed
+
+
+class ArrivingParts(list[msgspec.Raw]):
+    """Encoded parts of a RESTATE record whose queues all expect the same `Arrivals`."""
+
+    def __init__(self, encoded: Sequence[bytes], arrivals: Arrivals[record.Part], copies: Sequence[int]) -> None:
+        """``copies`` is the number of queues that have each message."""
+        super().__init__(map(msgspec.Raw, encoded))
+        self.arrivals = arrivals
+        self.copies = copies

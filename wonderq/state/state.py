@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from itertools import chain, islice
@@ -20,14 +19,14 @@ import msgpack
 from wonderq.model.settings import FIFO_SUFFIX, QueueSettings
 from wonderq.model.topics import TopicSettings
 from wonderq.state import record
-from wonderq.state.arrivals import Arrivals, ArrivingTargets, PublishedMessages
+from wonderq.state.arrivals import Arrivals, ArrivingParts, ArrivingTargets, PublishedMessages, RestatedMessages
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupEntry, DedupTable
 from wonderq.state.lanes import UNGROUPED, Lane
 from wonderq.state.page import Page
-from wonderq.state.places import chosen, shared_places
+from wonderq.state.places import shared_places
 from wonderq.state.shared_entries import Block, SharedEntries, dump
-from wonderq.state.topics import FrozenTopic, Topic, load
+from wonderq.state.topics import FrozenTopic, Subscribers, Topic, load
 
 #: Layout of snapshots. A snapshot with another layout is not loaded.
 LAYOUT = 5
@@ -62,7 +61,7 @@ class Queue:
         self.configure(QueueSettings())
         self.record_position = 0
         """Position after the newest QUEUE record of this queue."""
-        self._expected: tuple[Arrivals, Columns] | None = None  # while `messages` is not set
+        self._expected: tuple[Arrivals[Any], Columns] | None = None  # while `messages` is not set
 
     @cached_property
     def messages(self) -> Columns:
@@ -74,11 +73,15 @@ class Queue:
         arrivals.settle(self.number, messages)
         return messages
 
-    def expect(self, arrivals: Arrivals) -> None:
+    def expect(self, arrivals: Arrivals[Any]) -> None:
         """Call `Arrivals.settle` before anybody next uses the messages."""
         if self._expected is None or self._expected[0] is not arrivals:
             self._expected = arrivals, self.messages
             del self.messages
+
+    def expects_other(self, arrivals: Arrivals[Any]) -> bool:
+        """Whether the queue expects messages of others, to whom a use of it matters."""
+        return self._expected is not None and self._expected[0] is not arrivals
 
     def settle(self) -> None:
         """Add the messages that the queue expects now."""
@@ -309,6 +312,8 @@ class State:
         """Number of subscriptions of all topics."""
         self.subscription_bytes = 0
         """Bytes of their values in the log."""
+        self.subscribers = Subscribers()
+        """Topics to which each queue has subscribed."""
         self.shared = SharedEntries()
         """Entries that messages of several queues share."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
@@ -416,7 +421,7 @@ class State:
             state._set_metadata(record_position, 0, namespace, name, value)
         rows = _unpacked(chunks, header["topic_rows"])
         for _ in range(header["topics"]):
-            topic = load(rows)
+            topic = load(rows, state.subscribers)
             state._topics_by_number[topic.number] = state.topics[topic.name] = topic
             state.dedup_entries += len(topic.dedup)
             state.subscriptions += len(topic.stored)
@@ -679,7 +684,7 @@ class State:
         if topic is None:
             if number in self._by_number:
                 raise ValueError(f"{number} is the number of a queue, and not of a topic")
-            topic = self._topics_by_number[number] = Topic(number, "", 0)
+            topic = self._topics_by_number[number] = Topic(number, "", 0, self.subscribers)
             self.next_queue = max(self.next_queue, number + 1)
         return topic
 
@@ -768,19 +773,20 @@ class State:
         entries: Sized,
     ) -> None:
         places = shared_places(end - len(entries), heads, lengths)
+        restated = RestatedMessages(places)
+        if isinstance(parts, ArrivingParts):
+            assert not self.is_freezing
+            parts.arrivals.begin(restated)
+            self.shared.add(places.ends, lengths, parts.copies)
+            return
         copies = [0] * len(lengths)
-        for queue, flags, indexes, runs, produced_ms, claims in parts:
-            self._freeze_before(queue)
-            messages = self._queue_for(queue).messages
+        for part in parts:
+            self._freeze_before(part[0])
+            messages = self._queue_for(part[0]).messages
             before = len(messages), messages.bytes
-            rewritten = list(record.from_runs(indexes))
-            positions, sizes = (chosen(column, rewritten) for column in places.of(flags & record.WITH_HEAD))
-            messages.rewrite_at(runs, array("Q", positions), produced_ms, sizes)
-            for state in claims:
-                messages.rewrite_state(record.MessageState(*state))
-            self._count(messages, *before)
-            for index in rewritten:
+            for index in restated.add_to(messages, part):
                 copies[index] += 1
+            self._count(messages, *before)
         self.shared.add(places.ends, lengths, copies)
 
     def _freeze_before(self, queue: int) -> None:

@@ -21,10 +21,45 @@ class Stored(NamedTuple):
     """Bytes of the value in the record."""
 
 
+class Subscribers:
+    """The topics to which each queue has subscribed, so that the deletion of a queue finds its subscriptions."""
+
+    def __init__(self) -> None:
+        self._topics: dict[int, int | set[int]] = {}  # by queue; most have subscribed to one
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def add(self, queue: int, topic: int) -> None:
+        """Add a topic to those of a queue."""
+        found = self._topics.setdefault(queue, topic)
+        if isinstance(found, set):
+            found.add(topic)
+        elif found != topic:
+            self._topics[queue] = {found, topic}
+
+    def remove(self, queue: int, topic: int) -> None:
+        """Remove a topic from those of a queue, if it is there."""
+        found = self._topics.get(queue)
+        if isinstance(found, set):
+            found.discard(topic)
+        if found == topic or found == set():
+            del self._topics[queue]
+
+    def topics_of(self, queue: int) -> list[int]:
+        """Return the numbers of the topics of a queue, ascending. Some may have been deleted a moment ago."""
+        found = self._topics.get(queue)
+        if found is None:
+            return []
+        return sorted(found) if isinstance(found, set) else [found]
+
+
 class Topic:
     """One topic."""
 
-    def __init__(self, number: int, name: str, created_ms: int) -> None:
+    def __init__(self, number: int, name: str, created_ms: int, subscribers: Subscribers | None = None) -> None:
+        """``subscribers`` is kept up to date with the subscriptions."""
+        self._subscribers = Subscribers() if subscribers is None else subscribers
         self.number = number
         self.name = name
         """Name. During replay of a log whose old parts were dropped, it may be empty until the TOPIC record follows."""
@@ -58,20 +93,26 @@ class Topic:
         if value is None:
             if before is not None:
                 del self.stored[name], self.names[bisect_left(self.names, name)]
-                self.by_queue.pop(self.subscriptions.pop(name).queue, None)
+                self._leave(self.subscriptions.pop(name).queue)
             return
         if before is not None:
-            self.by_queue.pop(self.subscriptions[name].queue, None)
+            self._leave(self.subscriptions[name].queue)
         self.subscriptions[name] = Subscription.from_record(name, value)
         self.by_queue[self.subscriptions[name].queue] = name
+        self._subscribers.add(self.subscriptions[name].queue, self.number)
         self.stored[name] = Stored(end, len(record.encode(value)))
         self.stored_bytes += self.stored[name].bytes
         if before is None:
             insort(self.names, name)
 
+    def _leave(self, queue: int) -> None:
+        """Forget the queue of a subscription."""
+        self.by_queue.pop(queue, None)
+        self._subscribers.remove(queue, self.number)
+
     def take_all(self) -> Topic:
         """Return another topic with the subscriptions and keys of this one, which has none any more."""
-        taken = Topic(self.number, self.name, self.created_ms)
+        taken = Topic(self.number, self.name, self.created_ms, self._subscribers)
         for name in ("subscriptions", "names", "by_queue", "filters", "stored", "stored_bytes", "dedup"):
             mine = getattr(self, name)
             setattr(self, name, getattr(taken, name))
@@ -82,7 +123,8 @@ class Topic:
     def free(self, most: int) -> int:
         """Free the contents of a topic that was deleted, in portions; see `wonderq.state.disposal.free`."""
         while most > 0 and self.subscriptions:
-            self.subscriptions.popitem()
+            _, ended = self.subscriptions.popitem()
+            self._subscribers.remove(ended.queue, self.number)
             most -= 1  # a compiled filter has many objects
         most = free(most, self.names, self.by_queue, self.stored)
         return self.dedup.free(most) if most > 0 else most
@@ -139,10 +181,10 @@ def rows_record(topic: Topic, rows: Sequence[tuple[str, Any, int]], now_ms: int)
     return record.Publish(*fields, (), (), (), (), (), b"")
 
 
-def load(rows: Iterator[Any]) -> Topic:
+def load(rows: Iterator[Any], subscribers: Subscribers) -> Topic:
     """Return the topic whose rows come next."""
     number, name, settings, created_ms, record_position, next_sequence, subscriptions, keys = next(rows)
-    topic = Topic(number, name, created_ms)
+    topic = Topic(number, name, created_ms, subscribers)
     topic.settings = TopicSettings.from_record(settings)
     topic.record_position = record_position
     topic.next_sequence = next_sequence

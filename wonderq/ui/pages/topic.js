@@ -54,7 +54,7 @@ function Subscriptions({ topic, rights }) {
     <${Failure} error=${error} />
     ${isNone && filter && html`<${Empty}>No subscription, and no queue of one, has “${filter}” in its name. <${Link} href=${changed({ filter: null, after: null })}>Clear the filter</${Link}></${Empty}>`}
     ${isNone && !filter && html`<${Empty}>${after ? "No more subscriptions." : topic.subscriptions ? "Your key opens none of the subscribed queues." : "No queue has subscribed, so nobody gets what is published."}</${Empty}>`}
-    ${rows?.length > 0 && html`<table class="stack names"><thead><tr><th scope="col">Subscription</th><th scope="col">Queue</th><th scope="col">Gets</th><th scope="col">If the queue refuses</th>
+    ${rows?.length > 0 && html`<table class="stack names"><thead><tr><th scope="col">Subscription</th><th scope="col">Queue or endpoint</th><th scope="col">Gets</th><th scope="col">If the queue refuses</th>
         <th scope="col" class="n wide" title="Messages that the queue got, since the broker started">Delivered</th><th scope="col" class="n wide" title="Messages that the queue refused, since the broker started">Refused</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
       <tbody>${rows.map((/** @type {any} */ each) => html`<${Row} key=${each.subscription} topic=${topic.topic} subscription=${each} rights=${rights} />`)}</tbody></table>`}
     <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null })}>First page</${Link}>`}
@@ -66,7 +66,7 @@ function Row({ topic, subscription, rights }) {
   const { queue, raw, paused, when_full: whenFull, dead_letter_queue: dead, delivered, skipped } = subscription;
   const refused = whenFull === "fail" ? "the publish is refused" : dead ? html`to <${Link} href=${queueHref(dead)}>${dead}</${Link}>` : "it passes by";
   return html`<tr><th scope="row">${subscription.subscription} ${paused && html`<${Badge} kind="warning" title="Its queue gets nothing">paused</${Badge}>`}</th>
-    <td><span class="inline-narrow">→ </span><${Link} data-open href=${queueHref(queue)}>${queue}</${Link}></td>
+    <td><span class="inline-narrow">→ </span>${subscription.endpoint ? html`<${Endpoint} subscription=${subscription} />` : html`<${Link} data-open href=${queueHref(queue)}>${queue}</${Link}>`}</td>
     <td><${Filter} subscription=${subscription} />${!raw && html`<small> in an envelope</small>`}</td>
     <td title=${`when_full: ${whenFull}`}><span class="inline-narrow">if it refuses: </span>${refused}</td>
     <td class="n wide"><${Figure} value=${delivered} /></td><td class=${skipped ? "n wide late" : "n wide"}><${Figure} value=${skipped} /></td>
@@ -74,6 +74,14 @@ function Row({ topic, subscription, rights }) {
     <td><div class="actions">${rights.isAdmin && html`<button type="button" onClick=${() => askForSubscription(topic, subscription)}>Edit…</button>
       ${paused ? html`<button type="button" onClick=${() => doNow(() => resume(topic, subscription))}>Resume</button>` : html`<button type="button" onClick=${() => askToPause(topic, subscription)}>Pause…</button>`}
       <button type="button" class="danger" onClick=${() => askToRemove(topic, subscription)}>Remove…</button>`}</div></td></tr>`;
+}
+
+/** @param {{subscription: any}} properties */
+function Endpoint({ subscription: { endpoint, style, confirmed, queue, deliveries } }) {
+  const { waiting, delayed, buried, last } = deliveries;
+  const outcome = last ? html`<span class=${last.delivered ? "" : "late"}>${last.delivered ? "delivered" : last.reason} <${Ago} at=${last.at} /></span>` : "nothing sent since the start";
+  return html`<code>${visible(endpoint)}</code> ${!confirmed && html`<${Badge} kind="warning" title="It gets nothing before it confirms the subscription">not confirmed</${Badge}>`}
+    <br /><small>${style} · ${outcome} · <${Link} data-open href=${queueHref(queue)}>${number(waiting)} waiting, ${number(delayed)} delayed${buried > 0 && html`, <b class="late">${number(buried)} buried</b>`}</${Link}></small>`;
 }
 
 /** @param {{subscription: any}} properties */
