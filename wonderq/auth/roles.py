@@ -50,6 +50,9 @@ UI_PAGES = (
 )
 """Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 
+UI_CLUSTER_PAGE = "/ui/cluster"
+"""Path of the page that only the nodes of a cluster have."""
+
 _PLAIN_NAME = re.compile(r"/[^/]+/?")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 import msgspec
 
-from wonderq.auth.roles import RULES, Rule
+from wonderq.auth.roles import RULES, UI_CLUSTER_PAGE, Rule
 from wonderq.cluster.node import Node
 from wonderq.cluster.placement import Placement
 from wonderq.httpd.errors import RequestError, error_response
@@ -24,6 +24,7 @@ CLUSTER_RULES: dict[str, dict[str, Rule]] = {
     "/cluster/transfer": {"POST": "admin"},
     "/cluster/drain": {"POST": "admin"},
     "/cluster/balance": {"POST": "admin"},
+    UI_CLUSTER_PAGE: {"GET": "anybody"},
 }
 
 _RETRY_AFTER = str(ERROR_CODES["not_ready"].retry_after_s)
@@ -107,6 +108,7 @@ class ClusterResource:
                 "node": node.node,
                 "quorum": node.has_quorum,
                 "nodes": [each._asdict() for each in node.nodes()],
+                "silent": [each._asdict() for each in node.silent_nodes()],
                 "shards": [each._asdict() for each in node.statuses()],
                 "drained": sorted(node.placement.drained),
                 "transferred": {str(shard): to for shard, to in sorted(node.placement.pins.items())},
