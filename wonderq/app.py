@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from wonderq import __version__
 from wonderq.auth.access import Access
-from wonderq.auth.roles import SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
+from wonderq.auth.roles import SNS_CERTIFICATE, SQS_ADDRESSES, UI_CLUSTER_PAGE, UI_PAGES
 from wonderq.auth.sessions import credential
 from wonderq.broker.broker import Broker
 from wonderq.httpd import counters
@@ -471,10 +471,10 @@ def _documentation(has_dashboard: bool, in_cluster: bool) -> tuple[StaticFile, S
     return StaticFile(html, falcon.MEDIA_HTML), StaticFile(document.as_json(in_cluster=in_cluster), JSON)
 
 
-def add_dashboard(app: App) -> None:
+def add_dashboard(app: App, *, is_of_cluster: bool = False) -> None:
     """Add the routes of the dashboard's pages. They call the API in the browser."""
     document, files = site.load()
-    page = StaticPage(document, site.HEADERS)
-    for path in UI_PAGES:
+    page = StaticPage(site.document_of_cluster() if is_of_cluster else document, site.HEADERS)
+    for path in (*UI_PAGES, UI_CLUSTER_PAGE) if is_of_cluster else UI_PAGES:
         app.add_route(path, page)
     app.add_route("/ui/assets/{folder}/{file}", site.Assets(files))

@@ -153,7 +153,7 @@ def _create_app(
     _add_aws(app, forwarding, broker, access, settings)
     add_documentation(app, has_dashboard=settings.ui != "off", in_cluster=True)
     if settings.ui != "off":
-        add_dashboard(app)
+        add_dashboard(app, is_of_cluster=True)
         app.add_route("/ui/session", Session(broker, access, settings.address or PublicAddress()))
     return app
 

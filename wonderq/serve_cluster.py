@@ -44,6 +44,7 @@ from wonderq.cluster_tools.restore import NewCluster, Restored, check_can_restor
 from wonderq.config import ClusterSettings, Settings
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.addresses import PublicAddress
+from wonderq.httpd.listening import url_of
 from wonderq.httpd.server import Server
 from wonderq.metrics import BrokerCollector, LogCollector, LogCounters, ProcessVitals, ServerCollector, make_registry
 from wonderq.model.queue_names import DEFAULT_QUEUE
@@ -151,7 +152,7 @@ def restore_cluster(
     replicas = cluster.replicas or _default_replicas(servers)
     wanted = NewCluster(cluster.shards, replicas, settings.log_bytes)
     with ExitStack() as stack:
-        jetstream = JetStream(Connection(_servers(cluster, settings, stack), name=f"wonderq {cluster.name}"))
+        jetstream = JetStream(_nats(cluster, settings, stack).connect(f"wonderq {cluster.name}"))
         stack.callback(jetstream.connection.close)
         _await_nats(jetstream)
         values = JetStreamValues(jetstream, BUCKET)
@@ -203,7 +204,7 @@ def node_of(
         parts = _Parts(settings, sources, keys, jetstream, nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         stack.callback(parts.crossing_rounds.close)
-        url = settings.public_url or f"http://{settings.listen[0]}:{sockets[0].getsockname()[1]}"
+        url = url_of_node(cluster, settings, sockets[0].getsockname()[1])
         node = Node(
             cluster.name,
             charter,
@@ -256,6 +257,15 @@ def _check(cluster: ClusterSettings, settings: Settings) -> None:
     servers = len(cluster.nats_url or cluster.peers)
     if cluster.replicas is not None and cluster.replicas > servers:
         raise StartError(f"--replicas is {cluster.replicas}, and there are only {servers} NATS servers. Set fewer.")
+
+
+        stack.callback(parts.crossing_rounds.close)
+def url_of_node(cluster: ClusterSettings, settings: Settings, port: int) -> str:
+    """Return the address that a node announces. One that listens on all addresses is known as its peers know it."""
+    host = settings.listen[0]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
+        host = next((each.host for each in cluster.peers if each.name == cluster.name), host)
+    return settings.public_url or url_of((host, port))
 
 
 class _Nats(NamedTuple):

@@ -13,7 +13,9 @@ from wonderq.cluster.announcements import ROLES, STATES, Announcement, OfShard, 
 
 NUMBERS = st.integers(0, (1 << 63) - 1)
 TEXTS = st.text(max_size=128)
-SHARDS = st.dictionaries(st.integers(0, 255), st.builds(OfShard, st.sampled_from(ROLES), NUMBERS, TEXTS, NUMBERS))
+SHARDS = st.dictionaries(
+    st.integers(0, 255), st.builds(OfShard, st.sampled_from(ROLES), NUMBERS, TEXTS, NUMBERS, *[NUMBERS] * 4)
+)
 ANNOUNCEMENTS = st.builds(
     Announcement,
     node=TEXTS,
@@ -71,6 +73,8 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
         ("owners", {"x": "b"}),
         ("owners", {"-1": "b"}),
         ("owners", {"1": 5}),
+        ("shards", {"1": ["owner", 1, "", 0, -1]}),
+        ("shards", {"1": ["owner", 1, "", 0, 1, 1, 3, "2"]}),
         ("more", 1),
     ],
 )
@@ -84,3 +88,10 @@ def test_a_missing_field_makes_an_announcement_none(field: str) -> None:
     fields = json.loads(GOOD.encode())
     del fields[field]
     assert decode(json.dumps(fields).encode()) is None
+
+
+def test_what_another_version_tells_of_a_shard_is_no_obstacle() -> None:
+    """Nodes of two versions run at a time while a cluster is upgraded."""
+    fields = json.loads(GOOD.encode())
+    for told in (["owner", 3, "aa", 7], ["owner", 3, "aa", 7, 0, 0, 0, 0, "something new"]):
+        assert decode(json.dumps({**fields, "shards": {"0": told}}).encode()) == GOOD

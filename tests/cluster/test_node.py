@@ -10,16 +10,19 @@ import falcon
 import pytest
 from falcon.testing import TestClient
 
+from tests.support.alerting import documented_cluster_metrics
 from tests.support.played_node import COUNT, PlayedNode
 from tests.support.waiting import eventually
 from wonderq.app import App, prepare
+from wonderq.auth import keys
+from wonderq.auth.access import Access
+from wonderq.auth.keys import Keys
+from wonderq.auth.roles import Role
 from wonderq.cluster import steward
 from wonderq.cluster.placement import PLACEMENT, Placement
-from wonderq.cluster.resources import add_node_routes
+from wonderq.cluster.resources import CLUSTER_RULES, add_node_routes
 from wonderq.model.limits import Limits
 from wonderq_storage import CorruptLogError, StorageError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -180,11 +183,7 @@ def test_the_documentation_has_each_metric_and_no_other(play: PlayedNode) -> Non
     eventually(lambda: len(play.node.seen) > 0)
     play.peers.say("b")
     text = play.metrics()
-    section = (ROOT / "docs" / "CLUSTER.md").read_text().partition("\n## Health and metrics\n")[2].partition("\n## ")[0]
-    documented = {
-        name: (kind, re.findall(r"`(\w+)`", labels))
-        for name, kind, labels in re.findall(r"^\| `(wonderq_\w+)` \| (\w+) \| ([^|]*)\| \S", section, re.MULTILINE)
-    }
+    documented = documented_cluster_metrics()
     kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE))
     of_node = {name: kind for name, kind in kinds.items() if name.startswith(("wonderq_shard_", "wonderq_cluster_"))}
     of_node |= {name: kinds[name] for name in ("wonderq_nats_up", "wonderq_clock_ahead_of_others_seconds")}
@@ -205,7 +204,66 @@ def test_the_metrics_of_all_brokers_are_one_each(play: PlayedNode) -> None:
     )
 
 
+def test_the_size_and_the_copies_of_each_log_are_told(play: PlayedNode) -> None:
+    play.peers.say("b", (1, "owner", 4), figures=(1000, 20, 3, 2))
+    play.peers.say("c", (2, "owner", 4), state="unable")
+    play.node.start()
+
+    def hear_the_owners() -> bool:
+        play.peers.say("b", (1, "owner", 4), state="unable", figures=(1000, 20, 3, 2))
+        play.peers.say("c", (2, "owner", 4), state="unable")
+        return play.phases == ["owned", "none", "none", "owned"] and 0 in play.node.seen
+
+    eventually(hear_the_owners)
+    hear_the_owners()
+    found = [each[-4:] for each in play.node.statuses()]
+    owned = play.node.shards[0].owned
+    assert owned is not None
+    assert found[0] == (owned.log.used_bytes(), 0, 3, 2)
+    assert found[1] == (1000, 20, 3, 2)
+    assert found[2] == (0, 0, None, None), "its owner has not looked at the copies yet"
+    eventually(lambda: play.peers.announced[-1].shards[0][-4:] == (owned.log.used_bytes(), 0, 3, 2))
+
+
+def test_nobody_knows_the_figures_of_a_shard_without_an_owner(play: PlayedNode) -> None:
+    assert [each[-4:] for each in play.node.statuses()] == [(None,) * 4] * COUNT
+
+
+def test_a_node_that_falls_silent_is_told(play: PlayedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wonderq.cluster.roster.SUSPECT_S", 0.01)
+    play.node.start()
+    play.peers.say("b")
+    play.peers.say("a")  # another process of this name, which has ended
+    eventually(lambda: [each.name for each in play.node.nodes()] == ["a"], "the others to fall silent")
+    [silent] = play.node.silent_nodes()
+    assert (silent.name, silent.url, silent.version) == ("b", "http://b:1", "1")
+    assert silent.silent_s >= 0
+    monkeypatch.setattr("wonderq.cluster.roster.SUSPECT_S", 3600)
+    assert play.node.silent_nodes() == []
+
+
 # Requests
+
+
+@pytest.mark.parametrize(
+    ("role", "queues", "may_look", "may_move"),
+    [("look", "mail-*", True, False), ("admin", "mail-*", True, False), ("admin", "*", True, True)],
+)
+def test_what_a_key_may_do_with_the_cluster(
+    tmp_path: Path, play: PlayedNode, role: Role, queues: str, may_look: bool, may_move: bool
+) -> None:
+    _, key = keys.create(tmp_path / "keys.json", name="k", roles=[role], queues=[queues])
+    access = Access(Keys(tmp_path / "keys.json"), rules=CLUSTER_RULES)
+    add_node_routes(falcon.App(router=access.router), play.node, Limits())
+
+    def may(method: str, path: str, key: str | None) -> bool:
+        return access.authorize(method, path, key and f"Bearer {key}") is None
+
+    assert may("GET", "/cluster", key) == may_look
+    for path in ("/cluster/transfer", "/cluster/drain", "/cluster/balance"):
+        assert may("POST", path, key) == may_move
+        assert not may("POST", path, None)
+    assert not may("GET", "/cluster", None)
 
 
 @pytest.fixture
@@ -242,6 +300,8 @@ def test_the_state_of_the_cluster(play: PlayedNode, client: TestClient) -> None:
     found = client.simulate_get("/cluster").json
     assert [each["owner"] for each in found["shards"]] == ["a"] * COUNT
     assert [each["url"] for each in found["nodes"]] == ["http://a:1"]
+    assert found["silent"] == []
+    assert {each["waiting_ms"] for each in found["shards"]} == {0}
 
 
 def test_a_request_of_a_shard_waits_for_its_next_owner(play: PlayedNode) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.commands import run
 from wonderq.config import DEFAULT_SHARD_BYTES, MAX_SHARED_BATCH_BYTES, ConfigError, Peer, load, load_cluster
+from wonderq.serve_cluster import url_of_node
 
 
 def test_flags_variables_and_the_table_of_the_file(tmp_path: Path) -> None:
@@ -98,3 +99,19 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path, arguments: tuple[str,
     assert done.code == 1
     assert re.search(text, done.error), done.error
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("listen", "public_url", "url"),
+    [
+        ("10.0.0.9:7979", None, "http://10.0.0.9:80"),
+        ("0.0.0.0:7979", None, "http://host-b:80"),
+        ("[::]:7979", None, "http://host-b:80"),
+        ("[::1]:7979", None, "http://[::1]:80"),
+        ("0.0.0.0:7979", "https://queues.example.com", "https://queues.example.com"),
+    ],
+)
+def test_a_node_announces_an_address_that_others_can_use(listen: str, public_url: str | None, url: str) -> None:
+    flags = {"name": "b", "peers": "a=host-a,b=host-b", "listen": listen}
+    cluster, settings, _ = load_cluster(flags | ({"public_url": public_url} if public_url else {}), {})
+    assert url_of_node(cluster, settings, 80) == url

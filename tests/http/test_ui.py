@@ -16,11 +16,11 @@ from falcon.testing import Result, TestClient
 
 from tests.support.http_client import check_refused, serving
 from tests.support.memory_log import MemoryLog
-from wonderq.app import create_app
+from wonderq.app import App, add_dashboard, create_app
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import ROLES, UI_PAGES
+from wonderq.auth.roles import ROLES, UI_CLUSTER_PAGE, UI_PAGES
 from wonderq.auth.sessions import MAX_SESSIONS, SESSION_S, Sessions, cookie_name
 from wonderq.broker.broker import Broker
 from wonderq.ui import site
@@ -85,6 +85,17 @@ def test_every_page_is_served_with_its_policy(client: TestClient, path: str) -> 
     ):
         assert directive in policy.split("; ")
     assert "<script>" not in reply.text
+
+
+def test_only_a_node_of_a_cluster_has_the_page_of_the_cluster(client: TestClient) -> None:
+    check_refused(client.simulate_get(UI_CLUSTER_PAGE), 404, "path_not_found")
+    app: App = falcon.App()
+    add_dashboard(app, is_of_cluster=True)
+    of_node = TestClient(app)
+    page = of_node.simulate_get(UI_CLUSTER_PAGE)
+    assert page.content == of_node.simulate_get("/ui").content
+    assert page.text.replace(" data-cluster", "") == client.simulate_get("/ui").text != page.text
+    assert page.headers["content-security-policy"] == client.simulate_get("/ui").headers["content-security-policy"]
 
 
 def test_files_are_compressed_and_sent_again_only_if_they_changed(client: TestClient) -> None:
@@ -201,8 +212,8 @@ def test_each_page_is_small(page: str) -> None:
 def test_the_dashboard_is_a_small_part_of_the_package() -> None:
     document, files = site.load()
     size = sum(len(each.compressed) for each in (document, *files.values()))
-    # Every page is as small as before. There are more of them: those of topics and of a shared log.
-    assert size < 110_000, f"{size:,} bytes"
+    # Every page is as small as before. There are more of them: those of topics, of a shared log and of a cluster.
+    assert size < 113_000, f"{size:,} bytes"
 
 
 # Access
@@ -350,13 +361,16 @@ def actions_in(path: Path) -> set[tuple[str, str]]:
     return found
 
 
+#: Those of the page of a cluster, which a broker does not have. tests/cluster/test_node.py has their roles.
+OF_CLUSTER = {("POST", "/cluster/x")}
+
 #: Calls by POST that change nothing.
 READS = {("POST", "/topics/x/match")}
 
 
 def test_the_table_has_all_that_the_pages_can_do() -> None:
     found = set().union(*map(actions_in, OUR_FILES))
-    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} - READS == ACTIONS.keys()
+    assert found - {("POST", "/ui/session"), ("DELETE", "/ui/session")} - READS - OF_CLUSTER == ACTIONS.keys()
     methods = sum(path.read_text(encoding="utf-8").count('method: "') for path in OUR_FILES)
     calls = sum(len(_CALL.findall(path.read_text(encoding="utf-8"))) for path in OUR_FILES)
     assert methods == calls, "a call has another form"

@@ -39,3 +39,15 @@ def documented_metrics() -> tuple[dict[str, tuple[str, str]], dict[str, tuple[st
             {name: (kind, labels) for name, kind, labels in rows}
         )
     return found
+
+
+def documented_cluster_metrics() -> dict[str, tuple[str, list[str]]]:
+    """Return type and labels of the metrics of a node of a cluster, which docs/CLUSTER.md has."""
+    section = (DOCS / "CLUSTER.md").read_text().partition("\n## Health and metrics\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(wonderq_\w+)` \| (\w+) \| ([^|]*)\| \S", section, re.MULTILINE)
+    return {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+
+
+def documented_forwarding_metrics() -> set[str]:
+    """Return the names of the metrics of requests that a node passes on, which docs/CLUSTER_REQUESTS.md has."""
+    return set(re.findall(r"^\| `(wonderq_\w+)", (DOCS / "CLUSTER_REQUESTS.md").read_text(), re.MULTILINE))

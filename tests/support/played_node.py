@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -13,9 +14,12 @@ from tests.support.memory_log import MemoryLog
 from tests.support.memory_values import MemoryValues
 from tests.support.scripted_peers import LOG_ID
 from tests.support.shared_memory_log import SharedMemoryLog
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.cluster.announcements import Announcement, OfShard, Role, State, decode
 from wonderq.cluster.charter import Charter
+from wonderq.cluster.forwarding import Forwarder
+from wonderq.cluster.forwarding_metrics import ForwardingCollector
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
 from wonderq.cluster.shard import OwnedShard, Shard
@@ -35,6 +39,8 @@ class PlayedPeers:
 
     def __init__(self) -> None:
         self.connected_s = 100.0
+        self.seen: Seen | None = Seen()
+        self.urls: dict[str, str] = {}
         self.announced: list[Announcement] = []
         self._callback: Callable[[bytes], None] = lambda _: None
 
@@ -47,7 +53,7 @@ class PlayedPeers:
         self.announced.append(found)
 
     def look(self, _shard: int) -> Seen | None:
-        return Seen()
+        return self.seen
 
     def say(
         self,
@@ -57,16 +63,17 @@ class PlayedPeers:
         ahead_ms: int = 0,
         warm: tuple[int, ...] = (),
         heard: tuple[str, ...] = ("a",),
+        figures: tuple[int, ...] = (),
     ) -> None:
-        """Let another node announce (shard, role, epoch), and which nodes it hears."""
-        shards = {shard: OfShard(role, epoch, LOG_ID.hex(), 5) for shard, role, epoch in roles}
+        """Let another node announce (shard, role, epoch), with the same ``figures`` of each, and which nodes it hears."""
+        shards = {shard: OfShard(role, epoch, LOG_ID.hex(), 5, *figures) for shard, role, epoch in roles}
         time_ms = time.time_ns() // 1_000_000 + ahead_ms
         said = Announcement(
             node,
             f"token of {node}",
             state,
             "1",
-            f"http://{node}:1",
+            self.urls.get(node, f"http://{node}:1"),
             time_ms,
             None,
             list(warm),
@@ -80,17 +87,15 @@ class PlayedPeers:
 class PlayedNode:
     """The node ``a``, and what it runs on."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = COUNT, url: str = "http://a:1") -> None:
         self.peers = PlayedPeers()
         self.values = MemoryValues()
-        self.logs = [MemoryLog(shared=True) for _ in range(COUNT)]
-        self.epochs = [0] * COUNT
+        self.logs = [MemoryLog(shared=True) for _ in range(count)]
+        self.epochs = [0] * count
         self.errors: dict[int, list[Exception]] = {}
         """Errors of the next attempts to read a shard."""
-        self.node = Node(
-            "a", Charter("0" * 16, COUNT, 3), self.peers, self.values, self.own, url="http://a:1", version="1"
-        )
-        self.peers.listen(self.node._hear)  # before the start, so that a test can say something first
+        self.node = Node("a", Charter("0" * 16, count, 3), self.peers, self.values, self.own, url=url, version="1")
+        self.peers.listen(self.node._hear)  # what the others say before the start counts, however slow the machine is
 
     @contextmanager
     def own(self, shard: Shard) -> Iterator[OwnedShard]:
@@ -115,6 +120,20 @@ class PlayedNode:
         return [each.own.phase for each in self.node.shards]
 
     def metrics(self) -> str:
+        forwarder = SimpleNamespace(outcomes={(1, "done"): 3}, waiting=2)
         registry = CollectorRegistry()
+        registry.register(ForwardingCollector(cast("Forwarder", forwarder)))
         registry.register(NodeCollector(self.node))
         return generate_latest(registry).decode()
+
+
+def metrics_of_a_cluster_node() -> str:
+    """Return the metrics of a node of a cluster, with a sample of each."""
+    play = PlayedNode()
+    play.node.start()
+    try:
+        eventually(lambda: play.phases == ["owned"] * COUNT and play.node.seen, "a node to own all shards")
+        play.peers.say("b")
+        return play.metrics()
+    finally:
+        play.node.stop()

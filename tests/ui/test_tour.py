@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.http_client import ServedBroker
 from tests.ui.conftest import OpenBrowser
+from tests.ui.played_cluster import playing, serving_node
 from tests.ui.shop import open_shop
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "DASHBOARD.md"
@@ -66,6 +67,17 @@ TOUR: dict[str, tuple[str, str, int, Any]] = {
 }
 
 
+#: The same of a cluster.
+OF_CLUSTER = "cluster-light"
+
+
+def take_picture(page: Any, name: str, folder: Path) -> None:
+    page.wait_for_load_state("networkidle")
+    folder = Path(os.environ.get("WONDERQ_SCREENSHOTS", folder))
+    picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
+    assert len(picture) < MOST_BYTES
+
+
 @pytest.mark.parametrize("name", TOUR)
 def test_the_tour(shop: ServedBroker, open_browser: OpenBrowser, tmp_path: Path, name: str) -> None:
     path, scheme, width, arrive = TOUR[name]
@@ -73,14 +85,23 @@ def test_the_tour(shop: ServedBroker, open_browser: OpenBrowser, tmp_path: Path,
     watched.page.set_viewport_size({"width": width, "height": 700})
     page = watched.open(path)
     arrive(page)
-    page.wait_for_load_state("networkidle")
-    folder = Path(os.environ.get("WONDERQ_SCREENSHOTS", tmp_path))
-    picture = page.screenshot(path=folder / f"{name}.png", animations="disabled")
-    assert len(picture) < MOST_BYTES
+    take_picture(page, name, tmp_path)
+
+
+def test_the_tour_of_a_cluster(open_browser: OpenBrowser, tmp_path: Path) -> None:
+    with playing(16) as play, serving_node(play) as node:
+        for number in range(16):
+            if (broker := play.node.local(number)) is not None:
+                broker.produce("mails", ["x" * 900] * 50 * (3 + number % 5))
+        watched = open_browser(f"http://{node.host}:{node.port}", width=1120)
+        watched.page.set_viewport_size({"width": 1120, "height": 700})
+        page = watched.open("/ui/cluster")
+        page.get_by_text("3 nodes, 16 shards. Nothing needs you.").wait_for()
+        take_picture(page, OF_CLUSTER, tmp_path)
 
 
 def test_the_document_shows_each_picture() -> None:
     shown = re.findall(r"\(dashboard/(.*?)\.png\)", DOCUMENT.read_text(encoding="utf-8"))
-    assert sorted(shown) == sorted(TOUR)
-    for name in TOUR:
+    assert sorted(shown) == sorted([*TOUR, OF_CLUSTER])
+    for name in [*TOUR, OF_CLUSTER]:
         assert (DOCUMENT.parent / "dashboard" / f"{name}.png").stat().st_size < MOST_BYTES

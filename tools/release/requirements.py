@@ -12,8 +12,8 @@ from tools.release.commands import BIN, ROOT, run
 
 DEPLOY = ROOT / "tools" / "deploy"
 
-#: Extras that the image has: a broker in it signs the notifications of topics.
-EXTRAS = ("sns",)
+#: Extras that the image has: a node of a cluster in it runs a NATS server, and a broker signs notifications of topics.
+EXTRAS = ("cluster", "sns")
 
 
 def pin(folder: Path, *, upgrade: bool) -> None:

@@ -32,6 +32,7 @@ _SMALL_BYTES = 1 << 14
 _WITHOUT_QUEUE = (
     *("/overview", "/overview/history", "/overview/broker", "/search", "/queues", "/redrives"),
     *("/schedules", "/schedules/{schedule}", "/cron/times", "/topics", "/metrics"),
+    *("/cluster", "/cluster/transfer", "/cluster/drain", "/cluster/balance"),
 )
 
 #: Paths whose body may name the queues. `wonderq.rest.resource.Resource.sources` checks them.
@@ -39,8 +40,11 @@ _QUEUES_IN_BODY = ("/messages/consume", "/messages/next")
 
 _OTHER_QUEUES = frozenset(_WITHOUT_QUEUE + _QUEUES_IN_BODY)
 
-#: Paths that expose all queues, and so require a key for all queues.
-_ABOUT_ALL_QUEUES = ("/metrics", "/overview/history", "/overview/broker")
+#: Paths that expose or move all queues, and so require a key for all queues.
+_ABOUT_ALL_QUEUES = (
+    *("/metrics", "/overview/history", "/overview/broker"),
+    *("/cluster/transfer", "/cluster/drain", "/cluster/balance"),
+)
 
 
 class Access:

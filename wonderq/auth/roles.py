@@ -50,6 +50,9 @@ UI_PAGES = (
 )
 """Paths of the dashboard's pages. All have the same document, which knows its page by the path."""
 
+UI_CLUSTER_PAGE = "/ui/cluster"
+"""Path of the page that only the nodes of a cluster have."""
+
 _PLAIN_NAME = re.compile(r"/[^/]+/?")
 
 
@@ -102,5 +105,6 @@ CLUSTER_RULES: dict[str, dict[str, Rule]] = {
     "/cluster/transfer": {"POST": "admin"},
     "/cluster/drain": {"POST": "admin"},
     "/cluster/balance": {"POST": "admin"},
+    UI_CLUSTER_PAGE: {"GET": "anybody"},
 }
 """The same for a node of a cluster, which has further calls."""

@@ -32,6 +32,14 @@ class OfShard(NamedTuple):
     """Identity of the shard's log, in hexadecimal; empty if it is not known."""
     sequence: int
     """Sequence of the newest message that is known to be acknowledged."""
+    log_bytes: int = 0
+    """Size of the log. The owner tells this and what follows, for people to see."""
+    waiting_ms: int = 0
+    """Time that the oldest group without an acknowledgement has waited."""
+    replicas: int = 0
+    """NATS servers that are to have the log; 0 if that is not known."""
+    replicas_current: int = 0
+    """NATS servers that have all of the log."""
 
 
 class Announcement(NamedTuple):
@@ -68,7 +76,8 @@ def decode(data: bytes) -> Announcement | None:
     """Return an announcement, or None for bytes that are none."""
     try:
         fields = json.loads(data)
-        shards = {int(shard): OfShard(*of) for shard, of in fields.pop("shards").items()}
+        # A newer version may tell more.
+        shards = {int(shard): OfShard(*of[: len(OfShard._fields)]) for shard, of in fields.pop("shards").items()}
         offered = fields.pop("offered")
         owners = {int(shard): node for shard, node in fields.pop("owners").items()}
         offer = None if offered is None else (offered[0], offered[1])
@@ -89,7 +98,7 @@ def _is_valid(found: Announcement) -> bool:
         and len(found.shards) <= _MOST_SHARDS
         and all(map(_is_number, found.shards))
         and all(
-            of.role in ROLES and _is_number(of.epoch) and _is_text(of.log_id) and _is_number(of.sequence)
+            of.role in ROLES and _is_text(of.log_id) and all(map(_is_number, (of.epoch, of.sequence, *of[4:])))
             for of in found.shards.values()
         )
         and isinstance(found.heard, dict)

@@ -77,6 +77,16 @@ class NodeStatus(NamedTuple):
     """By how much its clock is ahead of that of the node that was asked."""
 
 
+class SilentNode(NamedTuple):
+    """A node that another one heard once, and does not hear any more."""
+
+    name: str
+    url: str
+    version: str
+    silent_s: float
+    """Time since it was heard last."""
+
+
 class ShardStatus(NamedTuple):
     """A shard, as a node sees it."""
 
@@ -89,6 +99,14 @@ class ShardStatus(NamedTuple):
     wanted: str | None
     """Node that should own it."""
     problem: str | None
+    log_bytes: int | None
+    """Size of its log; like what follows None if no owner tells it."""
+    waiting_ms: int | None
+    """Time that its oldest group without an acknowledgement has waited."""
+    replicas: int | None
+    """NATS servers that are to have its log."""
+    replicas_current: int | None
+    """NATS servers that have all of its log."""
 
 
 class Node:
@@ -249,6 +267,17 @@ class Node:
                 found.append(NodeStatus(name, said.url, said.version, said.state, -peer.own_clock_ahead_ms))
         return sorted(found)
 
+    def silent_nodes(self) -> list[SilentNode]:
+        """Return the nodes that were heard once since the start, and are not heard any more."""
+        with self._lock:
+            now_s = time.monotonic()
+            found = self._roster.silent(now_s)
+        return sorted(
+            SilentNode(name, peer.newest.url, peer.newest.version, round(now_s - peer.heard_s, 1))
+            for name, peer in found.items()
+            if name != self.node
+        )
+
     def statuses(self) -> list[ShardStatus]:
         """Return all shards."""
         with self._lock:
@@ -259,15 +288,32 @@ class Node:
             wanted = placement.wish(self.count, able, self._steward.placement)
             known = [self._roster.newest_known(shard)[1] for shard in range(self.count)]
             epochs = list(self._roster.newest_epoch)
-        return [self._status(shard, epochs[shard], known[shard], wanted[shard]) for shard in range(self.count)]
+            others = [self._roster.owner(shard, now_s) for shard in range(self.count)]
+        told = [None if other is None else other.said for other in others]
+        return [self._status(*each) for each in zip(range(self.count), epochs, known, wanted, told, strict=True)]
 
-    def _status(self, shard: int, epoch: int, sequence: int, wanted: str | None) -> ShardStatus:
+    def _status(self, shard: int, epoch: int, sequence: int, wanted: str | None, told: OfShard | None) -> ShardStatus:
         damage, owner = self._damage(shard), self.owner(shard)
         own = self.shards[shard]
         status = "damaged" if damage is not None else "unavailable" if owner is None else "owned"
         if (owned := own.owned) is not None:
             sequence = owned.log.acknowledged_sequence
-        return ShardStatus(shard, status, owner, epoch, sequence, wanted, damage or own.trouble)
+            told = self._with_figures(shard, OfShard("owner", epoch, "", sequence))
+        figures: tuple[int | None, ...] = (None,) * 4
+        if told is not None:
+            replicas = (told.replicas, told.replicas_current) if told.replicas else (None, None)
+            figures = (told.log_bytes, told.waiting_ms, *replicas)
+        return ShardStatus(shard, status, owner, epoch, sequence, wanted, damage or own.trouble, *figures)
+
+    def _with_figures(self, shard: int, told: OfShard) -> OfShard:
+        """Return what to tell of a shard, with the figures of this node if it is the owner."""
+        owned, seen = self.shards[shard].owned, self.seen.get(shard)
+        if owned is None:
+            return told
+        told = told._replace(log_bytes=owned.log.used_bytes(), waiting_ms=round(owned.log.waiting_s * 1000))
+        if seen is not None:
+            told = told._replace(replicas=seen.replicas, replicas_current=seen.replicas_current)
+        return told
 
     def place(self, change: Callable[[Placement], Placement]) -> None:
         """Change what people have decided about the places of shards, for all nodes.
@@ -415,7 +461,10 @@ class Node:
             each.look_after()
 
     def _announcement(self) -> bytes:
-        of_shards = [each.announcement() for each in self.shards]
+        of_shards = [
+            None if (own := each.announcement()) is None else self._with_figures(each.number, own)
+            for each in self.shards
+        ]
         phases = [each.own.phase for each in self.shards]
         with self._lock:
             now_s = time.monotonic()

@@ -84,6 +84,7 @@ class ClusterResource:
                 "node": node.node,
                 "quorum": node.has_quorum,
                 "nodes": [each._asdict() for each in node.nodes()],
+                "silent": [each._asdict() for each in node.silent_nodes()],
                 "shards": [each._asdict() for each in node.statuses()],
                 "drained": sorted(node.placement.drained),
                 "transferred": {str(shard): to for shard, to in sorted(node.placement.pins.items())},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import NamedTuple
 
-from wonderq.cluster.announcements import Announcement
+from wonderq.cluster.announcements import Announcement, OfShard
 from wonderq.ownership.neighbours import SUSPECT_S, clock_ahead_ms
 
 #: Announcements of a node whose clock is compared. A delay on the way makes its clock look late, so the one with the
@@ -51,6 +51,8 @@ class Owner(NamedTuple):
     epoch: int
     offered_to: str | None
     """The node to which it wants to hand the shard over."""
+    said: OfShard
+    """What it tells of the shard."""
 
 
 class Roster:
@@ -121,6 +123,12 @@ class Roster:
                     found[peer.newest.node] = peer
         return found
 
+    def silent(self, now_s: float) -> dict[str, Peer]:
+        """Return the nodes that were heard once and not lately, by name: of each, the process that was heard last."""
+        present = self.present(now_s)
+        by_time = sorted(self._peers.values(), key=lambda peer: peer.heard_s)
+        return {peer.newest.node: peer for peer in by_time if peer.newest.node not in present}
+
     def owner(self, shard: int, now_s: float) -> Owner | None:
         """Return the owner of a shard among the other nodes, if it was heard lately.
 
@@ -131,8 +139,8 @@ class Roster:
             of = said.shards.get(shard)
             is_owner = of is not None and of.role == "owner" and of.epoch >= self.newest_epoch[shard]
             if is_owner and of is not None and now_s - peer.heard_s < SUSPECT_S:
-                offered = said.offered
-                return Owner(said.node, of.epoch, offered[1] if offered is not None and offered[0] == shard else None)
+                offered_to = said.offered[1] if said.offered is not None and said.offered[0] == shard else None
+                return Owner(said.node, of.epoch, offered_to, of)
         return None
 
     def heard(self, now_s: float) -> dict[str, int]:

@@ -44,6 +44,13 @@ def load() -> tuple[StaticFile, Mapping[str, StaticFile]]:
     return document, MappingProxyType(assets)
 
 
+@cache
+def document_of_cluster() -> StaticFile:
+    """Return the document of all pages of a node of a cluster, which has one page more."""
+    content = load()[0].content.replace(b"<html ", b"<html data-cluster ", 1)
+    return StaticFile(content, falcon.MEDIA_HTML)
+
+
 class Assets:
     """``/ui/assets``: scripts and styles."""
 

@@ -5,9 +5,12 @@ import { go } from "./address.js";
 import { Modal } from "./dialogs.js";
 import { interval, refresh, save, saved } from "./live.js";
 
+/** @type {Record<string, string>} */
+const PAGES = { q: "/ui", t: "/ui/topics", f: "/ui/search", d: "/ui/dead", r: "/ui/redrives", s: "/ui/schedules", b: "/ui/broker" };
+if ("cluster" in document.documentElement.dataset) PAGES.c = "/ui/cluster";
 const KEYS = [
   ["/", "Go to the filter"],
-  ["g then q, t, f, d, r, s, b", "Overview, topics, search, dead letters, redrives, schedules, broker"],
+  [`g then ${Object.keys(PAGES).join(", ")}`, `Overview, topics, search, dead letters, redrives, schedules, broker${PAGES.c ? ", cluster" : ""}`],
   ["j, k", "Next and previous row"],
   ["Enter", "Open the row"],
   ["x", "Tick the row"],
@@ -16,8 +19,6 @@ const KEYS = [
   ["p", "Pause and resume refreshing"],
   ["?", "These keys"],
 ];
-/** @type {Record<string, string>} */
-const PAGES = { q: "/ui", t: "/ui/topics", f: "/ui/search", d: "/ui/dead", r: "/ui/redrives", s: "/ui/schedules", b: "/ui/broker" };
 
 /** @param {number} by */
 function moveRow(by) {

@@ -1,4 +1,4 @@
-// The frame of every page: navigation, the state of the connection, keyboard shortcuts; and which page is shown.
+// The frame of every page, and which page is shown.
 
 import { html, render, useEffect, useRef, useState } from "../vendor/preact.js";
 import { Link, useAddress } from "./address.js";
@@ -21,6 +21,7 @@ const PAGES = [
   ["/ui/schedules", "Schedules", async () => (await import("../pages/schedules.js")).Schedules],
   ["/ui/broker", "Broker", async () => (await import("../pages/broker.js")).Broker],
 ];
+if ("cluster" in document.documentElement.dataset) PAGES.push(["/ui/cluster", "Cluster", async () => (await import("../pages/cluster.js")).Cluster]);
 const loadTopic = async () => (await import("../pages/topic.js")).Topic;
 const loadQueue = async () => (await import("../pages/queue.js")).Queue;
 const loadLogin = async () => (await import("../pages/login.js")).Login;
