@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
-from wonderq.model.limits import MAX_MESSAGE_BYTES, UNLIMITED, Limits
+from wonderq.model.bounds import MAX_MESSAGE_BYTES
+from wonderq.model.limits import UNLIMITED, Limits
 from wonderq.model.masks import Mask
 from wonderq.model.push_hosts import PushHosts
 from wonderq_storage import DEFAULT_SEGMENT_BYTES, SyncPolicy

@@ -259,7 +259,6 @@ def _check(cluster: ClusterSettings, settings: Settings) -> None:
         raise StartError(f"--replicas is {cluster.replicas}, and there are only {servers} NATS servers. Set fewer.")
 
 
-        stack.callback(parts.crossing_rounds.close)
 def url_of_node(cluster: ClusterSettings, settings: Settings, port: int) -> str:
     """Return the address that a node announces. One that listens on all addresses is known as its peers know it."""
     host = settings.listen[0]

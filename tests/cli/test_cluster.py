@@ -99,7 +99,9 @@ def test_the_status_is_a_table(node: tuple[ScriptedNode, str]) -> None:
     done = run("cluster", "status", "--url", node[1])
     assert done.code == 0
     assert done.lines[0] == "cluster c1, as the node a sees it"
-    assert any(line.split()[:3] == ["1", "b", "owned"] for line in done.lines)
+    headings = [line for line in done.lines[1:] if line and line == line.upper()]
+    assert [line.split()[0] for line in headings] == ["NODE", "SHARD"]
+    assert any(line.split()[:4] == ["1", "b", "owned", "-"] for line in done.lines)
 
 
 def test_a_shard_without_an_owner_is_an_exit_code(node: tuple[ScriptedNode, str]) -> None:

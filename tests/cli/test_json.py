@@ -13,7 +13,9 @@ from tests.cli.test_grammar import COMMANDS, WITHOUT_JSON
 from tests.support.commands import run
 from tests.support.document_blocks import ROOT
 from tests.support.queue_client import QueueClient
+from tests.support.waiting import eventually
 from wonderq.auth.keys import create
+from wonderq.client.sync import Client
 
 QUEUE = {"queue", "settings", "created_at", "counts", "bytes", "newest_id", "oldest_age"}
 TOPIC = {"topic", "settings", "created_at", "subscriptions", "published"}
@@ -245,6 +247,37 @@ def _folders(seen: Seen, _client: QueueClient, folder: Path) -> None:
     assert (mended["messages"], mended["lost_messages"]) == (1, 0)
     seen("folder compact", data, "--dry-run")
     assert seen("folder reset-clock", data, "--dry-run")[0]["ahead_ms"] == 0
+
+
+def test_objects_of_the_api_are_printed_as_they_came(client: QueueClient) -> None:
+    """Objects of the client would have fields that do not apply, and times of another form."""
+    queue, name = client.queue, client.queue[-60:]
+    client.put_schedule(name, cron="30 4 * * *", queue=queue, message="x")
+    begun = client.redrive(destination="default", dry_run=True)
+    eventually(lambda: client.get_redrive(begun["id"])["status"] == "completed")
+    with Client(client.url) as api:
+        api.topic(name).configure(deduplication_window=60)
+        api.topic(name).subscribe("mail", queue, when_full="skip")
+        answers = {
+            f"queue show {queue}": client.queue_info(),
+            f"queue list --prefix {queue}": client.queue_info(),
+            f"topic show {name}": api.call("GET", f"/topics/{name}", dict[str, Any])
+            | {"subscriptions": api.call("GET", f"/topics/{name}/subscriptions", list[Any])},
+            "topic list": api.call("GET", f"/topics/{name}", dict[str, Any]),
+            f"topic set {name}": api.call("GET", f"/topics/{name}", dict[str, Any]),
+            f"topic subscribe {name} mail": api.call("GET", f"/topics/{name}/subscriptions/mail", dict[str, Any]),
+            f"redrive show {queue} {begun['id']}": client.get_redrive(begun["id"]),
+            f"redrive list {queue}": client.get_redrive(begun["id"]),
+            f"schedule show {name}": client.get_schedule(name),
+            "schedule list": client.get_schedule(name),
+        }
+        for command, answer in answers.items():
+            done = run(*command.split(), "--url", client.url, "--json")
+            assert answer in [json.loads(line) for line in done.lines], command
+            if " show " in command and not command.startswith("redrive"):
+                assert json.loads(run(*command.split(), "--url", client.url).out) == answer, command
+        api.topic(name).drop()
+    client.delete_schedule(name)
 
 
 def test_a_damaged_folder_is_an_object_and_an_exit_code(tmp_path: Path) -> None:

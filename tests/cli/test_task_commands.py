@@ -72,6 +72,17 @@ def test_begun_listed_and_cancelled(many_dead: QueueClient) -> None:
     assert redrive(many_dead, "cancel", "none").code == 1
 
 
+def test_a_redrive_that_failed_shows_the_reason(many_dead: QueueClient) -> None:
+    with QueueClient(many_dead.url, queue=f"{many_dead.queue}-target") as target:
+        target.put_queue()
+        [redrive_id] = redrive(many_dead, "start", "--to", target.queue, "--per-second", "1", "--no-wait").lines
+        target.drop_queue()
+    eventually(lambda: redrive(many_dead, "show", redrive_id).lines[1].split()[2] == "failed")
+    for verb, arguments in (("show", (redrive_id,)), ("list", ())):
+        *_, reason = redrive(many_dead, verb, *arguments).lines
+        assert reason == f"{redrive_id} failed: The queue {target.queue} was deleted."
+
+
 def test_interrupted_it_goes_on(many_dead: QueueClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def press_ctrl_c(_seconds: float) -> None:
         raise KeyboardInterrupt

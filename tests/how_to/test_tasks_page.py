@@ -1,27 +1,19 @@
-"""docs/TASKS.md: its first section as a newcomer follows it, with processes of its commands, and the code of the others."""
+"""docs/TASKS.md: the code of its sections."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.commands import COMMAND
-from tests.support.pages import DOCS, blocks_of, commands_of, run_section
+from tests.support.pages import DOCS, blocks_of, run_section
 from tests.support.threads import Call
-from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.waiting import eventually
 from wonderq.client.sync import Client
 from wonderq.tasks.app import App
 from wonderq.testing import Broker
@@ -29,7 +21,6 @@ from wonderq.testing import Broker
 PAGE = "TASKS.md"
 
 SECTIONS = {
-    "First worker in ten minutes": "test_first_worker_in_ten_minutes",
     "Apps": "test_apps",
     "Tasks": "test_tasks",
     "Sending": "test_sending",
@@ -44,88 +35,6 @@ SECTIONS = {
 def test_each_section_has_a_test() -> None:
     assert blocks_of(PAGE).keys() == SECTIONS.keys()
     assert all(name in globals() for name in SECTIONS.values())
-
-
-class Newcomer:
-    """Somebody who follows the first section in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._log = folder / "worker.log"
-
-    def write(self, name: str, *blocks: str) -> None:
-        """Write a file."""
-        (self._folder / name).write_text("\n\n".join(blocks))
-
-    def python(self, *arguments: str) -> str:
-        """Run Python, and return its output."""
-        command = [sys.executable, *arguments]
-        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        done = subprocess.run(
-            command,
-            cwd=self._folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def run(self, line: str) -> str:
-        """Run a command of the page, and return its output."""
-        return self.python("-m", "wonderq", *shlex.split(line)[1:])
-
-    @contextmanager
-    def worker(self, line: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a worker until the block ends."""
-        with self._log.open("wb") as log:
-            process = subprocess.Popen([*COMMAND, *shlex.split(line)[1:]], cwd=self._folder, stdout=log, stderr=log)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait(PATIENCE_S)
-
-    def see(self, text: str, times: int = 1) -> None:
-        """Wait until the worker has printed or logged a text so often."""
-        eventually(lambda: self._log.read_text().count(text) >= times, f"{text!r} in the output of the worker")
-
-
-@pytest.mark.slow
-def test_first_worker_in_ten_minutes(running: Broker, client: Client, tmp_path: Path) -> None:
-    tasks, send, failing, send_failing, schedule, tests = blocks_of(PAGE)["First worker in ten minutes"]
-    install, serve, worker, peek, redrive, list_schedules = commands_of(PAGE, "First worker in ten minutes")
-    assert install == "pip install wonderq"
-    assert serve.startswith("wonderq serve ")  # `running` is that broker
-    newcomer = Newcomer(tmp_path)
-    newcomer.write("tasks.py", tasks)
-    with newcomer.worker(worker) as process:
-        assert newcomer.python("-c", send).startswith("sent ")
-        newcomer.see("resized cat.png 400\n")
-
-        newcomer.write("tasks.py", tasks, failing)
-        newcomer.see("started: ", times=2)
-        newcomer.python("-c", send_failing)
-        newcomer.see("OSError: no answer from http://example.org")
-        eventually(lambda: any(each.name == "jobs-dead" and each.counts["unprocessed"] for each in client.queues()))
-        error = json.loads(newcomer.run(peek))["last_error"]
-        assert (error["type"], error["message"]) == ("OSError", "no answer from http://example.org")
-        assert "in fetch" in error["traceback"]
-        assert (error["attempt"], error["at"][:2]) == (3, "20")
-
-        newcomer.write("tasks.py", tasks, failing.replace("raise OSError(", "print("), schedule)
-        newcomer.see("started: ", times=3)
-        newcomer.run(redrive)
-        newcomer.see("no answer from http://example.org\n", times=4)
-        assert "jobs-nightly" in newcomer.run(list_schedules)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-
-    newcomer.write("tasks.py", tasks, failing, schedule)
-    newcomer.write("test_tasks.py", tests)
-    assert "3 passed" in newcomer.python("-m", "pytest", "-p", "wonderq.pytest_plugin")
 
 
 def test_apps(running: Broker) -> None:

@@ -20,7 +20,8 @@ from wonderq.folder.compact import compact
 from wonderq.folder.export import export
 from wonderq.folder.import_ import Importer, ImportLineError, into_folder
 from wonderq.folder.verify import verify
-from wonderq.model.limits import MAX_MESSAGE_BYTES, Limits
+from wonderq.model.bounds import MAX_MESSAGE_BYTES
+from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq_storage import FileLog
 

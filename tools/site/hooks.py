@@ -29,14 +29,15 @@ PROJECT_PAGES = {
     name: f"project/{name}"
     for name in ("CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "ROADMAP.md", "SECURITY.md")
 }
+#: A script of the site that is not for readers of docs/ on a code host.
+_SCRIPT = "search.js"
+
 #: README.md is not on the site; the home page is.
 _HOME = "index.md"
 
 #: Weights of pages in the search, by the beginning of their place. Questions come from users, so guides come before
-#: pages about the inside, and a page that mentions everything comes after those that explain it. The search takes "a"
-#: for the beginning of a word, and finds the title of the page about Airflow in every other question.
+#: pages about the inside, and a page that mentions everything comes after those that explain it.
 _WEIGHTS = {
-    "how-to/airflow.md": 0.5,
     "how-to/migrate-": 1.0,
     "how-to/": 2.0,
     "explanation/faq.md": 3.0,
@@ -60,7 +61,8 @@ _log = logging.getLogger("mkdocs.hooks.wonderq")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the files about the project."""
+    """Add the files about the project, and the script of the search."""
+    files.append(File.generated(config, _SCRIPT, abs_src_path=str(Path(__file__).with_name(_SCRIPT))))
     for name, place in PROJECT_PAGES.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     return files

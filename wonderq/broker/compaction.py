@@ -21,7 +21,7 @@ from typing import TypeVar
 from wonderq.broker.broker import Broker
 from wonderq.broker.core import COMPACTION_LEAVES
 from wonderq.broker.shared_compaction import SharedRecord, rewrite
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
+from wonderq.model.bounds import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 from wonderq.state.state import State, queue_record

@@ -12,9 +12,9 @@ from wonderq.broker.consumers import Attempt, Waiter
 from wonderq.broker.core import Core
 from wonderq.broker.reader import Batch, Reader
 from wonderq.broker.transfers import PORTION_MESSAGES, Transfers
+from wonderq.model.bounds import MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.errors import BrokerError, InvalidValueError, ShuttingDownError, TooManyInFlightError
 from wonderq.model.failures import check_consumer
-from wonderq.model.limits import MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.messages import Message
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue

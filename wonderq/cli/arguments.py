@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: A function that carries out a command and returns its exit code.
 Run = Callable[[argparse.Namespace], int]
 
+_ANY_WIDTH = 80
+
 #: Least likeness of two options, from 0 to 1. All begin with two dashes, so they are more alike than words are.
 _OPTION_CUTOFF = 0.75
 
@@ -38,10 +40,20 @@ class HelpFormatter(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, with the word or option that a misspelt one resembles."""
 
+    _is_helping = False
+
     def __init__(self, *, prog: str | None = None, epilog: str = EXIT_CODES, **settings: Any) -> None:
         # Without abbreviations: `serve --key KEY` would use the key as the file of --keys, and log it.
         super().__init__(prog=prog, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False, **settings)
         self.verbs: dict[str, Parser] = {}
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # argparse makes one for each argument that is added, only to check it. Those must not measure the terminal.
+        return HelpFormatter(self.prog, width=None if self._is_helping else _ANY_WIDTH)
+
+    def format_help(self) -> str:
+        self._is_helping = True
+        return super().format_help()
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Parse the command line; print an error and exit if it is not valid."""

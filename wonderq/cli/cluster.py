@@ -104,7 +104,7 @@ def _show(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 def _report(found: dict[str, Any]) -> list[str]:
     owned = [each["owner"] for each in found["shards"]]
-    nodes = [("node", "address", "version", "state", "clock ms", "shards")]
+    nodes = [("NODE", "ADDRESS", "VERSION", "STATE", "CLOCK MS", "SHARDS")]
     nodes += [
         (
             each["name"],
@@ -116,13 +116,13 @@ def _report(found: dict[str, Any]) -> list[str]:
         )
         for each in found["nodes"]
     ]
-    shards = [("shard", "owner", "status", "problem", "epoch", "last group")]
+    shards = [("SHARD", "OWNER", "STATUS", "PROBLEM", "EPOCH", "LAST GROUP")]
     shards += [
         (
             str(each["shard"]),
             each["owner"] or "-",
             each["status"],
-            each["problem"] or "",
+            each["problem"] or "-",
             str(each["epoch"]),
             str(each["last_sequence"]),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from wonderq.cli.arguments import Parser, Run, Verbs, add_json_option, add_verbs, add_yes_option, text_from
@@ -17,12 +16,12 @@ from wonderq.cli.client_options import (
 )
 from wonderq.cli.confirmation import confirm
 from wonderq.cli.exit_codes import OK
+from wonderq.cli.listings import listed
 from wonderq.cli.output import print_lines, print_result, write_json
 from wonderq.terminal import human_bytes, human_seconds, table
 
 if TYPE_CHECKING:  # the client is loaded by the commands that call a broker, when they run
     from wonderq.client.fields import QueueSettings
-    from wonderq.client.sync import Client
 
 _Object = dict[str, Any]
 
@@ -71,26 +70,16 @@ def _add_list(verbs: Verbs) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from wonderq.client import administration  # noqa: PLC0415
+
     with client_from(options) as client:
-        found = _queues(client, options.prefix)
+        found = listed(client, lambda after: administration.queues(options.prefix, after), "queue")
         if options.json:
             write_json(found)
             return OK
         rows = [("QUEUE", "UNPROCESSED", "PROCESSING", "DELAYED", "BURIED", "SIZE", "OLDEST"), *map(_row, found)]
     print_lines(table(rows))
     return OK
-
-
-def _queues(client: Client, prefix: str) -> Iterator[_Object]:
-    from wonderq.client import administration, calls  # noqa: PLC0415
-
-    after = ""
-    while True:
-        page = client.do(administration.queues(prefix, after).as_json())
-        yield from page
-        if len(page) < calls.PAGE:
-            return
-        after = page[-1]["queue"]
 
 
 def _row(found: _Object) -> tuple[str, ...]:

@@ -154,5 +154,6 @@ def _report(options: argparse.Namespace, redrives: Sequence[_Object]) -> int:
         status = f"{each['status']} (dry run)" if each["dry_run"] else each["status"]
         counts = (f"{each[name]:,}" for name in ("moved", "skipped", "total"))
         rows.append((each["id"], each["started_at"], status, each["destination"] or "-", *counts))
-    print_lines(table(rows, texts=4))
+    failures = (f"{each['id']} failed: {each['failure']}" for each in redrives if each["failure"])
+    print_lines([*table(rows, texts=4), *failures])
     return OK

@@ -23,7 +23,7 @@ from wonderq.client.claims import Claim
 from wonderq.client.errors import Refused, Unreachable, WonderQError
 from wonderq.client.fields import MessageOptions
 from wonderq.client.messages import ReceivedContents
-from wonderq.model.limits import MAX_MESSAGE_BYTES
+from wonderq.model.bounds import MAX_MESSAGE_BYTES
 from wonderq.terminal import Progress, is_terminal
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def _decode(batch: Batch, noun: str) -> list[str]:
     for number, line in enumerate(batch.lines, batch.first):
         problem = None
         if len(line) > MAX_MESSAGE_BYTES:
-            most = f"{MAX_MESSAGE_BYTES} bytes"
-            problem = f"{noun} {number} has more than {most}. Store it elsewhere and send a reference"
+            problem = (
+                f"{noun} {number} has more than {MAX_MESSAGE_BYTES} bytes. Store it elsewhere and send a reference"
+            )
         try:
             bodies.append(line.decode())
         except UnicodeDecodeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from wonderq.cli.arguments import Parser, Run, Verbs, add_json_option, add_verbs, add_yes_option, text_from
 from wonderq.cli.client_options import (
@@ -17,6 +17,7 @@ from wonderq.cli.client_options import (
 )
 from wonderq.cli.confirmation import confirm
 from wonderq.cli.exit_codes import OK
+from wonderq.cli.listings import listed
 from wonderq.cli.output import print_lines, print_result, write_json
 from wonderq.terminal import table
 
@@ -53,27 +54,25 @@ def _add_verb(
 
 
 def _list(options: argparse.Namespace) -> int:
+    from wonderq.client import topics  # noqa: PLC0415
+
     with client_from(options) as client:
-        found = client.topics()
-    if options.json:
-        write_json(map(_plain, found))
-        return OK
-    rows = [(each.name, str(each.subscriptions), str(each.published)) for each in found]
+        found = listed(client, topics.topics, "topic")
+        if options.json:
+            write_json(found)
+            return OK
+        rows = [(each["topic"], *(f"{each[name]:,}" for name in ("subscriptions", "published"))) for each in found]
     print_lines(table([("TOPIC", "SUBSCRIPTIONS", "PUBLISHED"), *rows]))
     return OK
 
 
-def _plain(value: Any) -> Any:
-    """Return an answer as objects of the API."""
-    import msgspec  # noqa: PLC0415 - the parser of the command line starts without it
-
-    return msgspec.to_builtins(value)
-
-
 def _show(options: argparse.Namespace) -> int:
+    from wonderq.client import topics  # noqa: PLC0415
+
     with client_from(options) as client:
-        topic = client.topic(options.topic)
-        found = _plain(topic.info()) | {"subscriptions": _plain(topic.subscriptions())}
+        found = client.do(topics.info(options.topic).as_json())
+        subscriptions = listed(client, lambda after: topics.subscriptions(options.topic, after), "subscription")
+        found["subscriptions"] = list(subscriptions)
     print_result(found, as_json=options.json)
     return OK
 
@@ -91,9 +90,11 @@ def _add_set(verbs: Verbs) -> None:
 
 
 def _set(options: argparse.Namespace) -> int:
+    from wonderq.client import topics  # noqa: PLC0415
+
     settings = cast("TopicSettings", fields_from(options.fields))
     with client_from(options) as client:
-        found = _plain(client.topic(options.topic).configure(**settings))
+        found = client.do(topics.configure(options.topic, settings).as_json())
     print_result(found, as_json=options.json)
     return OK
 
@@ -140,12 +141,14 @@ def _add_subscribe(verbs: Verbs) -> None:
 
 
 def _subscribe(options: argparse.Namespace) -> int:
+    from wonderq.client import topics  # noqa: PLC0415
+
     given = fields_from(options.fields)
     if options.endpoint is not None:
         given["endpoint"] = options.endpoint
     fields = cast("SubscriptionFields", given)
     with client_from(options) as client:
-        made = _plain(client.topic(options.topic).subscribe(options.subscription, **fields))
+        made = client.do(topics.subscribe(options.topic, options.subscription, None, fields).as_json())
     print_result(made, as_json=options.json)
     return OK
 
@@ -225,7 +228,7 @@ def _publish(options: argparse.Namespace) -> int:
             [(text, message_options) for text in options.messages], key=options.idempotency_key
         )
     if options.json:
-        write_json(map(_plain, done))
+        write_json(done)
     else:
         print_lines(f"{each.id}\t{each.queues}" for each in done)
     return OK
@@ -248,7 +251,7 @@ def _match(options: argparse.Namespace) -> int:
     with client_from(options) as client:
         found = client.topic(options.topic).match(options.message, **_message_options(options))
     if options.json:
-        write_json(map(_plain, found))
+        write_json(found)
         return OK
     rows = [(each.subscription, each.queue, each.reason or "gets the message") for each in found]
     print_lines(table([("SUBSCRIPTION", "QUEUE", "OUTCOME"), *rows], texts=3))

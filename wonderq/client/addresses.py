@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+
+import msgspec
 
 from wonderq.client.requests import Answer, NoAnswer
 
@@ -39,4 +40,4 @@ class Addresses:
         is_untried = self._failures < self._count
         if isinstance(outcome, NoAnswer):
             return outcome, is_untried and not outcome.outcome_unknown
-        return (replace(outcome, retry_after_s=None) if is_untried else outcome), False
+        return (msgspec.structs.replace(outcome, retry_after_s=None) if is_untried else outcome), False

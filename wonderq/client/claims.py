@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -30,8 +29,7 @@ Queues: TypeAlias = Sequence[str] | Mapping[str, int]
 """Names of queues: a sequence, of which the first one with messages comes first, or the weight of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """A message to give back with `next`."""
 
     message: Received
@@ -44,16 +42,14 @@ class Release:
     error: ErrorLike | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToDeadLetters:
+class ToDeadLetters(msgspec.Struct, frozen=True):
     """A message to make a dead letter with `next`."""
 
     message: Received
     error: ErrorLike
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """Results of the messages that a `next` was to finish: None, or the error of each, in the order given."""
 
     delete: list[Refused | None]
@@ -66,8 +62,7 @@ class Finished:
         return [each for each in (*self.delete, *self.release, *self.dead) if each is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Next(Generic[M]):
+class Next(msgspec.Struct, Generic[M], frozen=True):
     """Answer to a `next`."""
 
     messages: list[M]
@@ -76,8 +71,7 @@ class Next(Generic[M]):
     """Error of the claim, such as `TooMany`, although the others were finished. Wait before you ask again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The messages that a `next` finishes, as objects of the HTTP API."""
 
     delete: list[str]
@@ -111,8 +105,7 @@ class _NextAnswer(msgspec.Struct, Generic[M]):
     claim_error: ErrorObject | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """Parameters of a request for messages."""
 
     limit: int = 10
@@ -179,7 +172,7 @@ def give_back(call: Call[Any], retries: Retries) -> Steps[None]:
     """
     if call.messages is None or call.at_cancel is None:
         return
-    brief = replace(retries, most=1, total_s=min(retries.total_s, _GIVE_BACK_S))
+    brief = msgspec.structs.replace(retries, most=1, total_s=min(retries.total_s, _GIVE_BACK_S))
     answer = yield from brief.repeat(call.at_cancel)
     for queue, receipts in receipts_by_queue(call.messages(answer)).items():
         entries = [release_update(Release(receipt, uncounted=True)) for receipt in receipts]
@@ -242,7 +235,7 @@ def _bound(messages: list[M], engine: Any) -> list[M]:
 
 def _claiming_call(target: str, claim: Claim, fields: dict[str, Any], read: Any, messages: Any) -> Call[Any]:
     request = Request.of("POST", target, fields)
-    at_cancel = replace(request, follows_wait=True)
+    at_cancel = msgspec.structs.replace(request, follows_wait=True)
     if claim.wait_s:
         request = Request.of("POST", target, {**fields, "wait": claim.wait_s}, wait_s=claim.wait_s)
     return Call(request, read, at_cancel, messages)

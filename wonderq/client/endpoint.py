@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 DEFAULT_URL = "http://127.0.0.1:7979"
@@ -17,8 +17,7 @@ class InvalidKeyError(ValueError):
     """The text cannot be an API key. The message does not repeat it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Address of a broker, and the headers of every request to it."""
 
     url: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Unreachable
@@ -20,8 +21,7 @@ def this_process() -> str:
     return f"{socket.gethostname()[:_HOST_LENGTH]}:{os.getpid()}"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
+class EngineOptions(msgspec.Struct, frozen=True):
     """Arguments of a client."""
 
     endpoints: tuple[Endpoint, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -42,7 +41,9 @@ class Failure(msgspec.Struct, frozen=True):
             message = str(error)
         except Exception:  # noqa: BLE001 - the exception is not ours
             message = "the exception cannot be written as text"
-        return cls(name, message, "".join(traceback.format_exception(error))).bounded()
+        from traceback import format_exception  # noqa: PLC0415 - few programs that send report failures
+
+        return cls(name, message, "".join(format_exception(error))).bounded()
 
     def bounded(self) -> Failure:
         """Return this failure, shortened to the 8 KiB that the broker keeps."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -20,8 +19,7 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 _LARGEST_JSON_BYTES = 2 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One HTTP request."""
 
     method: str
@@ -55,8 +53,7 @@ class Request:
         return cls(method, target, data, media_type, wait_s, repeatable)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One HTTP response."""
 
     status: int
@@ -74,8 +71,7 @@ class Answer:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """There is no response."""
 
     reason: str

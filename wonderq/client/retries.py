@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import msgspec
 
 from wonderq.client.errors import Unreachable
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -19,8 +20,7 @@ _PASSING = (429, 502, 503, 504)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """A pause before the next attempt."""
 
     seconds: float
@@ -30,8 +30,7 @@ Steps = Generator[Request | Pause, Answer | NoAnswer | None, T]
 """Generator that yields requests and pauses to carry out, receives the outcome of each, and returns its result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(msgspec.Struct, frozen=True):
     """Policy of repetitions."""
 
     most: int = 5
@@ -64,7 +63,7 @@ class Retries:
         may_have_arrived = False
         while True:
             left_s = max(deadline - self.clock(), 0.001)
-            outcome = yield replace(request, timeout_s=min(self.read_s + request.wait_s, left_s))
+            outcome = yield msgspec.structs.replace(request, timeout_s=min(self.read_s + request.wait_s, left_s))
             assert outcome is not None
             attempts += 1
             is_final = isinstance(outcome, Answer) and outcome.status not in _PASSING
@@ -79,10 +78,10 @@ class Retries:
                 if may_have_arrived and not is_final and not outcome.outcome_unknown:
                     reason = f"the outcome of an earlier request is unknown, and this one got {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)
-                return outcome if attempts == 1 else replace(outcome, attempts=attempts)
+                return outcome if attempts == 1 else msgspec.structs.replace(outcome, attempts=attempts)
             yield Pause(pause_s)
 
     def repeat(self, request: Request) -> Steps[Answer]:
         """Send a request as `attempt` does, that repeats an earlier one whose answer was not waited for."""
         answer = yield from self.attempt(request)
-        return replace(answer, attempts=answer.attempts + 1)
+        return msgspec.structs.replace(answer, attempts=answer.attempts + 1)

@@ -26,8 +26,9 @@ from wonderq.client.sync import Client
 from wonderq.client.topics import SubscriptionFields, TopicSettings, configure, subscribe
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
+from wonderq.model.bounds import ESCAPED_BYTES, MAX_MESSAGE_BYTES
 from wonderq.model.errors import BrokerError
-from wonderq.model.limits import ESCAPED_BYTES, MAX_MESSAGE_BYTES, Limits
+from wonderq.model.limits import Limits
 from wonderq.model.push_hosts import PushHosts
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wonderq.model.bounds import MAX_CONSUMER_CHARACTERS
 from wonderq.model.errors import InvalidValueError
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS
 
 #: Most bytes of the texts of an error together, in UTF-8.
 MAX_ERROR_BYTES = 8192

@@ -14,7 +14,8 @@ import msgspec
 from wonderq.httpd.errors import JSON, MSGPACK, RequestError, encode_json
 from wonderq.httpd.room import whole_body
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
-from wonderq.model.limits import ESCAPED_BYTES, Limits
+from wonderq.model.bounds import ESCAPED_BYTES
+from wonderq.model.limits import Limits
 from wonderq.rest import schemas, topic_schemas
 from wonderq.rest.explain import explain
 from wonderq.rest.masks import check_written

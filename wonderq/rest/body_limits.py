@@ -7,8 +7,9 @@ from collections.abc import Callable
 from falcon.routing import CompiledRouter
 
 from wonderq.auth.roles import SQS_ADDRESSES, is_plain_name
+from wonderq.model.bounds import ESCAPED_BYTES
 from wonderq.model.failures import MAX_ERROR_BYTES
-from wonderq.model.limits import ESCAPED_BYTES, Limits
+from wonderq.model.limits import Limits
 
 #: Bytes of a receipt or an id in a list, with every character escaped.
 _RECEIPT_BYTES = 512

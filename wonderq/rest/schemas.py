@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import fields
 
+from wonderq.model.bounds import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.failures import MAX_ERROR_BYTES
-from wonderq.model.limits import MAX_CONSUMER_CHARACTERS, MAX_SOURCES, MAX_WEIGHT
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.queue_orders import QueueOrder
 from wonderq.model.settings import RANGES

@@ -21,7 +21,7 @@ import msgspec
 
 from wonderq.httpd.errors import JSON
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
-from wonderq.model.limits import ESCAPED_BYTES
+from wonderq.model.bounds import ESCAPED_BYTES
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 
