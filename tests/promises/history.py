@@ -119,7 +119,8 @@ class Message:
     @property
     def evidence(self) -> list[Exchange]:
         """All exchanges about it."""
-        return [self.sending.exchange, *(each.exchange for each in (*self.deliveries, *self.endings))]
+        of_claims = [delivery.exchange for delivery in self.deliveries]
+        return [self.sending.exchange, *of_claims, *(ending.exchange for ending in self.endings)]
 
     def of_claim(self, delivery: Delivery) -> list[Ending]:
         """Return the endings with the receipt of a claim."""

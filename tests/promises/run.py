@@ -37,6 +37,8 @@ class Plan:
     together: int = 6  # scenarios in a round
     lives: int = 4  # in a round
     life_s: tuple[float, float] = (1.5, 4.5)
+    requests: int = 600  # of all clients in a life at least, so that a busy machine does as much as an idle one
+    longest_life_s: float = 20
 
 
 @dataclass(slots=True)
@@ -48,6 +50,11 @@ class Round:
     data: Path
     rng: random.Random
     journals: dict[str, Journal] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> int:
+        """The number of requests so far."""
+        return sum(map(len, self.journals.values()))
 
 
 class Run:
@@ -76,7 +83,7 @@ class Run:
             this = Round(self.rounds, [SCENARIOS[name] for name in names], self.folder / f"data-{self.rounds}", rng)
             self._live(this)
             self._judge(this)
-            say(f"round {self.rounds}: {', '.join(names)}: {sum(map(len, this.journals.values())):,} requests")
+            say(f"round {self.rounds}: {', '.join(names)}: {this.requests:,} requests")
             if not self.violations:
                 shutil.rmtree(this.data)
 
@@ -127,8 +134,7 @@ class Run:
             for number in range(self.plan.lives):
                 if number:
                     lives.start()
-                time.sleep(this.rng.uniform(*self.plan.life_s))
-                load.check()
+                self._wait(this, load)
                 self._end(this, lives)
             load.is_over.set()
             lives.start()
@@ -137,6 +143,14 @@ class Run:
                 _alone(scenario.settle, lives, this.journals[scenario.name], f"{scenario.name}/settle")
         finally:
             lives.close()
+
+    def _wait(self, this: Round, load: _Load) -> None:
+        """Wait for a while, and until enough requests were answered."""
+        began_s, enough = time.monotonic(), this.requests + self.plan.requests
+        time.sleep(this.rng.uniform(*self.plan.life_s))
+        while this.requests < enough and time.monotonic() < began_s + self.plan.longest_life_s:
+            time.sleep(0.05)
+        load.check()
 
     def _end(self, this: Round, lives: Lives) -> None:
         """End a life, and perhaps begin one that is killed while it starts."""

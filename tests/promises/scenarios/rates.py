@@ -95,7 +95,10 @@ def _judge_windows(
 
 SCENARIO = Scenario(
     name="rates",
-    promises=("bound the rate of delivery; after a pause, a burst of one second's worth is allowed",),
+    promises=(
+        "In any period, at most the rate times its length is delivered, plus a burst of one second's worth",
+        "the use of rates: after a start, a burst of one second's worth is allowed",
+    ),
     set_up=_set_up,
     actors=_actors,
     settle=_settle,
