@@ -35,7 +35,7 @@ def _actors(rng: random.Random) -> Sequence[Actor]:
 
         def step(client: Client) -> None:
             nonlocal count
-            answer = client.consume(QUEUE, visibility_timeout=0.6, most=rng.randint(1, 4))
+            answer = client.consume(QUEUE, visibility_timeout=rng.choice((0.6, 3)), most=rng.randint(1, 4))
             messages = answer.answer if answer.is_done else []
             client.pause(rng.choice((0.02, 0.05, 0.7)))
             if messages:
