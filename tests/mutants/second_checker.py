@@ -51,8 +51,9 @@ REPORTED = 1
 
 def run_checker(tree: Path, scenario: str, minutes: float) -> tuple[int, str]:
     """Run one scenario in a tree; return the exit code, and the first violation or the last line."""
+    options = ["--minutes", str(minutes), "--lives", "2", "--only", scenario, "--slice"]
     process = subprocess.Popen(
-        [sys.executable, "-B", "-m", "tests.promises", "--minutes", str(minutes), "--only", scenario, "--slice"],
+        [sys.executable, "-B", "-m", "tests.promises", *options],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage")))},
         stdout=subprocess.PIPE,

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", choices=list(SCENARIOS), help="run this scenario; repeat it for more"
     )
+    parser.add_argument("--lives", type=int, default=Plan.lives, help="kills in a round")
     parser.add_argument("--slice", action="store_true", help="a short run, which need not exercise everything")
     given = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the broker ends too
     folder = Path(tempfile.mkdtemp(prefix="wonderq-promises-"))
     began_s = time.monotonic()
-    run = Run(Plan(seed, minutes=given.minutes, only=given.only or ()), folder)
+    run = Run(Plan(seed, minutes=given.minutes, only=given.only or (), lives=given.lives), folder)
     try:
         run.run(lambda text: print(text, flush=True))
     except AssertionError as error:

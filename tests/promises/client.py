@@ -78,6 +78,8 @@ class Client:
         try:
             connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
             response = connection.getresponse()
+            if response.length is None and not response.chunked:
+                raise http.client.HTTPException("the head of the answer was cut")
             raw = response.read()
             ended_s = time.monotonic()
             status = response.status
@@ -118,11 +120,10 @@ class Client:
         body = {"receipt": message["receipt"], **fields}
         return self.call("update", "PUT", f"/queues/{queue}/messages/{message['id']}", queue, body, id=message["id"])
 
-    def hand_over(self, receipts: Sequence[str], outputs: Sequence[Mapping[str, Any]]) -> Exchange:
-        """Delete the messages of these receipts, and produce others."""
-        return self.call(
-            "hand-over", "POST", "/messages/hand-over", body={"receipts": list(receipts), "produce": list(outputs)}
-        )
+    def hand_over(self, queue: str, receipts: Sequence[str], outputs: Sequence[Mapping[str, Any]]) -> Exchange:
+        """Delete the messages of these receipts from a queue, and produce others."""
+        body = {"receipts": list(receipts), "produce": list(outputs)}
+        return self.call("hand-over", "POST", f"/queues/{queue}/messages/hand-over", queue, body)
 
     def listing(self, queue: str) -> Exchange:
         """List all messages of a queue."""

@@ -27,7 +27,7 @@ KILLS, STOPS, KILLS_WHILE_STARTING = "kills", "stops", "kills while starting"
 _REPORTED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """Settings of a run."""
 

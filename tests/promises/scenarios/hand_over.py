@@ -45,7 +45,7 @@ def _actors(rng: random.Random) -> Sequence[Actor]:
                     for message in messages
                     for queue in OUTPUTS
                 ]
-                client.hand_over([message["receipt"] for message in messages], outputs)
+                client.hand_over(QUEUE, [message["receipt"] for message in messages], outputs)
 
         return step
 
@@ -101,7 +101,8 @@ SCENARIO = Scenario(
     name="hand_over",
     promises=(
         (
-            "`POST /messages/hand-over` deletes the messages of its receipts and adds its outputs, in any queues, in one write."
+            "`POST /messages/hand-over` deletes messages of the queue in its path, by their receipts, and adds its outputs, in any"
+            " queues, in one write."
             " Either all of it happens or nothing."
         ),
     ),
