@@ -100,8 +100,8 @@ SCENARIO = Scenario(
     name="attempts",
     promises=(
         (
-            "The same `attempt_id` within five minutes returns the same messages with the same receipts, and their timeout starts"
-            " again."
+            "The same `attempt_id` within five minutes of its last use returns the same messages with the same receipts, and their"
+            " timeout starts again. That is no further receive. An attempt that got no message is not remembered."
         ),
         (
             "The attempt is void once one of its messages was deleted, renewed, released or claimed by another consumer, or once the"
