@@ -199,10 +199,10 @@ class Message:
         return min((e.ended_s for e in self.endings if e.kind in _REMOVALS and e.exchange.is_done), default=NEVER)
 
     def hidden(self) -> list[Span]:
-        """Return all spans in which it may not have been available, sorted by their beginnings."""
+        """Return all spans in which it may not have been available. The first two answer most questions."""
         sent = self.sending.exchange
         spans = [Span(-NEVER, sent.ended_s if self.exists else NEVER), Span(self.maybe_gone_from(), NEVER)]
-        return sorted([*spans, *self.maybe_claimed(), *self.maybe_delayed()], key=lambda span: span.begin)
+        return [*spans, *self.maybe_claimed(), *self.maybe_delayed()]
 
     def states(self, begin: float, end: float) -> set[str]:
         """Return the states of which it had one, at a moment between ``begin`` and ``end``; "absent" is one of them."""
@@ -260,13 +260,6 @@ class QueueHistory:
     @cached_property
     def _hidden(self) -> dict[str, list[Span]]:
         return {text: message.hidden() for text, message in self.messages.items()}
-
-    def is_available(self, message: Message, begin: float, end: float) -> bool:
-        """Whether a message surely could be claimed at every moment of an interval."""
-        return not (
-            any(span.overlaps(begin, end) for span in self._hidden[message.text])
-            or any(span.overlaps(begin, end) for span in self.unknown_claims)
-        )
 
     def available(self, begin: float, end: float) -> Iterable[Message]:
         """Yield the messages that surely could be claimed at every moment of an interval."""

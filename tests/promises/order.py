@@ -23,13 +23,14 @@ def overtaken(history: QueueHistory) -> Verdict:
         if message.exists:
             groups[str(message.sending.fields.get("group"))].append(message)
     for group, messages in groups.items():
+        gone_s = {message.text: message.maybe_gone_from() for message in messages}
         for delivery in (each for message in messages for each in message.deliveries):
             mine = history.messages[delivery.text]
             for earlier in messages:
                 if earlier is mine or not earlier.sending.is_before(mine.sending):
                     continue
                 verdict.saw(EARLIER_OF_GROUP)
-                if earlier.maybe_gone_from() > delivery.exchange.ended_s and not _comes_before(earlier, delivery):
+                if gone_s[earlier.text] > delivery.exchange.ended_s and not _comes_before(earlier, delivery):
                     verdict.report(
                         f"group {group}: {mine.text!r} was delivered although {earlier.text!r} came before it and was not deleted",
                         *earlier.evidence,
