@@ -67,8 +67,9 @@ def run_checker(tree: Path, scenario: str, minutes: float) -> tuple[int, str]:
         process.wait()
         raise
     lines = output.splitlines()
-    violations = [after for before, after in itertools.pairwise(lines) if before.startswith("mechanisms: ")]
-    return process.returncode, (violations or lines or [""])[-1][:160]
+    told = [after for before, after in itertools.pairwise(lines) if before.startswith("mechanisms: ")]
+    told += [line for line in lines if line.startswith("the run cannot go on")]
+    return process.returncode, (told or lines[-1:] or [""])[0][:160]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run.run(lambda text: print(text, flush=True))
     except AssertionError as error:
-        print(f"{error}\nthe data folder and the broker's log are kept in {folder}")
+        print(f"the run cannot go on: {error}\nthe data folder and the broker's log are kept in {folder}")
         return 1
     except SystemExit:
         shutil.rmtree(folder, ignore_errors=True)
