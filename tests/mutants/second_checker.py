@@ -55,7 +55,11 @@ def run_checker(tree: Path, scenario: str, minutes: float) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-B", "-m", "tests.promises", *options],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage")))},
+        env={
+            **os.environ,
+            "TMPDIR": str(tree.parent),
+            "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage"))),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
