@@ -641,6 +641,8 @@ def each_time_once(n: Notes) -> None:
         fired(2, "each-second-or-never"),
     )
     n.note("listing", schedules.QUEUE, 9, {}, [fired(5, "each-second-or-never")], life=2)
+    last_at = "2026-01-01T00:00:04.000+00:00"
+    n.note("read schedule", schedules.QUEUE, 8, {"name": "each-second"}, {"last_at": last_at})
 
 
 @broken("schedules")
@@ -651,6 +653,18 @@ def a_time_twice(n: Notes) -> None:
 @broken("schedules")
 def a_time_is_left_out(n: Notes) -> None:
     n.listing(schedules.QUEUE, 1, fired(1), fired(3))
+
+
+@broken("schedules")
+def a_schedule_is_lost(n: Notes) -> None:
+    n.note("read schedule", schedules.QUEUE, 8, {"name": "each-second"}, {"error": {}}, status=404)
+
+
+@broken("schedules")
+def the_last_message_is_lost(n: Notes) -> None:
+    n.listing(schedules.QUEUE, 9, fired(1))
+    last_at = "2026-01-01T00:00:02.000+00:00"
+    n.note("read schedule", schedules.QUEUE, 8, {"name": "each-second"}, {"last_at": last_at})
 
 
 @broken("schedules")

@@ -23,7 +23,12 @@ SCHEDULES = {
     "every-other-second": ("*/2 * * * * *", "all", 2),
     "each-second-or-never": ("* * * * * *", "skip", 1),
 }
-TIMES, GAPS, RESTARTED = "times", "times next to each other", "times that a restart separates"
+TIMES, GAPS, RESTARTED, ENDS = (
+    "times",
+    "times next to each other",
+    "times that a restart separates",
+    "schedules at the end",
+)
 
 
 def _set_up(client: Client) -> None:
@@ -44,6 +49,7 @@ def _actors(rng: random.Random) -> Sequence[Actor]:
 
 def _settle(client: Client) -> None:
     for name in SCHEDULES:
+        client.call("read schedule", "GET", f"/schedules/{name}", QUEUE, name=name)
         client.call("unschedule", "DELETE", f"/schedules/{name}", QUEUE)
     client.listing(QUEUE)
     drain(client, QUEUE)
@@ -73,6 +79,13 @@ def judge(journal: Journal) -> Verdict:
             verdict.saw(RESTARTED, evidence[0].life < evidence[-1].life)
             if missed == "all" and (second - first).total_seconds() != step_s:
                 verdict.report(f"{name} produced nothing between {first} and {second}", *evidence)
+    for exchange in journal.of("read schedule"):
+        verdict.saw(ENDS)
+        name, last_at = exchange.sent["name"], exchange.answer.get("last_at")
+        if not exchange.is_done:
+            verdict.report(f"the schedule {name} is lost", exchange)
+        elif last_at is not None and dt.datetime.fromisoformat(last_at) not in seen[name]:
+            verdict.report(f"nobody has seen the last message of {name}", exchange)
     return verdict
 
 
@@ -90,5 +103,5 @@ SCENARIO = Scenario(
     actors=_actors,
     settle=_settle,
     judge=judge,
-    required=(TIMES, GAPS, RESTARTED),
+    required=(TIMES, GAPS, RESTARTED, ENDS),
 )
