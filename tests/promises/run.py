@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class Round:
     data: Path
     rng: random.Random
     journals: dict[str, Journal] = field(default_factory=dict)
+    unsettled: dict[str, str] = field(default_factory=dict)
+    """Why scenarios could not be brought to their ends."""
 
     @property
     def requests(self) -> int:
@@ -140,7 +143,10 @@ class Run:
             lives.start()
             load.join()
             for scenario in this.scenarios:
-                _alone(scenario.settle, lives, this.journals[scenario.name], f"{scenario.name}/settle")
+                try:
+                    _alone(scenario.settle, lives, this.journals[scenario.name], f"{scenario.name}/settle")
+                except AssertionError as error:
+                    this.unsettled[scenario.name] = str(error)
         finally:
             lives.close()
 
@@ -165,7 +171,13 @@ class Run:
         for scenario in this.scenarios:
             journal = this.journals[scenario.name]
             self.exchanges += len(journal)
-            verdict = scenario.judge(journal)
+            verdict = Verdict()
+            if scenario.name in this.unsettled:
+                verdict.report(f"the scenario does not come to its end: {this.unsettled[scenario.name]}")
+            # Without its end, a journal may lack the last listings, which some judges need.
+            with suppress(*([IndexError] if verdict.violations else [])):
+                verdict += scenario.judge(journal)
+            verdict.violations.reverse()  # the judge explains why
             for exchange in journal.where(lambda each: each.status == 500):
                 verdict.report("the broker answered with 500", exchange)
             if verdict.violations:
