@@ -172,12 +172,12 @@ class Run:
             journal = this.journals[scenario.name]
             self.exchanges += len(journal)
             verdict = Verdict()
-            if scenario.name in this.unsettled:
-                verdict.report(f"the scenario does not come to its end: {this.unsettled[scenario.name]}")
+            why_not = this.unsettled.get(scenario.name)
             # Without its end, a journal may lack the last listings, which some judges need.
-            with suppress(*([IndexError] if verdict.violations else [])):
+            with suppress(*([IndexError] if why_not else [])):
                 verdict += scenario.judge(journal)
-            verdict.violations.reverse()  # the judge explains why
+            if why_not:
+                verdict.report(f"the scenario does not come to its end: {why_not}")
             for exchange in journal.where(lambda each: each.status == 500):
                 verdict.report("the broker answered with 500", exchange)
             if verdict.violations:
@@ -191,6 +191,16 @@ class Run:
         base.with_suffix(".journal").write_text("".join(f"{exchange.line()}\n" for exchange in journal))
 
 
+def fill_log(client: Client) -> None:
+    """Produce and delete large messages, so that segments end, and are compacted, whatever the scenarios do."""
+    client.produce("filler", [{"message": "." * 4000}] * 4)
+    answer = client.consume("filler", visibility_timeout=60, most=20)
+    receipts = [message["receipt"] for message in answer.answer] if answer.is_done else []
+    if receipts:
+        client.call("delete", "POST", "/queues/filler/messages/delete", "filler", {"receipts": receipts})
+    client.pause(0.1)
+
+
 class _Load:
     """The actors of a round, each in its thread."""
 
@@ -198,13 +208,15 @@ class _Load:
         self.is_over = threading.Event()
         self._failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
+        self._begin(fill_log, Client(lives, Journal(), "filler"))
         for scenario in this.scenarios:
             seed = this.rng.random()
             for number, actor in enumerate(scenario.actors(random.Random(seed)), 1):
-                client = Client(lives, this.journals[scenario.name], f"{scenario.name}/{number}")
-                self._threads.append(threading.Thread(target=self._act, args=(actor, client), daemon=True))
-        for thread in self._threads:
-            thread.start()
+                self._begin(actor, Client(lives, this.journals[scenario.name], f"{scenario.name}/{number}"))
+
+    def _begin(self, actor: Actor, client: Client) -> None:
+        self._threads.append(threading.Thread(target=self._act, args=(actor, client), daemon=True))
+        self._threads[-1].start()
 
     def _act(self, actor: Actor, client: Client) -> None:
         try:
