@@ -38,7 +38,7 @@ SCENARIOS = {
     "redrive_forgets_its_progress": "redrive",
     "redrive_passes_over_what_compaction_moves": "redrive",
     "compaction_releases_everything": "exclusive_claims",
-    "one_kind_of_task_is_restated": "schedules",
+    "one_task_of_a_kind_is_restated": "schedules",
     "hand_over_without_the_deletion": "hand_over",
     "next_finishes_in_pieces": "next_request",
     "rates_are_not_counted": "rates",
