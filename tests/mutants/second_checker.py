@@ -62,6 +62,7 @@ def run_checker(tree: Path, scenario: str, minutes: float) -> tuple[int, str]:
         env={
             **os.environ,
             "TMPDIR": str(tree.parent),
+            "TESTS_PATIENCE_S": "60",  # a bug may make a call wait for ever
             "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage"))),
         },
         stdout=subprocess.PIPE,

@@ -46,6 +46,7 @@ def _actors(rng: random.Random) -> Sequence[Actor]:
 
 
 def _settle(client: Client) -> None:
+    client.listing(DEAD)  # for the judge of a queue that never gets empty
     drain(client, QUEUE)
     client.listing(DEAD)
     client.listing(QUEUE)
