@@ -27,6 +27,7 @@ SCENARIOS = {
     "fifo_passes_over_what_is_tried_again_later": "group_blocking",
     "fifo_message_waits_for_a_younger_one": "group_blocking",
     "priorities_upside_down": "priorities",
+    "younger_before_what_came_back": "oldest_first",
     "shares_do_not_count_what_is_in_flight": "fairness",
     "shares_without_turns": "fairness",
     "key_forgotten_with_its_message": "deduplication",

@@ -18,7 +18,14 @@ QUEUE = "oldest-first"
 
 
 def _set_up(client: Client) -> None:
+    """Leave a few messages with many deleted ones between them: memory is organised by thousands of messages."""
     client.configure(QUEUE)
+    for number in range(30):
+        filler = client.call(
+            "fill", "POST", f"/queues/{QUEUE}/messages/produce", QUEUE, {"messages": [str(number)] * 299}
+        )
+        client.produce(QUEUE, [{"message": f"{client.actor}:{number}"}])
+        client.call("thin out", "POST", f"/queues/{QUEUE}/messages/delete", QUEUE, {"ids": filler.answer["ids"]})
 
 
 def _actors(rng: random.Random) -> Sequence[Actor]:
