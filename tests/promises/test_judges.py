@@ -916,7 +916,7 @@ def _claim(n: Notes, at: float, *texts: str, number: int) -> None:
 def groups_take_turns(n: Notes) -> None:
     _groups(n)
     _claim(n, 2, "a0", "b0", number=1)
-    n.produce(fairness.QUEUE, 3, in_group("x", "loner"))
+    n.produce(fairness.QUEUE, 3, in_group("x", "single"))
     n.delete(fairness.QUEUE, 4, "a0")
     _claim(n, 5, "a1", "x", number=2)
 
@@ -938,9 +938,9 @@ def a_group_has_two_turns(n: Notes) -> None:
 
 
 @broken("fairness")
-def a_loner_waits_for_two_of_a_group(n: Notes) -> None:
+def a_single_message_waits_for_two_of_a_group(n: Notes) -> None:
     _groups(n)
-    n.produce(fairness.QUEUE, 1.5, in_group("x", "loner"))
+    n.produce(fairness.QUEUE, 1.5, in_group("x", "single"))
     for number in range(2):
         _claim(n, 2 + number, f"a{number}", number=number)
         n.delete(fairness.QUEUE, 2.5 + number, f"a{number}")

@@ -16,7 +16,7 @@ from tests.promises.scenario import Actor, Scenario
 from tests.promises.verdict import Verdict
 
 QUEUE = "fairness"
-LONERS, FEWEST, TURNS = "groups with one message", "choices of a group with fewer", "choices of a group by its turn"
+SINGLES, FEWEST, TURNS = "groups with one message", "choices of a group with fewer", "choices of a group by its turn"
 
 #: Duration of claims in seconds: longer than a round, so no claim ends by itself.
 _TIMEOUT_S = 600
@@ -27,13 +27,13 @@ def _set_up(client: Client) -> None:
 
 
 def _actors(rng: random.Random) -> Sequence[Actor]:
-    loners = Texts(rng)
+    singles = Texts(rng)
     held: list[dict[str, Any]] = []
     attempts = 0
 
     def lone(client: Client) -> None:
-        text = loners.next(client)
-        client.produce(QUEUE, [{"message": text, "group": f"loner {text[:40]}"}])
+        text = singles.next(client)
+        client.produce(QUEUE, [{"message": text, "group": f"single {text[:40]}"}])
         client.pause(rng.uniform(0, 1))
 
     def consume(client: Client) -> None:
@@ -85,7 +85,7 @@ def judge(journal: Journal) -> Verdict:
     history = QueueHistory(journal, QUEUE)
     claims = _claims(history)
     _judge_choices(verdict, history, claims, list(_ends_of_claims(history)))
-    _judge_loners(verdict, history, claims)
+    _judge_singles(verdict, history, claims)
     return verdict
 
 
@@ -164,14 +164,14 @@ def _judge_choice(
                 )
 
 
-def _judge_loners(verdict: Verdict, history: QueueHistory, claims: Sequence[_Claim]) -> None:
+def _judge_singles(verdict: Verdict, history: QueueHistory, claims: Sequence[_Claim]) -> None:
     claimed_s = {each.text: claim.began_s for claim in claims for each in claim.deliveries}
     for message in history.messages.values():
         sent = message.sending.exchange
-        is_lone = _group(message).startswith("loner") and message.exists
+        is_lone = _group(message).startswith("single") and message.exists
         if not is_lone or claimed_s.get(message.text, NEVER) < sent.ended_s:
             continue
-        verdict.saw(LONERS)
+        verdict.saw(SINGLES)
         before: Counter[str] = Counter()
         lives: set[int] = set()
         evidence: list[Exchange] = [sent]
@@ -209,5 +209,5 @@ SCENARIO = Scenario(
     actors=_actors,
     settle=listed(QUEUE),
     judge=judge,
-    required=(LONERS, FEWEST, TURNS),
+    required=(SINGLES, FEWEST, TURNS),
 )
