@@ -40,7 +40,6 @@ SCENARIOS = {
     "compaction_releases_everything": "exclusive_claims",
     "one_task_of_a_kind_is_restated": "schedules",
     "hand_over_without_the_deletion": "hand_over",
-    "next_finishes_in_pieces": "next_request",
     "rates_are_not_counted": "rates",
     "no_limit_for_a_group_in_flight": "in_flight",
     "attempt_not_remembered": "attempts",
