@@ -14,7 +14,7 @@ COVERING := tests/storage tests/broker tests/tools
 PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(SYSTEM),PRETENDED_SYSTEM=$(SYSTEM) PYTHONPATH='$(CURDIR)/tests/portability/other_system:$(CURDIR)') $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
-  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak brute-force prove mutants mutation-sample \
+  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak promises brute-force prove mutants mutation-sample \
   fuzz-http fuzz-bytes reference site dist sbom requirements release-check diagrams spelling clean
 
 help:  ## list the targets
@@ -121,6 +121,9 @@ flips: $(READY)  ## flip every bit of a small data folder (SEED=n)
 
 soak: $(READY)  ## run mixed traffic with kills, full disks and backups for MINUTES minutes, and check it all (SEED=n)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+promises: $(READY)  ## hold a broker that is killed to the sentences of docs/SEMANTICS.md for MINUTES minutes (SEED=n, ONLY=scenario)
+	$(BIN)/python -m tests.promises --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 brute-force: $(READY)  ## compare the history checker with an exhaustive search on HISTORIES histories (SEED=n)
 	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))

@@ -153,6 +153,14 @@ PROOFS = (
         100_000,
         parts=1,
     ),
+    Proof(
+        "promises",
+        "Second checker",
+        ("tests.promises", "--minutes", "{amount}", "--seed", "{seed}"),
+        "minutes",
+        60,
+        parts=1,
+    ),
     # In one part, as a leak shows only in a long life.
     Proof("soak", "Soak", ("tests.soak", "--minutes", "{amount}", "--seed", "{seed}"), "minutes", 60, parts=1),
 )

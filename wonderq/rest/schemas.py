@@ -140,7 +140,8 @@ class HandOver(Body):
     """Claims to end, and the messages to produce in exchange."""
 
     receipts: Annotated[
-        list[Receipt], Meta(min_length=1, description="Receipts of the messages to delete, up to 1000.")
+        list[Receipt],
+        Meta(min_length=1, description="Receipts of the messages to delete, up to 1000, all of the queue in the path."),
     ]
     produce: Annotated[list[NextMessage], Meta(min_length=1, description="Messages to produce, up to 1000.")]
 
