@@ -17,10 +17,10 @@ from wonderq.app import App, prepare
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
-from wonderq.auth.roles import Role
+from wonderq.auth.roles import CLUSTER_RULES, Role
 from wonderq.cluster import steward
 from wonderq.cluster.placement import PLACEMENT, Placement
-from wonderq.cluster.resources import CLUSTER_RULES, add_node_routes
+from wonderq.cluster.resources import add_node_routes
 from wonderq.model.limits import Limits
 from wonderq_storage import CorruptLogError, StorageError
 

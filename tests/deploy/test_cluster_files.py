@@ -16,8 +16,8 @@ from tests.support.image import DOCKERFILE, ROOT, stages
 from tests.support.nats_servers import needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth import keys
+from wonderq.auth.roles import CLUSTER_RULES
 from wonderq.cli.main import build_parser
-from wonderq.cluster.resources import CLUSTER_RULES
 from wonderq.config import ROUTE_PORT, ClusterSettings, Peer, Settings, load_cluster
 from wonderq.serve_cluster import DEFAULT_SHARDS
 

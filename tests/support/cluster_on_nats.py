@@ -63,7 +63,7 @@ class ClusterOnNats:
     @contextmanager
     def announcing(self, shards: dict[int, OfShard], node: str = "a") -> Iterator[None]:
         """Play a node that says something of the shards, again and again."""
-        said = Announcement(node, "token", "able", "1", "http://127.0.0.1:1", 0, None, [], shards).encode()
+        said = Announcement(node, "token", "able", "1", "http://127.0.0.1:1", 0, None, [], shards, {}, {}).encode()
         ending = threading.Event()
 
         def run() -> None:

@@ -20,8 +20,8 @@ from tests.ui.played_cluster import SILENT_S, URLS, fall_silent, playing, servin
 from wonderq.auth import keys
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
+from wonderq.auth.roles import CLUSTER_RULES
 from wonderq.cluster.placement import Placement
-from wonderq.cluster.resources import CLUSTER_RULES
 
 
 @pytest.fixture
