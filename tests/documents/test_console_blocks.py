@@ -37,8 +37,8 @@ def test_the_documentation_has_blocks_of_each_kind() -> None:
 def test_few_blocks_do_not_run_and_each_says_why() -> None:
     skipped = of_kind(Kind.SKIP)
     assert all(len(block.reason.split()) > 3 for _, block in skipped)
-    # Four of them need Docker or Kubernetes: one broker, and one cluster, on each.
-    assert len(skipped) <= 14, "run them, or raise this number with a reason"
+    # Four of them need Docker or Kubernetes, and seven a cluster on ports or machines of its own.
+    assert len(skipped) <= 18, "run them, or raise this number with a reason"
 
 
 def options_of(words: list[str]) -> set[str]:
