@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support.two_shards import SHARDS, TwoShards, name_in, remove_dead_let
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.background import Rounds
 from wonderq.broker.outboxes import Departure
+from wonderq.cluster import crosser
 from wonderq.cluster.applications import Outcome
 from wonderq.cluster.crosser import Crosser
 from wonderq.cluster.wire import ForwardedRequest
@@ -21,6 +24,13 @@ from wonderq.model.topics import Publication
 HERE, THERE = name_in(0, "orders"), name_in(1, "failed")
 TOPIC = name_in(0, "news")
 FIFO_TOPIC, FIFO_THERE = name_in(0, "news", ".fifo"), name_in(1, "line", ".fifo")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tries follow each other at once."""
+    monkeypatch.setattr(crosser, "_FIRST_PAUSE_S", 0.0001)
+    monkeypatch.setattr(crosser, "_LONGEST_PAUSE_S", 0.001)
 
 
 @pytest.fixture
@@ -245,6 +255,14 @@ def test_priorities_delays_and_attributes_cross(shards: TwoShards) -> None:
     assert [each.body for each in shards.broker(THERE).claim(THERE)] == ["late"]
 
 
+def test_the_pause_after_a_failure_doubles_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    line = crosser._Line()
+    assert [line.fail("it is full") for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    line.succeed()
+    assert (line.fail("it is full again"), line.creates) == (0.1, False)
+
+
 def test_a_full_queue_gets_what_fits_and_the_rest_later(shards: TwoShards) -> None:
     subscribe(shards, TOPIC, THERE)
     shards.broker(THERE).put_queue(THERE, max_messages=3)
@@ -326,6 +344,33 @@ def test_a_purge_that_voids_the_keys_of_producers_does_not_bring_messages_back(d
     assert dead_letters.bodies(THERE) == []
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_random_losses_and_takeovers_neither_lose_nor_double_nor_reorder(shards: TwoShards, seed: int) -> None:
+    chance = random.Random(seed)
+    back = name_in(1, "back")
+    subscribe(shards, TOPIC, THERE)
+    subscribe(shards, back, HERE)
+    sent: dict[str, list[str]] = {TOPIC: [], back: []}
+    for step in range(60):
+        act = chance.random()
+        if act < 0.4:
+            topic = chance.choice([TOPIC, back])
+            publish(shards, topic, f"{step}")
+            sent[topic].append(f"{step}")
+        elif act < 0.6:
+            shards.faults.append(chance.choice(["request lost", "reply lost", "no owner", "none"]))
+        elif act < 0.7:
+            shards.faults.append(partial(shards.take_over, chance.choice([0, 1])))
+        elif act < 0.8:
+            shards.take_over(chance.choice([0, 1]))
+        else:
+            shards.turn()
+        shards.advance(chance.choice([0, 0, 0.001, 5]))
+    shards.cross()
+    assert shards.bodies(THERE) == sent[TOPIC]
+    assert shards.bodies(HERE) == sent[back]
+
+
 # The loop
 
 
@@ -352,24 +397,24 @@ def rounds() -> Iterator[Rounds]:
 
 def test_a_message_crosses_without_waiting_for_a_tick(dead_letters: TwoShards, rounds: Rounds) -> None:
     dead_letters.kill(HERE, "x")  # so that there is an outbox
-    crosser = Crosser(dead_letters.brokers[0], dead_letters.call, SHARDS, tick_s=10 * PATIENCE_S)
-    crosser.start(rounds)
+    loop = Crosser(dead_letters.brokers[0], dead_letters.call, SHARDS, tick_s=10 * PATIENCE_S)
+    loop.start(rounds)
     for number in range(20):
         eventually(lambda: dead_letters.waiting() == {}, "the messages to cross")
         eventually(lambda: rounds._due, "the loop to rest")
         dead_letters.kill(HERE, f"x{number}")
     eventually(lambda: dead_letters.waiting() == {}, "the messages to cross")
-    crosser.stop()
+    loop.stop()
     assert len(dead_letters.bodies(THERE)) == 21
 
 
 def test_a_shard_is_handed_over_without_waiting_for_a_call(dead_letters: TwoShards, rounds: Rounds) -> None:
     call = HeldCall(dead_letters.call)
-    crosser = Crosser(dead_letters.brokers[0], call, SHARDS)
+    loop = Crosser(dead_letters.brokers[0], call, SHARDS)
     dead_letters.kill(HERE, "x")
-    crosser.start(rounds)
+    loop.start(rounds)
     assert call.began.wait(PATIENCE_S)
-    crosser.stop()
+    loop.stop()
     dead_letters.brokers[0].close()
     dead_letters.take_over(0)
     dead_letters.cross()

@@ -267,6 +267,8 @@ def with_outbox(shards: TwoShards) -> None:
 
 
 REFUSED: dict[str, Callable[[Any], Any]] = {
+    "put": lambda broker: broker.put_queue(THERE, max_receives=1),
+    "create": lambda broker: broker.create_queue(THERE),
     "produce": lambda broker: broker.produce(THERE, ["x"]),
     "claim": lambda broker: broker.claim(THERE),
     "claim from both": lambda broker: broker.claim_from(Sources((HERE, THERE))),

@@ -104,6 +104,8 @@ class Queues:
             self._core.consumers.notify(self._core.state.queues[queue.name])
 
     def _check_settings(self, name: str, settings: Mapping[str, Any]) -> None:
+        if name in self._core.outboxes:
+            self._core.check_shard(name)
         for field, value in settings.items():
             if field in RANGES:
                 check_setting(field, value)
