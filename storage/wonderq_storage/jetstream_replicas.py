@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from wonderq_storage.errors import LogFailedError
@@ -46,10 +47,12 @@ class StreamReplicas(NamedTuple):
         """Names of all servers that are to have a replica."""
         return {each.server for each in self.others} | ({self.leader} if self.leader else set())
 
-    @property
-    def offline(self) -> set[str]:
-        """Names of the servers that are not there."""
-        return {each.server for each in self.others if each.is_offline}
+    def gone(self, answering: Collection[str]) -> set[str]:
+        """Return the names of the servers that are not there. ``answering`` are those that answer now; none if unknown.
+
+        The leader takes some minutes to notice that a server is gone.
+        """
+        return {each.server for each in self.others if each.is_offline or (answering and each.server not in answering)}
 
     @property
     def is_complete(self) -> bool:

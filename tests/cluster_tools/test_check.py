@@ -120,10 +120,12 @@ def test_a_copy_that_is_damaged_is_found_although_the_leader_is_whole(
 def test_copies_that_are_behind_or_missing_are_told() -> None:
     found = ShardCheck(0)
     others = (Replica("b", is_current=True, is_offline=True), Replica("c", is_current=False, is_offline=False))
-    module._note_replicas(found, StreamReplicas("s", 3, "a", others))
+    replicas = StreamReplicas("s", 3, "a", others)
+    module._note_replicas(found, replicas, replicas.gone(set()))
     assert (found.current, found.replicas) == (1, 3)
-    assert found.problems == ["the servers b, c do not have all of it"]
+    assert found.problems == ["the server b is not there", "the servers c do not have all of it"]
+    assert replicas.gone({"a", "b"}) == {"b", "c"}, "the leader has not noticed yet that c is gone"
     found = ShardCheck(0)
-    module._note_replicas(found, StreamReplicas("s", 3, "a", others[:0]))
+    module._note_replicas(found, StreamReplicas("s", 3, "a", others[:0]), ())
     assert (found.current, found.replicas) == (1, 3)
     assert found.problems == ["2 of 3 replicas have no server"]

@@ -196,7 +196,7 @@ def _restore(options: argparse.Namespace) -> int:
     flags = flags_of(options, {each.name for kind in (ClusterSettings, Settings) for each in fields(kind)})
     cluster, settings, _ = load_cluster(flags, os.environ, options.config)
     try:
-        with closing(set_up_logging(settings.log_level, settings.log_format)), Progress("records restored") as progress:
+        with closing(set_up_logging("warning", settings.log_format)), Progress("records restored") as progress:
             done = restore_cluster(cluster, settings, options.backup, progress.add)
     except StartError as error:
         return fail(str(error), REFUSED)
@@ -287,9 +287,12 @@ def _check(options: argparse.Namespace) -> int:
     bad = [each for each in found if not each.is_good]
     if not bad:
         return OK
+    shards: dict[str, list[str]] = {}
     for each in bad:
         for problem in each.problems:
-            fail(f"shard {each.shard}: {problem}", REFUSED)
+            shards.setdefault(problem, []).append(str(each.shard))
+    for problem, where in shards.items():
+        note(f"shard{'s' if len(where) > 1 else ''} {', '.join(where)}: {problem}")
     return fail(f"{counted(len(bad), 'shard')} of {len(found)} with problems. Nothing was changed", REFUSED)
 
 

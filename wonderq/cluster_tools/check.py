@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from wonderq.state import record, record_contents
 from wonderq.state.state import State, UnreadableRecordError
 from wonderq_storage import CorruptLogError, LogMovedError, StorageError
 from wonderq_storage.jetstream_reader import LogReader
-from wonderq_storage.jetstream_replicas import StreamReplicas, replicas_of
+from wonderq_storage.jetstream_replicas import StreamReplicas, replicas_of, servers_that_answer
 from wonderq_storage.nats import Connection, JetStream
 from wonderq_storage.nats.address import Address
 
@@ -55,12 +55,17 @@ def check(
         StorageError: NATS does not answer.
     """
     logs.hear()
+    answering = servers_that_answer(logs.jetstream)
     for shard in range(logs.charter.shards):
-        yield _check_shard(logs, shard, servers, progress)
+        yield _check_shard(logs, shard, servers, answering, progress)
 
 
 def _check_shard(
-    logs: ClusterLogs, shard: int, servers: Sequence[Address], progress: Callable[[int], object]
+    logs: ClusterLogs,
+    shard: int,
+    servers: Sequence[Address],
+    answering: Collection[str],
+    progress: Callable[[int], object],
 ) -> ShardCheck:
     found = ShardCheck(shard)
     stream = logs.charter.stream(shard)
@@ -68,14 +73,13 @@ def _check_shard(
         replicas = replicas_of(logs.jetstream, stream)
         reader = logs.reader(shard)
         known = logs.known(shard, reader.log_id())
-        _note_replicas(found, replicas)
+        gone = replicas.gone(answering)
+        _note_replicas(found, replicas, gone)
         chain = _read_again(found, reader, known, None, progress)
     except (StorageError, UnreadableRecordError) as error:
         found.problems.append(str(error))
         return found
-    for server in sorted(replicas.servers):
-        if server in replicas.offline:
-            continue
+    for server in sorted(replicas.servers - gone):
         try:
             # A connection of its own: it hears what the owner appends meanwhile, and nothing else shall.
             with closing(Connection(servers, name="wonderq")) as connection:
@@ -89,11 +93,12 @@ def _check_shard(
     return found
 
 
-def _note_replicas(found: ShardCheck, replicas: StreamReplicas) -> None:
+def _note_replicas(found: ShardCheck, replicas: StreamReplicas, gone: Collection[str]) -> None:
     found.replicas = replicas.wanted
-    behind = [each.server for each in replicas.others if each.is_offline or not each.is_current]
+    found.problems += [f"the server {each} is not there" for each in sorted(gone)]
+    behind = [each.server for each in replicas.others if each.server not in gone and not each.is_current]
     missing = replicas.wanted - 1 - len(replicas.others)
-    found.current = replicas.wanted - len(behind) - missing
+    found.current = replicas.wanted - len(behind) - len(gone) - missing
     if behind:
         found.problems.append(f"the servers {', '.join(sorted(behind))} do not have all of it")
     if missing > 0:
