@@ -200,6 +200,23 @@ def test_a_node_takes_what_was_offered_before_it_knows_why() -> None:
     assert cluster.takeovers == takeovers
 
 
+def test_a_node_that_still_has_an_older_pin_does_not_give_the_shard_back() -> None:
+    """Two transfers in a row: the second owner has read only the first one."""
+    cluster = cluster_at_rest()
+    shard = cluster.nodes["a"].owned[0]
+    cluster.nodes["a"].steward.placement = Placement().transfer(shard, "b")
+    for name in "bc":
+        cluster.nodes[name].steward.placement = Placement().transfer(shard, "a")
+    for _ in range(50):
+        cluster.run(0.1)
+        if cluster.owners()[shard] == ["b"]:
+            break
+    for _ in range(15):
+        cluster.run(0.1)
+        assert cluster.owners()[shard] == ["b"]
+        assert cluster.nodes["b"].steward.offered is None
+
+
 def test_the_shard_of_a_pin_goes_elsewhere_when_its_node_dies() -> None:
     cluster = cluster_at_rest()
     for node in cluster.nodes.values():

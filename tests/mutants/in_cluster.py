@@ -268,6 +268,14 @@ MUTANTS = [
         (f"{_STEWARD_TESTS}::test_nothing_moves_for_balance_while_some_nodes_do_not_hear_each_other",),
     ),
     Mutant(
+        "older_transfer_moves_a_shard_back",
+        "Two transfers in a row move a shard to and fro for up to a second.",
+        _STEWARD,
+        " and now_s - owned_since_s >= PLACEMENT_S",
+        "",
+        (f"{_STEWARD_TESTS}::test_a_node_that_still_has_an_older_pin_does_not_give_the_shard_back",),
+    ),
+    Mutant(
         "shards_wait_for_each_other",
         "A shard whose log hangs stops the background work of all other shards.",
         _BACKGROUND,

@@ -39,6 +39,9 @@ RANK_S = 2.0
 #: An offer that was not taken for this long ends, and is not repeated for as long.
 OFFER_S = 60.0
 
+#: A node that has just got a shard may not have read yet why: it gives the shard to no other one for this long.
+PLACEMENT_S = 2.0
+
 #: An owner that fewer than half of the nodes hear for this long steps down.
 UNHEARD_S = 3.0
 
@@ -212,8 +215,10 @@ class Steward:
                 to = wanted[shard]
                 if phase != "owned" or to is None or to == self.node or now_s < self._not_before_s.get((shard, to), 0):
                     continue
-                is_urgent = state != "able" or self.placement.pins.get(shard) == to
-                steady_since_s = max(self._same_since_s, self._owned_since_s[shard] or now_s)
+                owned_since_s = self._owned_since_s[shard] or now_s
+                is_pinned = self.placement.pins.get(shard) == to and now_s - owned_since_s >= PLACEMENT_S
+                is_urgent = state != "able" or is_pinned
+                steady_since_s = max(self._same_since_s, owned_since_s)
                 if is_urgent or now_s - steady_since_s >= STEADY_S:
                     self.offered, self._offered_since_s = (shard, to), now_s
                     break
