@@ -8,6 +8,7 @@ _MASKS = "tests/http/test_masks.py"
 _STATE = "tests/http/test_broker_state.py"
 _SEARCH = "tests/http/test_search.py"
 _SHARED = "tests/http/test_shared_answers.py"
+_NODE = "tests/cluster/test_node.py"
 MUTANTS = [
     Mutant(
         "a_preview_is_cut_before_it_is_hidden",
@@ -178,5 +179,45 @@ MUTANTS = [
         "if not Period(self.since_ms, self.until_ms).has(message.view.produced_ms):",
         "if False:",
         ("tests/http/test_redrive.py::test_only_the_dead_letters_of_a_period_come_back",),
+    ),
+    Mutant(
+        "silent_nodes_disappear",
+        "A dead node is no longer on the page of the cluster, as if there were only two.",
+        "wonderq/cluster/roster.py",
+        "for peer in by_time if peer.newest.node not in present}",
+        "for peer in by_time if peer.newest.node in present}",
+        (f"{_NODE}::test_a_node_that_falls_silent_is_told",),
+    ),
+    Mutant(
+        "admin_of_one_queue_moves_all_shards",
+        "A key that opens one queue drains nodes, and so moves the queues of everybody.",
+        "wonderq/auth/access.py",
+        '    *("/cluster/transfer", "/cluster/drain", "/cluster/balance"),\n)\n\n\nclass',
+        ")\n\n\nclass",
+        (f"{_NODE}::test_what_a_key_may_do_with_the_cluster",),
+    ),
+    Mutant(
+        "figures_of_the_owner_are_not_told",
+        "Only the owner knows that a copy of its shard is missing.",
+        "wonderq/cluster/node.py",
+        "            figures = (told.log_bytes, told.waiting_ms, *replicas)\n",
+        "            figures = (told.log_bytes, told.waiting_ms, None, None)\n",
+        (f"{_NODE}::test_the_size_and_the_copies_of_each_log_are_told",),
+    ),
+    Mutant(
+        "nodes_of_a_newer_version_are_not_heard",
+        "While a cluster is upgraded, the nodes of the former version take the shards of the new ones.",
+        "wonderq/cluster/announcements.py",
+        "OfShard(*of[: len(OfShard._fields)])",
+        "OfShard(*of)",
+        ("tests/cluster/test_announcements.py::test_what_another_version_tells_of_a_shard_is_no_obstacle",),
+    ),
+    Mutant(
+        "broker_has_the_page_of_a_cluster",
+        "The dashboard of a single broker has a page that shows nothing but an error.",
+        "wonderq/app.py",
+        "    for path in (*UI_PAGES, UI_CLUSTER_PAGE) if is_of_cluster else UI_PAGES:\n",
+        "    for path in (*UI_PAGES, UI_CLUSTER_PAGE):\n",
+        ("tests/http/test_ui.py::test_only_a_node_of_a_cluster_has_the_page_of_the_cluster",),
     ),
 ]

@@ -104,9 +104,10 @@ function ShardRow({ shard, cluster, mayMove }) {
   const copies = replicas === null ? none : html`<span class=${isBehind(shard) ? "late" : ""}>${number(shard.replicas_current)} of ${number(replicas)}</span>`;
   const targets = able(cluster, owner);
   const isPinned = shard.shard in cluster.transferred;
-  return html`<tr><th scope="row" class="nowrap">${shard.shard} <${More} about=${`shard ${shard.shard}`} rows=${[["Epoch", epoch], ["Newest group", newest], ["Replicas", copies], ["Log", log], ["Lag", lag], ["Transferred", isPinned && "until you balance"]]} /></th>
-    <td>${owner === null ? none : visible(owner)} ${isPinned && html`<span class="wide"><${Badge} title="It stays there until you balance">transferred</${Badge}></span>`}
-      ${wanted !== owner && wanted !== null && owner !== null && html`<${Badge} kind="processing">moves to ${visible(wanted)}</${Badge}>`}</td>
+  const moves = wanted !== owner && wanted !== null && owner !== null && visible(wanted);
+  return html`<tr><th scope="row" class="nowrap">${shard.shard} <${More} about=${`shard ${shard.shard}`} rows=${[["Epoch", epoch], ["Newest group", newest], ["Replicas", copies], ["Log", log], ["Lag", lag], ["Transferred", isPinned && "until you balance"], ["Moves to", moves]]} /></th>
+    <td>${owner === null ? none : visible(owner)} <span class="wide">${isPinned && html`<${Badge} title="It stays there until you balance">transferred</${Badge}>`}
+      ${moves && html`<${Badge} kind="processing">moves to ${moves}</${Badge}>`}</span></td>
     <td><${Badge} kind=${kind}>${word}</${Badge}>${problem && html`<div class="failure">${visible(problem)}</div>`}</td>
     <td class="n wide">${epoch}</td><td class="n wide">${newest}</td>
     <td class="wide nowrap">${copies}</td>
