@@ -49,7 +49,7 @@ FIELDS = {
     "topic set": TOPIC,
     "topic subscribe": SUBSCRIPTION,
     "topic publish": {"id", "queues", "skipped", "duplicate"},
-    "topic match": {"subscription", "queue", "matches", "reason"},
+    "topic match": {"subscription", "queue", "matches", "reason", "fails_publish"},
     "topic unsubscribe": {"topic", "subscription", "deleted"},
     "topic delete": {"topic", "deleted"},
     "redrive start": REDRIVE,

@@ -111,12 +111,16 @@ def test_another_machine_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> 
             port = cluster.peers.rpartition(":")[2]
             cluster.nodes[2] = node = NodeProcess(tmp_path, "d", f"{peers},d=127.0.0.1:{port}", *cluster.options)
 
-            def replace() -> bool:
-                done = run_process("cluster", "replace", "c", "d", "--data", str(cluster["a"].folder), "--yes")
-                assert done.code == 0 or "not there, but" in done.error or "has not joined" in done.error, done.error
-                return done.code == 0
+            def replace(*confirmation: str) -> Outcome:
+                done = run_process("cluster", "replace", "c", "d", "--data", str(cluster["a"].folder), *confirmation)
+                assert done.code in (0, 2) or "not there, but" in done.error or "has not joined" in done.error, (
+                    done.error
+                )
+                return done
 
-            eventually(replace, "d to take the place of c")
+            eventually(lambda: replace().code == 2, "c to be gone")
+            assert "this would remove the NATS server c from the cluster for ever" in replace().error
+            eventually(lambda: replace("--yes").code == 0, "d to take the place of c")
             cluster.await_owners("a", "b", "d")
             load.await_more()
         load.check()

@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.edge_cluster import EdgeCluster
 from tests.support.nats_servers import needs_nats
-from wonderq import Client, Refused, Worker
 
 pytestmark = needs_nats
 
@@ -77,11 +76,6 @@ def test_a_hand_over_to_another_shard_is_refused_and_the_claim_stays(
     assert cluster.nodes["a"]("GET", count).json["count"] == 0
     deleted = cluster.nodes["b"]("POST", f"/queues/{here}/messages/delete", json={"receipts": [receipt]})
     assert deleted.json["success"], "the receipt is still good"
-
-
-def test_a_worker_for_queues_of_two_shards_ends_with_the_reason(cluster: EdgeCluster, pair: tuple[str, str]) -> None:
-    with Client(cluster.nodes["a"].url) as client, pytest.raises(Refused, match="up to '--'"):
-        Worker(client, dict.fromkeys(pair, print)).run()
 
 
 def test_queues_of_one_name_are_together_and_work_from_every_node(cluster: EdgeCluster) -> None:

@@ -45,6 +45,15 @@ class ClusterNode(Struct):
     clock_ahead_ms: Annotated[int, Meta(description="Time by which its clock is ahead of that of the node you asked.")]
 
 
+class SilentNode(Struct):
+    """A node of a cluster that was heard once, and is not heard any more."""
+
+    name: str
+    url: Annotated[str, Meta(description="Address at which clients reached it.")]
+    version: str
+    silent_s: Annotated[float, Meta(description="Seconds since it was heard last.")]
+
+
 class ClusterShard(Struct):
     """A shard of a cluster."""
 
@@ -58,6 +67,13 @@ class ClusterShard(Struct):
     last_sequence: Annotated[Count, Meta(description="Number of the newest group of its log that is known.")]
     wanted: Annotated[str | None, Meta(description="Node that should own it.")]
     problem: str | None
+    log_bytes: Annotated[int | None, Meta(description="Size of its log; null if no owner tells it.")]
+    waiting_ms: Annotated[
+        int | None,
+        Meta(description="Time that its oldest unacknowledged group has waited; null if not known."),
+    ]
+    replicas: Annotated[int | None, Meta(description="NATS servers that are to have its log; null if not known.")]
+    replicas_current: Annotated[int | None, Meta(description="NATS servers that have all of it; null if not known.")]
 
 
 class Cluster(Struct):
@@ -67,6 +83,7 @@ class Cluster(Struct):
     node: Annotated[str, Meta(description="Name of the node that answers.")]
     quorum: bool
     nodes: Annotated[list[ClusterNode], Meta(description="The nodes that it hears, and itself.")]
+    silent: Annotated[list[SilentNode], Meta(description="Nodes that it has heard since its start, and hears no more.")]
     shards: list[ClusterShard]
     drained: Annotated[list[str], Meta(description="Nodes that shall own nothing.")]
     transferred: Annotated[dict[str, str], Meta(description="Nodes of the shards that were transferred.")]
@@ -89,6 +106,7 @@ _CLUSTER = {
         {"name": "a", "url": "http://10.0.0.1:7979", "version": "0.1.0", "state": "able", "clock_ahead_ms": 0},
         {"name": "b", "url": "http://10.0.0.2:7979", "version": "0.1.0", "state": "able", "clock_ahead_ms": -3},
     ],
+    "silent": [{"name": "c", "url": "http://10.0.0.3:7979", "version": "0.1.0", "silent_s": 41.2}],
     "shards": [
         {
             "shard": 0,
@@ -98,6 +116,10 @@ _CLUSTER = {
             "last_sequence": 1207,
             "wanted": "b",
             "problem": None,
+            "log_bytes": 5_308_416,
+            "waiting_ms": 0,
+            "replicas": 3,
+            "replicas_current": 2,
         }
     ],
     "drained": [],
