@@ -15,8 +15,8 @@ from tests.support.alerting import (
     ALERTS,
     alerts,
     documented_cluster_metrics,
-    documented_forwarding_metrics,
     documented_metrics,
+    documented_request_metrics,
     of_dashboard,
 )
 from tests.support.broker_process import RunningBroker
@@ -46,7 +46,10 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     text += metrics_of_a_node() + metrics_of_a_cluster_node()
     for name, inside in re.findall(r"^(\w+)(?:{(.*)})? \S+$", text, re.MULTILINE):
         found.setdefault(name, set()).update(re.findall(r"(\w+)=", inside))
-    return found | OF_PROMETHEUS
+    crossing = {
+        name: of for name, of in documented_request_metrics().items() if "crossing" in name
+    }  # it takes two shards
+    return found | crossing | OF_PROMETHEUS
 
 
 def check(query: str, labels: dict[str, set[str]]) -> None:
@@ -89,7 +92,7 @@ def test_each_alert_asks_for_what_there_is_and_says_what_to_do(labels: dict[str,
 
 def test_metrics_that_the_documentation_does_not_have_are_not_used() -> None:
     of_broker, of_node = documented_metrics()
-    of_cluster = documented_cluster_metrics().keys() | documented_forwarding_metrics()
+    of_cluster = documented_cluster_metrics().keys() | documented_request_metrics().keys()
     known = of_broker.keys() | of_node.keys() | of_cluster | {"up"}
     text = " ".join([*of_dashboard(), *(alert["expr"] for alert in alerts())])
     used = {re.sub("_(bucket|sum|count)$", "", name) for name in re.findall(r"\b(?:wonderq|process)_\w+", text)}
@@ -256,6 +259,10 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             'wonderq_shard_damaged{shard="3",job="w",node="b"}': "0x200",
         },
         {'wonderq_shard_damaged{shard="3",job="w",node="a"}': "0x200"},
+    ),
+    "WonderQMessagesDoNotCross": (
+        {'wonderq_crossing_oldest_age_seconds{shard="3",job="w",queue="mail"}': "0+60x200"},
+        {'wonderq_crossing_oldest_age_seconds{shard="3",job="w",queue="mail"}': "5x200"},
     ),
     "WonderQShardReplicaMissing": (
         {

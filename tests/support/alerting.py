@@ -48,6 +48,7 @@ def documented_cluster_metrics() -> dict[str, tuple[str, list[str]]]:
     return {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
 
 
-def documented_forwarding_metrics() -> set[str]:
-    """Return the names of the metrics of requests that a node passes on, which docs/CLUSTER_REQUESTS.md has."""
-    return set(re.findall(r"^\| `(wonderq_\w+)", (DOCS / "CLUSTER_REQUESTS.md").read_text(), re.MULTILINE))
+def documented_request_metrics() -> dict[str, set[str]]:
+    """Return the labels of the metrics in docs/CLUSTER_REQUESTS.md: of requests passed on, and of messages that cross."""
+    rows = re.findall(r"^\| `(wonderq_\w+)(?:{(.*?)})?`", (DOCS / "CLUSTER_REQUESTS.md").read_text(), re.MULTILINE)
+    return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
