@@ -57,7 +57,7 @@ SINGLES = Profile(
     1,
     Input(12_461, "messages/s", "one core produces single messages", _MEASURED),
     Input(4_903, "messages/s", "one core claims and deletes single messages", _MEASURED),
-    Input(0.71, "", "with three copies, of that rate: single messages", _EXPERIMENT),
+    Input(0.81, "", "with three copies, of that rate: single messages", _MEASURED),
     Input(28, "operations", "share one append: single messages of 64 callers", _EXPERIMENT),
     Input(212, "bytes", "a message has in the log besides its body: single messages", "counted"),
 )
@@ -66,7 +66,7 @@ BATCHES = Profile(
     100,
     Input(291_510, "messages/s", "one core produces batches of 100", _MEASURED),
     Input(121_717, "messages/s", "one core claims and deletes batches of 100", _MEASURED),
-    Input(0.62, "", "with three copies, of that rate: batches of 100", _MEASURED),
+    Input(0.55, "", "with three copies, of that rate: batches of 100", _MEASURED),
     Input(8, "operations", "share one append: batches of 16 callers", _EXPERIMENT),
     Input(10, "bytes", "a message has in the log besides its body: batches of 100", "counted"),
 )
