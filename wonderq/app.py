@@ -89,6 +89,7 @@ def create_app(
     ui: str = "on",
     mask: Mask | None = None,
     settings: Sequence[SettingInForce] = (),
+    has_documentation: bool = True,
 ) -> App:
     """Return a WSGI application that serves ``broker``. It holds no state of its own.
 
@@ -97,7 +98,8 @@ def create_app(
     may call it; pages of other sites may not. ``sqs_limits`` and ``sns_limits`` are the limits of the SQS and SNS
     endpoints, ``address`` is that in URLs, and ``signer`` signs the envelopes of published messages. ``vitals`` tells
     what only the process knows. ``ui`` is whether there is a dashboard, and whether it may only read; see
-    `wonderq.config`. ``mask`` hides parts of the messages that it shows, and ``settings`` are those of the process.
+    `wonderq.config`. ``mask`` hides parts of the messages that it shows, and ``settings`` are those of the process. The
+    description of the API takes a tenth of a second to make: an application behind that of a node has none.
     """
     dashboard = None if ui == "off" else UiRequests(access, mask, is_read_only=ui == "read-only")
     middleware: list[Any] = [OriginMiddleware(cors_origins, hosts, access, dashboard)]
@@ -117,7 +119,8 @@ def create_app(
     sns = SnsEndpoint(broker, access, sns_limits, address, signer)
     add_routes(app, broker, registry or make_registry(broker), access, sqs, sns, vitals)
     app.add_route("/overview/broker", BrokerResource(broker, access, vitals, settings))
-    add_documentation(app, has_dashboard=ui != "off")
+    if has_documentation:
+        add_documentation(app, has_dashboard=ui != "off")
     if ui != "off":
         add_dashboard(app)
         app.add_route("/ui/session", Session(broker, access, address or PublicAddress()))

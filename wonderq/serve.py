@@ -268,8 +268,10 @@ def make_app(
     access: Access,
     registry: CollectorRegistry,
     vitals: ProcessVitals,
+    *,
+    has_documentation: bool = True,
 ) -> App:
-    """Return the application that serves a broker."""
+    """Return the application that serves a broker, with or without the description of the API."""
     broker.pushes.hosts = PushHosts(settings.push_hosts)
     return create_app(
         broker,
@@ -285,6 +287,7 @@ def make_app(
         ui=settings.ui,
         mask=mask_of(settings),
         settings=in_force(settings, sources),
+        has_documentation=has_documentation,
     )
 
 

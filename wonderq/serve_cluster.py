@@ -560,7 +560,17 @@ class _Parts:
             maintenance.start(self.rounds)
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = self.server
-            self.apps[broker] = make_app(settings, self._sources, broker, self.access(), make_registry(broker), vitals)
+            # The node has the description of the API. It must not hold up a takeover.
+            app = make_app(
+                settings,
+                self._sources,
+                broker,
+                self.access(),
+                make_registry(broker),
+                vitals,
+                has_documentation=False,
+            )
+            self.apps[broker] = app
             stack.callback(self.apps.pop, broker)
             run_push(stack, broker, settings)
             collectors = [BrokerCollector(broker), LogCollector(log, counters, broker), CrossingCollector(broker)]

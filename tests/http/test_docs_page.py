@@ -202,3 +202,18 @@ def test_every_example_is_a_command_that_works(tmp_path: Path) -> None:
     missing = [command for command, status in answers.items() if status == 404]
     assert all(any(part in command for part in ("/queues/mail", "/schedules/", "/topics/")) for command in missing)
     assert {command: status for command, status in answers.items() if status not in (200, 201, 202, 302, 404)} == {}
+
+
+def test_an_application_behind_another_one_has_no_page_and_does_not_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of a cluster makes the application of a shard when it takes the shard over, while clients wait."""
+
+    def make(*_arguments: object, **_options: object) -> bytes:
+        raise AssertionError("it was made")
+
+    monkeypatch.setattr("wonderq.app._documentation", make)
+    broker = Broker(MemoryLog())
+    client = TestClient(create_app(broker, has_documentation=False))
+    assert client.get("/docs").status_code == 404
+    assert client.get("/openapi.json").status_code == 404
+    assert client.get("/queues").status_code == 200
+    broker.close()
