@@ -22,6 +22,7 @@ class ScriptedNode:
         self.owners: list[str | None] = ["a", "b"]
         self.drained: list[str] = []
         self.is_slow = False
+        self.silent: list[dict[str, Any]] = []
 
     def carry_out(self, path: str, fields: dict[str, Any]) -> None:
         self.asked.append((path, fields))
@@ -48,6 +49,8 @@ class ScriptedNode:
                 "problem": None,
                 "epoch": 4,
                 "last_sequence": 17,
+                "replicas": 3 if owner else None,
+                "replicas_current": 2 if owner else None,
             }
             for number, owner in enumerate(self.owners)
         ]
@@ -56,6 +59,7 @@ class ScriptedNode:
             "node": "a",
             "quorum": True,
             "nodes": nodes,
+            "silent": self.silent,
             "shards": shards,
             "drained": self.drained,
             "transferred": {},
@@ -101,7 +105,12 @@ def test_the_status_is_a_table(node: tuple[ScriptedNode, str]) -> None:
     assert done.lines[0] == "cluster c1, as the node a sees it"
     headings = [line for line in done.lines[1:] if line and line == line.upper()]
     assert [line.split()[0] for line in headings] == ["NODE", "SHARD"]
-    assert any(line.split()[:4] == ["1", "b", "owned", "-"] for line in done.lines)
+    assert any(line.split()[:7] == ["1", "b", "owned", "-", "2", "of", "3"] for line in done.lines)
+
+
+def test_the_status_names_a_node_that_is_not_heard_any_more(node: tuple[ScriptedNode, str]) -> None:
+    node[0].silent = [{"name": "c", "url": "http://c", "version": "1", "silent_s": 41.3}]
+    assert run("cluster", "status", "--url", node[1]).lines[-1] == "not heard for 41 s: c at http://c"
 
 
 def test_a_shard_without_an_owner_is_an_exit_code(node: tuple[ScriptedNode, str]) -> None:

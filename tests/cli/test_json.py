@@ -24,7 +24,7 @@ MESSAGE = {"id", "message", "status", "produced_at", "queue"}
 REDRIVE = {"id", "queue", "destination", "status", "moved", "skipped", "total", "dry_run", "started_at", "failure"}
 SCHEDULE = {"name", "cron", "timezone", "queue", "message", "missed", "paused", "created_at", "next_at", "last_at"}
 KEY = {"id", "name", "roles", "queues", "created_at", "expires_at", "requests_per_second"}
-CLUSTER = {"cluster_id", "node", "quorum", "nodes", "shards", "drained", "transferred"}
+CLUSTER = {"cluster_id", "node", "quorum", "nodes", "silent", "shards", "drained", "transferred"}
 SHARD_COPY = {"shard", "copied", "records", "messages", "newest_at", "last_sequence"}
 END = {"messages", "newest_at", "end"}
 

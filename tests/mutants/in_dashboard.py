@@ -210,7 +210,7 @@ MUTANTS = [
         "wonderq/cluster/announcements.py",
         "OfShard(*of[: len(OfShard._fields)])",
         "OfShard(*of)",
-        ("tests/cluster/test_announcements.py::test_what_another_version_tells_of_a_shard_is_no_obstacle",),
+        ("tests/cluster/test_announcements.py::test_what_another_version_tells_is_no_obstacle",),
     ),
     Mutant(
         "broker_has_the_page_of_a_cluster",

@@ -116,13 +116,14 @@ def _report(found: dict[str, Any]) -> list[str]:
         )
         for each in found["nodes"]
     ]
-    shards = [("SHARD", "OWNER", "STATUS", "PROBLEM", "EPOCH", "LAST GROUP")]
+    shards = [("SHARD", "OWNER", "STATUS", "PROBLEM", "REPLICAS", "EPOCH", "LAST GROUP")]
     shards += [
         (
             str(each["shard"]),
             each["owner"] or "-",
             each["status"],
             each["problem"] or "-",
+            "-" if each["replicas"] is None else f"{each['replicas_current']} of {each['replicas']}",
             str(each["epoch"]),
             str(each["last_sequence"]),
         )
@@ -131,7 +132,9 @@ def _report(found: dict[str, Any]) -> list[str]:
     heading = f"cluster {found['cluster_id']}, as the node {found['node']} sees it"
     if not found["quorum"]:
         heading += ": it does not reach enough NATS servers"
-    lines = [heading, "", *table(nodes, texts=4), "", *table(shards, texts=4)]
+    lines = [heading, "", *table(nodes, texts=4), "", *table(shards, texts=5)]
+    for each in found["silent"]:
+        lines += ["", f"not heard for {each['silent_s']:.0f} s: {each['name']} at {each['url']}"]
     if found["drained"]:
         lines += ["", f"drained: {', '.join(found['drained'])}"]
     if found["transferred"]:

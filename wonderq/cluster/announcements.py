@@ -75,8 +75,8 @@ class Announcement(NamedTuple):
 def decode(data: bytes) -> Announcement | None:
     """Return an announcement, or None for bytes that are none."""
     try:
-        fields = json.loads(data)
-        # A newer version may tell more.
+        # A newer version may tell more, here and of each shard.
+        fields = {name: value for name, value in json.loads(data).items() if name in Announcement._fields}
         shards = {int(shard): OfShard(*of[: len(OfShard._fields)]) for shard, of in fields.pop("shards").items()}
         offered = fields.pop("offered")
         owners = {int(shard): node for shard, node in fields.pop("owners").items()}
