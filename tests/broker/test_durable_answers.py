@@ -327,8 +327,9 @@ _WITHOUT_ANSWERS = {
         "close",
         "mark_damaged",
         "use_envelopes",
+        "reach",
     ),
-    *("settings_of", "topics.settings_of"),  # come before an operation that waits
+    *("settings_of", "sqs_attributes", "topics.settings_of"),  # come before an operation that waits
     *("redrives.append_drop", "redrives.run", "schedules.fire_due", "schedules.next_times"),
 }
 
