@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.clock import FakeClock
 from tests.support.disks import UnsyncedDisk
+from tests.support.memory_log import MemoryLog
 from tests.support.random_life import live_a_random_life
 from tests.support.states import state_view
 from tests.support.threads import Call
@@ -24,7 +25,7 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint
 from wonderq.model.errors import MessageNotFoundError, NotClaimedError, QueueNotFoundError, StaleReceiptError
 from wonderq.model.limits import Limits
-from wonderq.model.messages import Change, Message, Target
+from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Position, SyncPolicy
@@ -352,6 +353,27 @@ def test_queues_keep_their_settings(running: Running) -> None:
     for _ in range(2):
         running.compact_and_restart()
         assert [(info.name, info.settings, info.created_ms) for info in running.broker.queues()] == infos
+
+
+def test_records_that_end_where_the_oldest_part_ends_are_kept() -> None:
+    """The protocol of a log does not promise that anything stands between the last record of a part and its end."""
+    log = MemoryLog()
+    broker = Broker(log)
+    broker.put_queue("named", tags={"team": "a"})
+    broker.topics.put("news")
+    broker.topics.subscribe("news", "all", queue="named")
+    sent = broker.send("named", [NewMessage("x", key="once")]).ids
+    identity = broker.core.identity
+    for _ in range(4):
+        log.rotate()
+        assert compact_oldest(broker, log)
+    broker.close()
+    again = Broker(log.opened_again())
+    assert again.core.identity == identity
+    assert again.queue("named").settings.tags == {"team": "a"}
+    assert again.topics.get("news").subscriptions == 1
+    assert again.send("named", [NewMessage("x", key="once")]).ids == sent
+    again.close()
 
 
 @pytest.mark.parametrize("size", [0, 30])

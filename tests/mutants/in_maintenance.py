@@ -182,4 +182,12 @@ MUTANTS = [
         "        if False:\n",
         ("tests/broker/test_lost_log.py::test_background_work_that_has_nothing_to_do_ends_too",),
     ),
+    Mutant(
+        "compaction_drops_what_ends_at_the_border",
+        "On a log without gaps between its parts, compaction loses the identity of the log.",
+        _COMPACTION,
+        "state.identity_at <= end",
+        "state.identity_at < end",
+        (f"{_REWRITING}::test_records_that_end_where_the_oldest_part_ends_are_kept",),
+    ),
 ]

@@ -230,14 +230,14 @@ def _portions(
 def _rewrite_metadata(broker: Broker, end: Position) -> None:
     """Rewrite the records of the identity, the queues and metadata that lie before ``end``."""
     with broker.locked() as (state, append_and_apply, now_ms):
-        if state.identity_at < end:
+        if state.identity_at <= end:
             append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
         for queue in state.queues.values():
-            if queue.record_position < end:
+            if queue.record_position <= end:
                 append_and_apply(queue_record(queue, queue.settings, now_ms))
         for namespace, stored in state.metadata.items():
             for name, each in list(stored.items()):
-                if each.record_position < end:
+                if each.record_position <= end:
                     append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
 
 
@@ -248,7 +248,7 @@ def _rewrite_topics(broker: Broker, end: Position) -> None:
     for portion in _portions_of(numbers):
         with broker.locked() as (state, append_and_apply, now_ms):
             for topic in filter(None, map(state.find_topic, portion)):
-                if topic.record_position < end:
+                if topic.record_position <= end:
                     append_and_apply(topic_record(topic, topic.settings, now_ms))
         for number in portion:
             _rewrite_subscriptions(broker, number, end)
@@ -263,14 +263,14 @@ def _rewrite_subscriptions(broker: Broker, number: int, end: Position) -> None:
     """Rewrite the records of the subscriptions of a topic that lie before ``end``, in portions."""
     with broker.locked() as (state, _, _):
         topic = state.find_topic(number)
-        names = [] if topic is None else [name for name, each in topic.stored.items() if each.position < end]
+        names = [] if topic is None else [name for name, each in topic.stored.items() if each.position <= end]
     for portion in _portions_of(names):
         with broker.locked() as (state, append_and_apply, now_ms):
             topic = state.find_topic(number)
             if topic is None:
                 return
             for name in portion:
-                if name in topic.stored and topic.stored[name].position < end:
+                if name in topic.stored and topic.stored[name].position <= end:
                     append_and_apply(subscription_record(topic, topic.subscriptions[name], now_ms))
 
 

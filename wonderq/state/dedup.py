@@ -92,7 +92,7 @@ class DedupTable:
         """
         rows: list[tuple[str, Any, int]] = []
         for key, entry in self._by_key.items():
-            if entry.record_position >= position:
+            if entry.record_position > position:
                 break
             if entry.until_ms > now_ms:
                 row = key, entry.value, entry.until_ms
