@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster_processes import SHARDS, ClusterLoad, ClusterProcesses, NodeProcess
+from tests.support.cluster_processes import SHARDS, ClusterLoad, ClusterProcesses, NodeProcess, await_whole
 from tests.support.commands import Outcome, run_process
 from tests.support.nats_servers import needs_nats
 from tests.support.waiting import eventually
@@ -26,15 +26,6 @@ def wonderq(*arguments: str) -> Outcome:
 
 def rows(done: Outcome) -> list[Any]:
     return [json.loads(line) for line in done.lines]
-
-
-def await_whole(node: NodeProcess) -> None:
-    """Wait until all copies of all logs are whole: a copy may be behind for a moment."""
-
-    def is_whole() -> bool:
-        return run_process("cluster", "check", "--data", str(node.folder), "--json").code == 0
-
-    eventually(is_whole, "all copies to be whole")
 
 
 def test_a_backup_under_load_is_restored_into_a_new_cluster(cluster: ClusterProcesses, tmp_path: Path) -> None:

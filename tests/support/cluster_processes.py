@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.commands import run_process
 from tests.support.shared_processes import NOT_SENT, Reply, SharedProcess
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats import Connection
@@ -119,6 +120,15 @@ class ClusterProcesses:
     def __exit__(self, *_error: object) -> None:
         for each in self.nodes:
             each.end()
+
+
+def await_whole(node: NodeProcess) -> None:
+    """Wait until all copies of all logs are whole: a copy may be behind for a moment."""
+
+    def is_whole() -> bool:
+        return run_process("cluster", "check", "--data", str(node.folder), "--json").code == 0
+
+    eventually(is_whole, "all copies to be whole")
 
 
 class ClusterLoad:
