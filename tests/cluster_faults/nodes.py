@@ -21,6 +21,8 @@ _LOG_BYTES = 128 << 20
 
 _ROUTE_PORT = 7981
 
+_PROGRAM = "tests.cluster_faults.node_process"
+
 
 class Placed(NamedTuple):
     """Owner and epoch of each shard, and the node that should own it, as one node sees that."""
@@ -32,6 +34,8 @@ class Placed(NamedTuple):
 class Node(NodeProcess):
     """One node. Its clock may be wrong."""
 
+    program = (_PROGRAM, "0")
+
     def __init__(self, folder: Path, name: str, peers: str, networks: Networks | None, *options: str) -> None:
         if networks is not None:
             number = NAMES.index(name)
@@ -40,7 +44,7 @@ class Node(NodeProcess):
 
     def set_clock(self, ahead_ms: int) -> None:
         """Let the clock be wrong from the next start on."""
-        self.program = ("tests.cluster_faults.wrong_clock", str(ahead_ms)) if ahead_ms else ("wonderq",)
+        self.program = (_PROGRAM, str(ahead_ms))
 
     def signal_nats(self, sign: signal.Signals) -> None:
         """Send a signal to its NATS server, if there is one at present."""

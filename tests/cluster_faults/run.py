@@ -34,7 +34,7 @@ from tests.support.history.checker import check
 from tests.support.history.journal import about, ids_in
 from tests.support.history.recording import RecordingClient
 from tests.support.kill_cycles import Options, Report, Run, Traffic, create_queues
-from tests.support.mechanisms import CLAIMS_EXPIRED, of_metrics
+from tests.support.mechanisms import CHECKPOINTS, CLAIMS_EXPIRED, COMPACTIONS, of_metrics
 from tests.support.networks import Networks
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
@@ -47,7 +47,7 @@ CROSSED, UNKNOWN, KEYS_REPEATED, READS = (
     "reads beside writers",
 )
 
-MECHANISMS = (CROSSED, UNKNOWN, KEYS_REPEATED, READS, CLAIMS_EXPIRED)
+MECHANISMS = (CROSSED, UNKNOWN, KEYS_REPEATED, READS, CLAIMS_EXPIRED, CHECKPOINTS, COMPACTIONS)
 
 #: Most faults of one life: the checker judges all of it again after each.
 FAULTS_PER_LIFE = 10
@@ -312,7 +312,7 @@ class ClusterFaultRun(Run):
                 continue
             found = of_metrics(text.decode())
             found[CROSSED] = round(_sum(_SENT, text.decode()))
-            now = Counter({name: found[name] for name in (CROSSED, CLAIMS_EXPIRED)})
+            now = Counter({name: found[name] for name in (CROSSED, CLAIMS_EXPIRED, CHECKPOINTS, COMPACTIONS)})
             self.mechanisms.counts += now - self._counted.get(each.name, Counter())
             self._counted[each.name] = now
 
