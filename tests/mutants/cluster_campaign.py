@@ -24,6 +24,7 @@ KINDS = {
     "crossing_key_is_written_later": ("node killed", "all machines killed"),
     "outbox_is_emptied_before_the_acknowledgement": ("node killed", "node frozen"),
     "wrong_clock_owns_shards": ("clock ten minutes ahead",),
+    "deadline_by_the_own_clock": ("clock ten minutes behind",),
 }
 
 
