@@ -38,6 +38,7 @@ from tests.support.mechanisms import CHECKPOINTS, CLAIMS_EXPIRED, COMPACTIONS, o
 from tests.support.networks import Networks
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
+from wonderq.client.errors import WonderQError
 from wonderq.cluster.shard_map import shard_of
 
 CROSSED, UNKNOWN, KEYS_REPEATED, READS = (
@@ -115,11 +116,11 @@ class ClusterFaultRun(Run):
             with Nodes(life, self._networks) as self.nodes:
                 try:
                     self._live()
-                except AssertionError as error:
+                except (AssertionError, WonderQError) as error:
                     self._violate(f"{type(error).__name__}: {error}")
             for node in self.nodes:
                 if "Traceback" in (log := node.log()):
-                    self._violate(f"{node.name} logged an error: {log[log.index('Traceback') - 300 :][:3000]}")
+                    self._violate(f"{node.name} logged an error: {log[max(log.index('Traceback') - 300, 0) :][:3000]}")
             self._tell_violations()
             say(f"{self.report}\n{self.mechanisms}")
             if not self.report.violations:
