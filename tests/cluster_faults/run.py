@@ -13,6 +13,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -65,6 +66,8 @@ _REPEATED_CLAIMS = 2
 
 _WAITING = re.compile(r"^wonderq_crossing_messages\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 _SENT = re.compile(r"^wonderq_crossing_sent_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+
+_DRAINED_AT_ONCE = 5
 
 _PAUSE_S = 0.05
 _JOURNAL_LINES = 60
@@ -350,7 +353,9 @@ class ClusterFaultRun(Run):
         self.end_outage()
         replayed = {queue: self._listed(queue) for queue in self.queues}
         replayed_ms = time.time_ns() // 1_000_000
-        drained = {queue: self._drain(url, queue) for queue in self.queues}
+        with ThreadPoolExecutor(_DRAINED_AT_ONCE) as pool:
+            found = pool.map(lambda queue: self._drain(url, queue), self.queues)
+            drained = dict(zip(self.queues, found, strict=True))
         left = {}
         for queue in self.queues:
             with QueueClient(url, queue=queue) as client:
