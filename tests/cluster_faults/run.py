@@ -120,7 +120,7 @@ class ClusterFaultRun(Run):
                 try:
                     self._live()
                 except (AssertionError, WonderQError) as error:
-                    self._violate(f"{type(error).__name__}: {error}")
+                    self._violate("\n".join([f"{type(error).__name__}: {error}", *self._troubles()]))
             for node in self.nodes:
                 if "Traceback" in (log := node.log()):
                     self._violate(f"{node.name} logged an error: {log[max(log.index('Traceback') - 300, 0) :][:3000]}")
@@ -267,6 +267,12 @@ class ClusterFaultRun(Run):
     def _end_outage(self) -> None:
         if self.history.outages and self.history.outages[-1][1] == float("inf"):
             super()._end_outage()
+
+    def _troubles(self) -> Iterator[str]:
+        """Yield what each node that answers says about its health."""
+        for each in self.nodes:
+            if each.process.poll() is None:
+                yield f"    {each.name}: {each('GET', '/readyz').json}"
 
     def any_node(self) -> Node:
         return self.random.choice(self.nodes.all)
