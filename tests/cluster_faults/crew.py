@@ -44,7 +44,7 @@ _BODY_BYTES = 8000
 
 def keyed_client(url: str, queue: str) -> AnyNodeClient:
     """Return a client for produces with keys."""
-    return AnyNodeClient(url, queue=queue, timeout=_KEYED_TIMEOUT_S, patience_s=_KEYED_TIMEOUT_S)
+    return AnyNodeClient(url, queue=queue, timeout=_KEYED_TIMEOUT_S)
 
 
 class Crew:

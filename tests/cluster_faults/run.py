@@ -69,6 +69,12 @@ _SENT = re.compile(r"^wonderq_crossing_sent_total\{[^}]*\} ([0-9.e+]+)$", re.MUL
 
 _DRAINED_AT_ONCE = 5
 
+#: An error of the program, to its last line.
+_TRACEBACK = re.compile(r"^.*\nTraceback \(most recent call last\):\n(?:[ \n].*\n?)*.*$", re.MULTILINE)
+
+#: A long listing whose owner loses the shard is cut off, and the server logs why.
+_CUT_OFF = "/wonderq/rest/listing.py"
+
 _PAUSE_S = 0.05
 _JOURNAL_LINES = 60
 
@@ -122,8 +128,9 @@ class ClusterFaultRun(Run):
                 except (AssertionError, WonderQError) as error:
                     self._violate("\n".join([f"{type(error).__name__}: {error}", *self._troubles()]))
             for node in self.nodes:
-                if "Traceback" in (log := node.log()):
-                    self._violate(f"{node.name} logged an error: {log[max(log.index('Traceback') - 300, 0) :][:3000]}")
+                for error in _TRACEBACK.findall(node.log()):
+                    if _CUT_OFF not in error:
+                        self._violate(f"{node.name} logged an error: {error[:3000]}")
             self._tell_violations()
             say(f"{self.report}\n{self.mechanisms}")
             if not self.report.violations:
