@@ -128,9 +128,9 @@ class ClusterFaultRun(Run):
                 except (AssertionError, WonderQError) as error:
                     self._violate("\n".join([f"{type(error).__name__}: {error}", *self._troubles()]))
             for node in self.nodes:
-                for error in _TRACEBACK.findall(node.log()):
-                    if _CUT_OFF not in error:
-                        self._violate(f"{node.name} logged an error: {error[:3000]}")
+                for logged in _TRACEBACK.findall(node.log()):
+                    if _CUT_OFF not in logged:
+                        self._violate(f"{node.name} logged an error: {logged[:3000]}")
             self._tell_violations()
             say(f"{self.report}\n{self.mechanisms}")
             if not self.report.violations:

@@ -24,7 +24,7 @@ _LIMIT_S = 900
 @needs_nats
 def test_faults_break_no_promise(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cluster_faults", "--faults", "3", "--slice"],
+        [sys.executable, "-m", "tests.cluster_faults", "--faults", "2", "--slice"],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
