@@ -14,7 +14,7 @@ COVERING := tests/storage tests/broker tests/tools
 PYTEST := PYTHONDONTWRITEBYTECODE= $(if $(SYSTEM),PRETENDED_SYSTEM=$(SYSTEM) PYTHONPATH='$(CURDIR)/tests/portability/other_system:$(CURDIR)') $(BIN)/pytest
 
 .PHONY: help demo serve test test-all cover clients browser screenshots lint types scripts format bench bench-peers bench-client \
-  bench-workers crash worker-kills log-faults crash-states power-cuts syscalls flips soak promises brute-force prove mutants mutation-sample \
+  bench-workers crash worker-kills log-faults cluster-faults crash-states power-cuts syscalls flips soak promises brute-force prove mutants mutation-sample \
   fuzz-http fuzz-bytes reference site dist sbom requirements release-check diagrams spelling clean
 
 help:  ## list the targets
@@ -106,6 +106,9 @@ worker-kills: $(READY)  ## kill workers, senders and their broker for CYCLES cyc
 
 log-faults: $(READY)  ## cause FAULTS faults around a log on three NATS servers, and check every promise (SEED=n; root for some)
 	$(BIN)/python -m tests.log_faults --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED))
+
+cluster-faults: $(READY)  ## cause FAULTS faults in a cluster of three nodes, and check every promise (SEED=n; root for some)
+	$(BIN)/python -m tests.cluster_faults --faults $(or $(FAULTS),100) $(if $(SEED),--seed $(SEED))
 
 crash-states: $(READY)  ## check STATES states of the disk that a crash can leave (SEED=n)
 	$(BIN)/python -m tests.forgetful.explore --states $(or $(STATES),1000000) --processes 2 $(if $(SEED),--seed $(SEED))

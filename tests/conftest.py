@@ -16,6 +16,7 @@ pytest.register_assert_rewrite("tests.support")
 #: A slow test in another suite bears the marker itself.
 SLOW_SUITES = {
     "clients",
+    "cluster_faults",
     "crash",
     "deploy",
     "flips",
@@ -31,7 +32,7 @@ SLOW_SUITES = {
 }
 
 #: Suites that need strace, loop devices, namespaces, systemd or /proc.
-LINUX_SUITES = {"deploy", "log_faults", "powercut", "soak", "syscalls"}
+LINUX_SUITES = {"cluster_faults", "deploy", "log_faults", "powercut", "soak", "syscalls"}
 
 # No deadline: on a busy machine any example may take long.
 hypothesis.settings.register_profile(

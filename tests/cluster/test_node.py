@@ -169,6 +169,17 @@ def test_a_wrong_clock_is_told(play: PlayedNode) -> None:
     ]
 
 
+def test_the_clock_of_another_node_is_known_as_it_is(play: PlayedNode) -> None:
+    play.node.start()
+
+    def is_known() -> bool:
+        play.peers.say("b", ahead_ms=5000)
+        other_ms = play.node.time_ms("b")
+        return 4000 < other_ms - play.node.time_ms("unknown") <= 5000
+
+    eventually(is_known, "the clock of b to be known")
+
+
 def test_two_nodes_with_one_name_are_told(play: PlayedNode) -> None:
     play.node.start()
     assert play.node.warnings == []

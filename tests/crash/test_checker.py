@@ -12,6 +12,8 @@ from tests.support.history.calls import (
     DEAD_LETTERS,
     DISK_FULL,
     LOG_LOST,
+    NOT_CARRIED_OUT,
+    OUTCOME_UNKNOWN,
     Call,
     ClockChange,
     Consume,
@@ -1171,3 +1173,67 @@ def test_a_call_may_be_refused_for_another_owner_only_while_owners_change() -> N
     lost = replace(refused(5.5, LOG_LOST), outcome=Outcome.UNKNOWN)
     assert check(history([lost])) == []
     assert [each.rule for each in check(history([replace(lost, start_s=7, end_s=7.1)]))] == [Rule.ANSWERED]
+
+
+def test_a_call_may_end_with_an_unknown_outcome_only_while_shards_move() -> None:
+    for code in (OUTCOME_UNKNOWN, *NOT_CARRIED_OUT):
+        call = refused(5.5, code)
+        assert check(history([call])) == []
+        assert [each.rule for each in check(history([replace(call, start_s=7, end_s=7.1)]))] == [Rule.ANSWERED]
+
+
+def crossing(*calls: Call, arrived_s: float = 3.0) -> History:
+    """Return a history in which each queue has a shard of its own. What was sent by 2 s had arrived at a moment."""
+    found = history(calls)
+    found.shard_of = [Q, "other", DEAD_LETTERS].index
+    found.crossed = [(0.05, 0.06), (2.0, arrived_s)]
+    return found
+
+
+def test_a_publish_may_arrive_later_in_queues_of_other_shards() -> None:
+    late = [*publish(0, "m"), listing(1, waits("m")), elsewhere(1), elsewhere(4, "m")]
+    assert check(crossing(*late)) == []
+    assert {each.rule for each in check(history(late))} == {Rule.PUBLISHED_EVERYWHERE}
+
+
+def test_a_publish_that_has_not_arrived_in_the_end_is_reported() -> None:
+    calls = [*publish(0, "m"), listing(1, waits("m")), elsewhere(4)]
+    assert {each.rule for each in check(crossing(*calls))} == {Rule.PUBLISHED_EVERYWHERE}
+    assert check(crossing(*calls, arrived_s=5.0)) == []
+
+
+def test_a_publish_without_an_answer_has_arrived_in_all_queues_if_it_is_in_one() -> None:
+    lost = [replace(each, end_s=1.0, code=ABANDONED) for each in publish(0, "m", lost=True)]
+    calls = [*lost, listing(1.5, waits("m")), elsewhere(1.5)]
+    assert check(crossing(*calls, elsewhere(4, "m"))) == []
+    assert Rule.PUBLISHED_EVERYWHERE in {each.rule for each in check(crossing(*calls, elsewhere(4)))}
+
+
+def test_a_publish_that_arrives_twice_is_reported() -> None:
+    twice = replace(elsewhere(4, "m"), messages=tuple(replace(waits("m"), id=each) for each in ("m'", "m''")))
+    found = check(crossing(*publish(0, "m"), listing(4, waits("m")), twice))
+    assert {each.rule for each in found} == {Rule.NOTHING_UNEXPECTED}
+
+
+def test_a_dead_letter_may_arrive_later_in_another_shard_and_must_in_the_end() -> None:
+    calls = [produce(0, "m"), claim(0.5, "m"), declared_dead(1, "m"), listing(1.5), letters(1.5)]
+    assert check(crossing(*calls, letters(4, letter("m")))) == []
+    assert {each.rule for each in check(crossing(*calls, letters(4)))} == {Rule.DEAD_IS_THERE}
+    assert {each.rule for each in check(history([*calls, letters(4, letter("m"))]))} == {Rule.DEAD_IS_THERE}
+
+
+def test_what_left_its_queue_by_a_lost_declaration_arrives_in_another_shard() -> None:
+    lost = replace(declared_dead(1, "m", lost=True), end_s=1.2, code=ABANDONED)
+    calls = [produce(0, "m"), claim(0.5, "m"), lost, listing(1.5), letters(1.6)]
+    assert check(crossing(*calls, letters(4, letter("m")))) == []
+    assert {each.rule for each in check(crossing(*calls, letters(4)))} == {Rule.REQUEST_IS_WHOLE}
+
+
+def test_each_family_of_queues_has_dead_letters_of_its_own() -> None:
+    calls = [
+        replace(each, queue="family--dead" if each.queue == DEAD_LETTERS else "family--jobs")
+        for each in [produce(0, "m"), claim(0.5, "m"), declared_dead(1, "m"), letters(2, letter("m"))]
+    ]
+    assert check(history(calls)) == []
+    calls[-1] = replace(letters(2), queue="family--dead")
+    assert {each.rule for each in check(history(calls))} == {Rule.DEAD_IS_THERE}

@@ -50,6 +50,9 @@ class Others:
     def owner(self, _: int) -> str:
         return "other"
 
+    def time_ms(self, _: str) -> int:
+        return 0
+
     def changed(self, _: Callable[[int], None]) -> Callable[[], None]:
         return lambda: None
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.edge_cluster import EdgeCluster, EdgeNode, Reply, edge_cluster
 from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.cluster import wire
+from wonderq.cluster import receiving, wire
 from wonderq.cluster.edge import MOST_BODY_BYTES
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.edge_app import EdgeSettings
@@ -394,6 +395,34 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_carried_out(cluster: Ed
         )
     eventually(lambda: answered, "the answer to the request that is waited for")
     assert [each["message"] for each in owner("GET", f"/queues/{queue}/dev/messages").json] == ["timely"]
+
+
+@pytest.mark.parametrize("ahead_ms", [-600_000, 600_000])
+def test_a_request_has_the_deadline_of_the_clock_of_the_owner(
+    cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch, ahead_ms: int
+) -> None:
+    """Otherwise an owner would take all requests of a node whose clock is behind for late ones, and answer none."""
+    queue = cluster.queue_of(1)
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    owner("PUT", f"/queues/{queue}")
+    own = time.time_ns
+    monkeypatch.setattr(receiving, "time", SimpleNamespace(time_ns=lambda: own() - ahead_ms * 1_000_000))
+    for each in cluster.nodes.values():
+        each.shards.ahead_ms = ahead_ms
+    deadlines: list[int] = []
+    sent = wire.encode
+
+    def encode(each: Any) -> bytes:
+        if isinstance(each, ForwardedRequest):
+            deadlines.append(each.deadline_ms)
+        return sent(each)
+
+    monkeypatch.setattr(wire, "encode", encode)
+    began_ms = own() // 1_000_000
+    assert other("GET", f"/queues/{queue}").status == 200
+    longest_ms = round(other.assembly.carrier._forwarder._longest_s * 1000)
+    assert deadlines
+    assert all(began_ms <= each + ahead_ms - longest_ms <= own() // 1_000_000 for each in deadlines)
 
 
 def test_a_node_answers_others_while_requests_wait_for_an_owner(cluster: EdgeCluster) -> None:

@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.log_faults.faults import FAULTS
-from tests.log_faults.machines import enter_own_network, why_no_machines
+from tests.log_faults.machines import why_no_machines
 from tests.log_faults.run import FaultRun
 from tests.support.kill_cycles import Options, carry_out
+from tests.support.networks import enter_own_network
 from wonderq_storage.nats.local_servers import find_program
 
 

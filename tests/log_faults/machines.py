@@ -7,11 +7,9 @@ full, and its power can fail. Without root, it is a folder and ports on loopback
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,18 +18,12 @@ from typing import Self
 
 from tests.support.filesystem import Medium, why_not
 from tests.support.nats_servers import freeze, start, thaw, wait_until_ready
+from tests.support.networks import Networks, why_no_networks
 from wonderq_storage.nats.local_servers import LocalServer, free_ports
 
 COUNT = 3
 
-_CLONE_NEWNET = 0x40000000
-
-#: Addresses of the machines, and of this process beside them. They are in a network that only this process sees.
-_HOST, _OWN_HOST = "10.201.0.{}", "10.201.0.254"
 _CLIENT_PORT, _ROUTE_PORT = 4222, 6222
-
-#: Nothing that is sent to this address arrives.
-_NOBODY = "02:00:00:00:00:99"
 
 _IMAGE_BYTES = 160 << 20
 _STORE_BYTES = 96 << 20
@@ -39,21 +31,7 @@ _STORE_BYTES = 96 << 20
 
 def why_no_machines() -> str:
     """Say why this machine cannot stand in for three with networks and disks of their own, or nothing."""
-    for tool in ("ip", "nsenter"):
-        if shutil.which(tool) is None:
-            return f"there is no {tool}"
-    return why_not("ext4") or ""
-
-
-def enter_own_network() -> None:
-    """Move this process, which must have one thread, and all that it starts into a network of their own.
-
-    So the addresses of several runs do not meet, and nothing of them is left at the end.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "cannot make a network namespace")
-    _ip("link", "set", "lo", "up")
+    return why_no_networks() or why_not("ext4") or ""
 
 
 @dataclass
@@ -194,12 +172,11 @@ class Machines:
     """All machines, with their servers up, as a context."""
 
     def __init__(self, folder: Path, *, apart: bool, sync: str = "always") -> None:
-        """Set them up in a folder. ``apart`` gives each a network and a disk; see `enter_own_network`."""
-        self._apart = apart
+        """Set them up in a folder. ``apart`` gives each a network and a disk; see `Networks`."""
+        self._networks = Networks(COUNT) if apart else None
         self._stack = ExitStack()
-        self._spaces = [f"wonderq-{os.getpid()}-{number}" for number in range(COUNT)] if apart else []
         ports = free_ports(2 * COUNT)
-        hosts = [_HOST.format(number + 1) if apart else "127.0.0.1" for number in range(COUNT)]
+        hosts = self._networks.hosts if self._networks else ["127.0.0.1"] * COUNT
         routes = [f"{host}:{_ROUTE_PORT if apart else ports[COUNT + at]}" for at, host in enumerate(hosts)]
         self.all: list[Machine] = []
         for number, host in enumerate(hosts):
@@ -211,8 +188,7 @@ class Machines:
                 route_port=_ROUTE_PORT if apart else ports[COUNT + number],
                 host=host,
                 others=[each for each in routes if each != routes[number]],
-                # Not `ip netns exec`, which keeps copies of all mounts: no file system could be unmounted any more.
-                prefix=["nsenter", f"--net=/run/netns/{self._spaces[number]}"] if apart else [],
+                prefix=self._networks.prefix(number) if self._networks else [],
                 sync=sync,
                 printed=folder / f"n{number + 1}.output",
             )
@@ -230,8 +206,8 @@ class Machines:
 
     def __enter__(self) -> Self:
         with self._stack:
-            if self._apart:
-                self._connect()
+            if self._networks:
+                self._stack.enter_context(self._networks)
             for each in self.all:
                 if each.medium is not None:
                     self._stack.enter_context(each.medium)
@@ -244,40 +220,12 @@ class Machines:
     def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
-    # Networks
-
-    def _connect(self) -> None:
-        _ip("link", "add", "wonderq", "type", "bridge")
-        self._stack.callback(_ip, "link", "del", "wonderq")
-        _ip("addr", "add", f"{_OWN_HOST}/24", "dev", "wonderq")
-        _ip("link", "set", "wonderq", "up")
-        for number, (space, machine) in enumerate(zip(self._spaces, self.all, strict=True)):
-            _ip("netns", "add", space)
-            self._stack.callback(_ip, "netns", "del", space)
-            _ip("link", "add", f"machine{number}", "type", "veth", "peer", "name", "eth0", "netns", space)
-            _ip("link", "set", f"machine{number}", "master", "wonderq", "up")
-            _ip("-n", space, "link", "set", "lo", "up")
-            _ip("-n", space, "addr", "add", f"{machine.host}/24", "dev", "eth0")
-            _ip("-n", space, "link", "set", "eth0", "up")
-
     def cut_off(self, machine: Machine, *, outgoing: bool, incoming: bool) -> None:
         """Lose all that a machine sends to the others, or they to it. Clients still reach all of them."""
-        for sender, receiver in self._ways(machine, outgoing=outgoing, incoming=incoming):
-            way = (self._spaces[self.all.index(sender)], "neigh", "replace", receiver.host)
-            _ip("-n", *way, "lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
+        assert self._networks is not None
+        self._networks.cut_off(self.all.index(machine), outgoing=outgoing, incoming=incoming)
 
     def heal(self, machine: Machine, *, outgoing: bool, incoming: bool) -> None:
         """Undo `cut_off`."""
-        for sender, receiver in self._ways(machine, outgoing=outgoing, incoming=incoming):
-            _ip("-n", self._spaces[self.all.index(sender)], "neigh", "del", receiver.host, "dev", "eth0")
-
-    def _ways(self, machine: Machine, *, outgoing: bool, incoming: bool) -> list[tuple[Machine, Machine]]:
-        others = self.others(machine)
-        ways = [(machine, each) for each in others] if outgoing else []
-        return ways + ([(each, machine) for each in others] if incoming else [])
-
-
-def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        assert self._networks is not None
+        self._networks.heal(self.all.index(machine), outgoing=outgoing, incoming=incoming)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.log_faults.crew import KeyedProducer
+from tests.log_faults.crew import client_of
 from tests.log_faults.machines import why_no_machines
 from tests.support.history.calls import Outcome, Produce
+from tests.support.keyed_producer import KeyedProducer
 from tests.support.nats_servers import needs_nats
 from tests.support.worker import QUEUES
 from wonderq.client.errors import Unreachable
@@ -79,7 +80,7 @@ class Broker:
 
 
 def keyed(broker: Broker, attempts: int = 100) -> KeyedProducer:
-    producer = KeyedProducer("test", random.Random(1))
+    producer = KeyedProducer("test", random.Random(1), client_of)
     clients: dict[str, Any] = dict.fromkeys(QUEUES, broker)
     for _ in range(attempts):
         producer.send(clients)
@@ -109,5 +110,5 @@ def test_attempts_without_an_answer_are_one_produce() -> None:
 
 def test_the_clients_of_an_owner_that_is_gone_end() -> None:
     failures: list[BaseException] = []
-    KeyedProducer("test", random.Random(1)).work("http://127.0.0.1:9", threading.Event(), failures)
+    KeyedProducer("test", random.Random(1), client_of).work("http://127.0.0.1:9", threading.Event(), failures)
     assert failures == []

@@ -111,6 +111,14 @@ MUTANTS = [
         (f"{_FORWARDING_TESTS}::test_a_request_that_nobody_waits_for_any_more_is_not_carried_out",),
     ),
     Mutant(
+        "deadline_by_the_own_clock",
+        "All requests that a node passes on get no answer when its clock is minutes behind.",
+        _FORWARDING,
+        "self._shards.time_ms(owner) + round(self._longest_s * 1000)",
+        "round((time.time() + self._longest_s) * 1000)",
+        (f"{_FORWARDING_TESTS}::test_a_request_has_the_deadline_of_the_clock_of_the_owner",),
+    ),
+    Mutant(
         "listing_without_a_shard",
         "A listing leaves the queues of one shard out.",
         _LISTINGS,

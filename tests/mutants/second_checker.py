@@ -9,17 +9,11 @@ Each bug of the table is in the catalogue, where it names tests of its own. Here
 from __future__ import annotations
 
 import argparse
-import itertools
-import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from tests.mutants.catalogue import MUTANTS
-from tests.mutants.run import copy_of_the_tree
+from tests.mutants.long_run import see_each_reported
 
 #: The scenario of `tests.promises` that reports a bug, by the name of the bug.
 SCENARIOS = {
@@ -48,37 +42,6 @@ SCENARIOS = {
     "counts_drift": "counts",
 }
 
-#: Exit code of the checker when it reports a broken promise.
-REPORTED = 1
-
-
-def run_checker(tree: Path, scenario: str, minutes: float) -> tuple[int, str]:
-    """Run one scenario in a tree; return the exit code, and the first violation or the last line."""
-    options = ["--minutes", str(minutes), "--lives", "2", "--only", scenario, "--slice"]
-    process = subprocess.Popen(
-        [sys.executable, "-B", "-m", "tests.promises", *options],
-        cwd=tree,
-        env={
-            **os.environ,
-            "TMPDIR": str(tree.parent),
-            "TESTS_PATIENCE_S": "60",  # a bug may make a call wait for ever
-            "PYTHONPATH": os.pathsep.join((str(tree), str(tree / "storage"))),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    lines = output.splitlines()
-    told = [after for before, after in itertools.pairwise(lines) if before.startswith("mechanisms: ")]
-    told += [line for line in lines if line.startswith("the run cannot go on")]
-    return process.returncode, (told or lines[-1:] or [""])[0][:160]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
@@ -87,24 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=3, help="longest run on each bug")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    by_name = {mutant.name: mutant for mutant in MUTANTS}
-    survived = []
-    with copy_of_the_tree() as tree:
-        for name in arguments.only or SCENARIOS:
-            mutant, scenario, began_s = by_name[name], SCENARIOS[name], time.monotonic()
-            path = tree / mutant.file
-            source = path.read_text()
-            path.write_text(mutant.planted(source))
-            try:
-                code, line = run_checker(tree, scenario, arguments.minutes)
-            finally:
-                path.write_text(source)
-            caught = code == REPORTED
-            survived += [] if caught else [name]
-            took_s = time.monotonic() - began_s
-            print(f"{took_s:6.1f} s  {'caught' if caught else 'SURVIVED':8}  {name:44} {scenario}: {line}", flush=True)
-    print(f"{len(arguments.only or SCENARIOS)} bugs, {len(survived)} survived")
-    return 1 if survived else 0
+    options = ["--minutes", str(arguments.minutes), "--lives", "2", "--slice"]
+    return see_each_reported(
+        {name: ["tests.promises", *options, "--only", SCENARIOS[name]] for name in arguments.only or SCENARIOS}
+    )
 
 
 if __name__ == "__main__":

@@ -122,6 +122,14 @@ PROOFS = (
         parts=6,
     ),
     Proof(
+        "cluster-faults",
+        "Faults of a cluster",
+        ("tests.cluster_faults", "--faults", "{amount}", "--seed", "{seed}"),
+        "faults",
+        1_000,
+        parts=20,
+    ),
+    Proof(
         "log-lives",
         "The log on JetStream",
         ("tests.storage.jetstream_lives", "--lives", "{amount}", "--seed", "{seed}"),

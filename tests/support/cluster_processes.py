@@ -37,7 +37,7 @@ class NodeOnNats(SharedProcess):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def cluster(self) -> Any:
         """Return the state of the cluster as this node sees it, or None without an answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ class FakeShards:
         self.node = node
         self.brokers: dict[int, Broker] = {}
         self.heard: dict[int, str | None] = {}
+        self.ahead_ms = 0
+        """By how much the clock of this node is said to be ahead of all others."""
         self._callbacks: list[Callable[[int], None]] = []
 
     def local(self, shard: int) -> Broker | None:
@@ -42,6 +45,9 @@ class FakeShards:
 
     def owner(self, shard: int) -> str | None:
         return self.heard.get(shard)
+
+    def time_ms(self, _node: str) -> int:
+        return time.time_ns() // 1_000_000 - self.ahead_ms
 
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         self._callbacks.append(callback)

@@ -63,7 +63,7 @@ _ANSWERED = re.compile(
     re.MULTILINE,
 )
 
-_SAMPLE = re.compile(r'^(\w+)(?:\{(?:(operation="\w+"),)?[^}]*\})? ([0-9.e+]+)$', re.MULTILINE)
+_SAMPLE = re.compile(r'^(\w+)(?:\{(?:[^}]*?(operation="\w+"))?[^}]*\})? ([0-9.e+]+)$', re.MULTILINE)
 
 
 class Mechanisms:

@@ -34,9 +34,9 @@ class Reply(NamedTuple):
     json: Any
 
 
-def request(port: int, method: str, path: str, body: Any = None) -> Reply:
+def request(port: int, method: str, path: str, body: Any = None, *, host: str = "127.0.0.1") -> Reply:
     """Send one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_REQUEST_S)
+    connection = http.client.HTTPConnection(host, port, timeout=_REQUEST_S)
     try:
         connection.request(
             method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
@@ -55,6 +55,13 @@ def request(port: int, method: str, path: str, body: Any = None) -> Reply:
 class SharedProcess:
     """One process. Its standard error is appended to a file."""
 
+    host = "127.0.0.1"
+    """Address that it listens on."""
+    prefix: Sequence[str] = ()
+    """Command that runs another command on its machine."""
+    program: Sequence[str] = ("wonderq",)
+    """Module that is run as the command `wonderq`, with its first arguments."""
+
     def __init__(self, folder: Path, name: str, log: str, *options: str) -> None:
         self.name = name
         self.stderr = folder / f"{name}.stderr"
@@ -69,11 +76,12 @@ class SharedProcess:
         return ["serve"]
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "wonderq", *self.command, "--data", str(self._folder / self.name)]
+        python = [*self.prefix, sys.executable, "-m", *self.program]
+        command = [*python, *self.command, "--data", str(self._folder / self.name)]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WONDERQ_")}
         with self.stderr.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*command, "--listen", f"127.0.0.1:{self.port}", *self._options],
+                [*command, "--listen", f"{self.host}:{self.port}", *self._options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -82,7 +90,7 @@ class SharedProcess:
             )
 
     def __call__(self, method: str, path: str, body: Any = None) -> Reply:
-        return request(self.port, method, path, body)
+        return request(self.port, method, path, body, host=self.host)
 
     @property
     def is_ready(self) -> bool:

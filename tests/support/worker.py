@@ -7,10 +7,10 @@ import random
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
-from tests.support.history.calls import DEAD_LETTERS, Consume, Delete, Outcome, Update
+from tests.support.history.calls import Consume, Delete, Outcome, Update, dead_letters_of
 from tests.support.history.recording import RecordingClient, Sources, Target
 from wonderq.client.errors import Refused
 
@@ -28,6 +28,30 @@ FOREVER_S = 3600.0
 
 _SHORT_S = (0.1, 0.25, 0.5, 1.0)
 _LONG_S = (5.0, 20.0, FOREVER_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The queues of a load, and the topic to which all of them are subscribed."""
+
+    queues: tuple[str, ...] = QUEUES
+    topic: str = TOPIC
+    together: bool = True
+    """Whether one request may be about several of the queues: not if they are in several shards."""
+
+    @classmethod
+    def of_family(cls, family: str) -> Self:
+        """Return names with the same part before ``--``, which are in one shard."""
+        return cls(tuple(f"{family}--{each}" for each in QUEUES), f"{family}--{TOPIC}")
+
+    @property
+    def letters(self) -> str:
+        """Their dead-letter queue."""
+        return dead_letters_of(self.queues[0])
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.queues, self.letters)
 
 
 class Load(enum.Enum):
@@ -66,6 +90,7 @@ class Worker:
     made: int = 0
     publications: list[tuple[str, list[str]]] = field(default_factory=list)
     """Keys and bodies of what it has published."""
+    names: Names = field(default_factory=Names)
 
     def produce(self, clients: dict[str, RecordingClient], large: bool) -> None:
         rng = self.random
@@ -94,7 +119,7 @@ class Worker:
             bodies = [self._body(rng.choice((0, 10, 2000))) for _ in range(rng.randint(1, 5))]
             key = f"{self.name}-{self.made}"
             self.publications.append((key, bodies))
-        rng.choice(live(clients)).publish(TOPIC, bodies, key, QUEUES)
+        rng.choice(live(clients)).publish(self.names.topic, bodies, key, self.names.queues)
 
     def _body(self, size: int) -> str:
         self.made += 1
@@ -117,7 +142,7 @@ class Worker:
         if kind < 0.25:
             mine = [each for each in self.holdings if each.queue == client.queue and rng.random() < 0.7]
             calls = self._finish_and_claim(client, mine, claim)
-        elif kind < 0.45:
+        elif kind < 0.45 and self.names.together:
             mine = [each for each in self.holdings if rng.random() < 0.4]
             calls = self._finish_and_claim(client, mine, {**claim, "sources": self._sources()})
         else:
@@ -131,7 +156,7 @@ class Worker:
 
     def _sources(self) -> Sources:
         rng = self.random
-        queues = rng.sample((*QUEUES, DEAD_LETTERS), rng.randint(2, 3))
+        queues = rng.sample(self.names.all, rng.randint(2, 3))
         return Sources(queues, [rng.randint(1, 9) for _ in queues] if rng.random() < 0.5 else ())
 
     def _finish_and_claim(self, client: RecordingClient, mine: list[Holding], claim: dict[str, Any]) -> list[Consume]:
@@ -151,7 +176,7 @@ class Worker:
         if choice < 0.6:
             return Delete(**about)
         error = self._error() if rng.random() < 0.5 else None
-        if choice < 0.75 and mine.queue in QUEUES:
+        if choice < 0.75 and mine.queue in self.names.queues:
             return Update(**about, dead=True, error=error)
         delay_s, uncounted = rng.choice((0.0, 0.2, 1.0)), rng.random() < 0.5
         return Update(**about, delay_s=delay_s, uncounted=uncounted, error=error)
@@ -194,7 +219,7 @@ class Worker:
             elif choice < 0.86:
                 self._update(client, mine, delay_s=rng.choice((0.0, 0.2, 1.0)), uncounted=rng.random() < 0.5)
             elif choice < 0.90:
-                if mine.queue in QUEUES:
+                if mine.queue in self.names.queues:
                     self._update(client, mine, dead=True, error=self._error())
             elif choice < 0.96:
                 kept.append(mine)
@@ -246,7 +271,7 @@ class Worker:
             client.delete_batch([Target(each) for each in chosen])
         elif choice < 0.7:
             client.update_batch([replace(change, id=each, body=self._body(rng.choice((5, 500)))) for each in chosen])
-        elif choice < 0.73 and client.queue in QUEUES:
+        elif choice < 0.73 and client.queue in self.names.queues:
             client.update_batch([replace(change, id=each, dead=True, error=self._error()) for each in chosen])
         elif choice < 0.83:
             timeout_s = rng.choice((0.0, 0.3, 1.0)) if may_be_renewed_by_id(chosen[0]) else 0.0
@@ -257,7 +282,7 @@ class Worker:
 
 def live(clients: Mapping[str, RecordingClient]) -> list[RecordingClient]:
     """Return the clients of the queues into which messages are produced."""
-    return [each for queue, each in clients.items() if queue != DEAD_LETTERS]
+    return [each for queue, each in clients.items() if queue != dead_letters_of(queue)]
 
 
 def may_be_renewed_by_id(message_id: str) -> bool:

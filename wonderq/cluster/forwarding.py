@@ -125,7 +125,7 @@ class Forwarder:
         return outcome
 
     def _send(self, owner: str, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
-        request.deadline_ms = round((time.time() + self._longest_s) * 1000)
+        request.deadline_ms = self._shards.time_ms(owner) + round(self._longest_s * 1000)
         pending = _Pending()
         waiting = self._pending.setdefault(request.shard, set())
         waiting.add(pending)

@@ -169,6 +169,11 @@ class Node:
         """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
         return self._owners[shard]
 
+    def time_ms(self, node: str) -> int:
+        """Return the wall clock of another node; the own one if that node is not heard."""
+        with self._lock:
+            return _now_ms() - self._roster.own_clock_ahead_ms(node, time.monotonic())
+
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Have ``callback(shard)`` called after the broker or the owner of a shard has changed, as `Shards` says."""
         with self._lock:

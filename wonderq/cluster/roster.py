@@ -123,6 +123,11 @@ class Roster:
                     found[peer.newest.node] = peer
         return found
 
+    def own_clock_ahead_ms(self, node: str, now_s: float) -> int:
+        """Return by how much the own clock is ahead of that of a node; 0 if that node is not heard."""
+        peer = self.present(now_s).get(node)
+        return 0 if peer is None else peer.own_clock_ahead_ms
+
     def silent(self, now_s: float) -> dict[str, Peer]:
         """Return the nodes that were heard once and not lately, by name: of each, the process that was heard last."""
         present = self.present(now_s)

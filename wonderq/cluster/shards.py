@@ -29,6 +29,9 @@ class Shards(Protocol):
     def owner(self, shard: int) -> str | None:
         """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
 
+    def time_ms(self, node: str) -> int:
+        """Return the wall clock of another node, in ms since 1970. It may differ much from the own one."""
+
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Have ``callback(shard)`` called after the broker or the owner of a shard has changed.
 

@@ -48,7 +48,7 @@ class ForwardedRequest(msgspec.Struct, array_like=True):
     room_bytes: int
     """Size of the messages that the response may have. A single message may be larger."""
     deadline_ms: int
-    """Wall clock in ms since 1970 after which nobody waits for the response."""
+    """Wall clock of the node that gets it, in ms since 1970, after which nobody waits for the response."""
 
     @classmethod
     def of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 #: The code of a call whose client hung up: it may go unanswered while the broker is up, and happen after that. It ends
@@ -22,8 +22,20 @@ DISK_FULL = "disk_full"
 #: The code of a call to a broker whose log another one has taken over. It may have happened, before that.
 LOG_LOST = "log_lost"
 
+#: The code of a call of which a node of a cluster does not know whether it was carried out.
+OUTCOME_UNKNOWN = "outcome_unknown"
+
+#: Codes of calls that a node of a cluster surely did not carry out, while shards move or NATS has no quorum.
+NOT_CARRIED_OUT = frozenset({"shard_unavailable", "no_quorum"})
+
 #: The dead-letter queue of all queues in which messages are declared dead. Nobody else produces there.
 DEAD_LETTERS = "dead"
+
+
+def dead_letters_of(queue: str) -> str:
+    """Return the dead-letter queue of a queue: `DEAD_LETTERS`, with the same part before ``--`` if there is one."""
+    family, mark, _ = queue.rpartition("--")
+    return f"{family}{mark}{DEAD_LETTERS}"
 
 
 class Outcome(enum.Enum):
@@ -198,9 +210,17 @@ class History:
     """Intervals in which the log may have been unable to write: a consumer that waits may be answered late then."""
     clock_changes: list[ClockChange] = field(default_factory=list)
     """The changes of the broker's clock, in their order."""
+    shard_of: Callable[[str], int] = lambda _queue: 0
+    """Shard of a queue. What a call sends to a queue of another shard arrives some time after the call."""
+    crossed: list[tuple[float, float]] = field(default_factory=list)
+    """Intervals: what was sent to another shard before the first moment had arrived at the second one."""
 
     def extend(self, calls: Iterable[Call]) -> None:
         self.calls.extend(calls)
+
+    def arrival_s(self, sent_s: float) -> float:
+        """Return when something had arrived in another shard that was sent by some moment; infinity if nobody knows."""
+        return min((arrived_s for since_s, arrived_s in self.crossed if since_s >= sent_s), default=float("inf"))
 
 
 @dataclass(frozen=True, slots=True)

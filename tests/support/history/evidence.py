@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tests.support.history.calls import (
-    DEAD_LETTERS,
     Call,
     Consume,
     Delete,
@@ -22,6 +21,7 @@ from tests.support.history.calls import (
     Purge,
     Seen,
     Update,
+    dead_letters_of,
 )
 from tests.support.history.changes import Change, Message, last_before, removes
 from tests.support.history.rules import CLOCK_SLACK_S, Rule, Violation
@@ -39,7 +39,7 @@ class Evidence:
         self.receipts: set[str] = set()
         self.requests: dict[int, list[Delete | Update]] = defaultdict(list)
         self.consumes: dict[str, list[Consume]] = defaultdict(list)
-        self.published = _publications(history.calls)
+        self.published = _publications(history)
         self.lost_produces = [each for shares in self.published for each in shares] + [
             call
             for call in history.calls
@@ -247,10 +247,11 @@ class Evidence:
     def _everywhere(self, shares: list[Publish], found: dict[tuple[str, str], Message]) -> None:
         """Note that all queues of a publish have each message that one of them has or was promised, seen or not."""
         sights = [found[each.queue, body] for each in shares for body in each.bodies if (each.queue, body) in found]
-        known_s = min(
-            [each.known_s for each in sights] + [each.end_s for each in shares if each.happened], default=None
-        )
-        if known_s is None:
+        known_s = min([each.known_s for each in sights], default=float("inf"))
+        if _crosses(self.history, shares):
+            known_s = self.history.arrival_s(known_s)
+        known_s = min([known_s, *(each.end_s for each in shares if each.happened)])
+        if not sights and not any(each.happened for each in shares):
             return
         for share in shares:
             for index, body in enumerate(share.bodies):
@@ -318,7 +319,7 @@ class Evidence:
             updates = [each for each in source.updates if each.dead and each.possible]
             certain = [each for each in updates if each.happened]
             if certain and not letters[source.id]:
-                unseen = Message(f"the dead letter of {source.id}", DEAD_LETTERS, source=source.id)
+                unseen = Message(f"the dead letter of {source.id}", dead_letters_of(source.queue), source=source.id)
                 letters[source.id].append(unseen)
                 self.messages[unseen.id] = unseen
             for letter in letters[source.id] if updates else ():
@@ -334,9 +335,11 @@ class Evidence:
             bodies |= {each.value for each in last_before(source.bodies, moment)}
             reported = [each for each in source.errors if each.call is not update]
             errors |= {update.error} if update.error is not None else {e.value for e in last_before(reported, moment)}
+        crosses = self.history.shard_of(letter.queue) != self.history.shard_of(source.queue)
+        end_s = self.history.arrival_s(end_s) if crosses else end_s
         known_s = [call.end_s for call, _ in letter.witnesses]
         if updates[0].happened:
-            known_s.append(updates[0].end_s)
+            known_s.append(self.history.arrival_s(updates[0].end_s) if crosses else updates[0].end_s)
         letter.known_s = min(known_s)
         letter.produce = Produce(
             queue=letter.queue, start_s=start_s, end_s=end_s, outcome=updates[0].outcome, bodies=("",)
@@ -375,10 +378,15 @@ class Evidence:
                     message.errors.append(Change.of(update, certain=certain, rank=rank, value=update.error))
 
 
-def _publications(calls: Iterable[Call]) -> list[list[Publish]]:
+def _crosses(history: History, shares: Iterable[Publish]) -> bool:
+    """Tell whether a publish has queues in several shards, so that each queue has its messages at a moment of its own."""
+    return len({history.shard_of(each.queue) for each in shares}) > 1
+
+
+def _publications(history: History) -> list[list[Publish]]:
     """Return the shares of each publication that may have happened, with one call for all that had the same key."""
     attempts: dict[str, dict[str, list[Publish]]] = defaultdict(lambda: defaultdict(list))
-    for call in calls:
+    for call in history.calls:
         if isinstance(call, Publish) and call.possible:
             attempts[call.key][call.queue].append(call)
     found = []
@@ -391,5 +399,7 @@ def _publications(calls: Iterable[Call]) -> list[list[Publish]]:
             first = min(same, key=lambda each: each.start_s)
             outcome = Outcome.OK if certain else Outcome.UNKNOWN
             shares.append(replace(first, end_s=max(end_s, first.start_s), outcome=outcome))
+        if _crosses(history, shares):
+            shares = [replace(each, end_s=history.arrival_s(each.end_s)) for each in shares]
         found.append(shares)
     return found

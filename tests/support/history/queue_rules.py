@@ -9,6 +9,8 @@ from tests.support.history.calls import (
     ABANDONED,
     DISK_FULL,
     LOG_LOST,
+    NOT_CARRIED_OUT,
+    OUTCOME_UNKNOWN,
     Call,
     Consume,
     Drop,
@@ -39,6 +41,9 @@ def answers(evidence: Evidence) -> None:
         elif call.code == LOG_LOST:
             if not evidence.stopping(call):
                 evidence.report(Rule.ANSWERED, "a call was refused for another owner, and there was none", call)
+        elif call.code == OUTCOME_UNKNOWN or call.code in NOT_CARRIED_OUT:
+            if not evidence.stopping(call):
+                evidence.report(Rule.ANSWERED, f"a call ended with {call.code} though no shard moved", call)
         elif call.code == "shutting_down":
             if not evidence.stopping(call):
                 evidence.report(Rule.ANSWERED, "a broker that was up refused a call as one that is being stopped", call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.support.history.calls import DEAD_LETTERS, Call, Delete, Outcome, Update
+from tests.support.history.calls import Call, Delete, Outcome, Update, dead_letters_of
 from tests.support.history.changes import Message, releases, removes
 from tests.support.history.evidence import Evidence
 from tests.support.history.rules import Rule
@@ -32,7 +32,6 @@ def whole(evidence: Evidence) -> None:
 def moved(evidence: Evidence) -> None:
     """A message that only a declaration without an answer can have removed has become a dead letter."""
     letters = {each.source for each in evidence.messages.values()}
-    listings = evidence.listings[DEAD_LETTERS]
     for message in evidence.messages.values():
         if len(message.removals) != 1 or message.id in letters:
             continue
@@ -41,8 +40,11 @@ def moved(evidence: Evidence) -> None:
             continue
         gone = _proof_of_end(evidence, message)
         since_s = float("inf") if gone is None else gone[1].end_s
-        later = next((each for each in listings if each.start_s > since_s), None)
-        cleared = any(later is not None and each.start_s <= later.end_s for each in evidence.clearings[DEAD_LETTERS])
+        letters_queue = dead_letters_of(message.queue)
+        if evidence.history.shard_of(letters_queue) != evidence.history.shard_of(message.queue):
+            since_s = evidence.history.arrival_s(since_s)
+        later = next((each for each in evidence.listings[letters_queue] if each.start_s > since_s), None)
+        cleared = any(later is not None and each.start_s <= later.end_s for each in evidence.clearings[letters_queue])
         if later is not None and not cleared:
             evidence.report(
                 Rule.REQUEST_IS_WHOLE, f"{message.id} left its queue and became no dead letter", removal, later
