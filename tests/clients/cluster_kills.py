@@ -22,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -145,8 +144,7 @@ class WonderQLoad(ThreadLoad):
     def __init__(self, urls: Sequence[str]) -> None:
         super().__init__()
         self._sender, self._receiver = Client(urls), Client(urls)
-        self.ids: defaultdict[str, set[str]] = defaultdict(set)
-        """Ids by body."""
+        self._ids: dict[str, str] = {}  # by body
         self._log = _Errors()
         logging.getLogger("wonderq").addHandler(self._log)
         self._worker = Worker(self._receiver, dict.fromkeys(self.queues, self._handle), concurrency=4, lease=LEASE_S)
@@ -166,12 +164,12 @@ class WonderQLoad(ThreadLoad):
             raise
 
     def _handle(self, message: Any) -> None:
-        self.ids[message.body].add(message.id)
+        if self._ids.setdefault(message.body, message.id) != message.id:
+            self._errors.append(f"{message.body} was stored twice")
         self._handled.append(message.body)
 
     def errors(self) -> list[str]:
-        doubled = [f"{body} was stored {len(ids)} times" for body, ids in list(self.ids.items()) if len(ids) > 1]
-        return [*self._errors, *self._log.texts, *doubled]
+        return [*self._errors, *self._log.texts]
 
     def close(self) -> None:
         self._worker.stop()
