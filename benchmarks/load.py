@@ -7,6 +7,7 @@ omission".
 
 from __future__ import annotations
 
+import itertools
 import re
 import selectors
 import socket
@@ -82,7 +83,8 @@ class _Connection:
                 return False
             length = _LENGTH.search(self._data, 0, end)
             if length is None or self._data[9:10] != b"2":
-                raise LoadError(f"the server answered {self._data[:300]!r}")
+                body = self._data[end + 4 :][:300]
+                raise LoadError(f"the server answered {self._data[9:12]!r} {body!r}")
             self._wanted = end + 4 + int(length[1])
             self._body_at = end + 4
         if len(self._data) < self._wanted:
@@ -97,17 +99,17 @@ class _Client(NamedTuple):
     selector: selectors.BaseSelector
 
 
-def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | None = None) -> Load:
+def run(url: str | Sequence[str], scripts: Sequence[Script], *, requests: int, rate: float | None = None) -> Load:
     """Make ``requests`` requests over one connection per script, at ``rate`` per second or as fast as possible.
+
+    With several addresses, the connections use them in turn.
 
     Raises:
         LoadError: see `LoadError`.
     """
-    place = urlsplit(url)
-    assert place.hostname is not None
-    assert place.port is not None
+    urls = itertools.cycle([url] if isinstance(url, str) else url)
     selector = selectors.DefaultSelector()
-    connections = [_Connection(place.hostname, place.port, script) for script in scripts]
+    connections = [_connect(next(urls), script) for script in scripts]
     for each in connections:
         selector.register(each.socket, selectors.EVENT_READ, each)
     try:
@@ -116,6 +118,13 @@ def run(url: str, scripts: Sequence[Script], *, requests: int, rate: float | Non
         selector.close()
         for each in connections:
             each.socket.close()
+
+
+def _connect(url: str, script: Script) -> _Connection:
+    place = urlsplit(url)
+    assert place.hostname is not None
+    assert place.port is not None
+    return _Connection(place.hostname, place.port, script)
 
 
 def _drive(connections: list[_Connection], selector: selectors.BaseSelector, requests: int, rate: float | None) -> Load:

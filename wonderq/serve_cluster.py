@@ -223,6 +223,7 @@ def node_of(
         parts.carrier = edge.carrier
         server = parts.server = start_server(edge.edge, _routed(parts.access()), settings, sockets)
         edge.receiver.start(server)
+        requests.read_on(server)
         ProcessCollector(registry=registry)
         registry.register(NodeCollector(node))
         registry.register(ServerCollector(server, settings.connections))

@@ -16,9 +16,26 @@ _CARRYING_TESTS = "tests/edge/test_carrying.py"
 _FORWARDING_TESTS = "tests/edge/test_forwarding.py"
 _LISTING_TESTS = "tests/edge/test_listings.py"
 _ACCESS_TESTS = "tests/edge/test_access.py"
+_READING_TESTS = "tests/edge/test_reading_on_the_server.py"
 _AWS_TESTS = "tests/edge/test_aws_clients.py"
 
 MUTANTS = [
+    Mutant(
+        "silent_nats_server_is_kept_while_the_http_server_reads",
+        "A node that reads on the thread of its server passes requests on into the void for ever.",
+        "storage/wonderq_storage/nats/connection.py",
+        "            if silent > _SILENT_PINGS:\n",
+        "            if False:\n",
+        (f"{_READING_TESTS}::test_a_server_that_falls_silent_is_replaced_and_one_that_answers_pings_is_kept",),
+    ),
+    Mutant(
+        "end_of_the_http_server_leaves_nats_unread",
+        "A node that ends hears no answers any more while it gives its shards away.",
+        "wonderq/httpd/server.py",
+        "            self._server.forget(fileno, is_polled=self.polled_events != 0)\n            self._ended()\n",
+        "            self._server.forget(fileno, is_polled=self.polled_events != 0)\n",
+        (f"{_READING_TESTS}::test_the_connection_reads_by_itself_again_when_the_server_has_ended",),
+    ),
     Mutant(
         "node_that_stops_waits_for_polls_at_other_nodes",
         "A restart takes as long as the longest poll of a queue of another node, and ends in a broken connection.",

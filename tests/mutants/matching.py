@@ -212,7 +212,10 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/storage/test_jetstream_log_contract.py",
     ),
     "storage/wonderq_storage/jetstream_stream.py": ("tests/storage/test_jetstream_log.py",),
-    "storage/wonderq_storage/nats/connection.py": ("tests/storage/test_nats_connection.py",),
+    "storage/wonderq_storage/nats/connection.py": (
+        "tests/storage/test_nats_connection.py",
+        "tests/edge/test_reading_on_the_server.py",
+    ),
     "storage/wonderq_storage/nats/headers.py": ("tests/storage/test_nats_protocol.py",),
     "storage/wonderq_storage/nats/jetstream.py": ("tests/storage/test_nats_jetstream.py",),
     "storage/wonderq_storage/nats/link.py": ("tests/storage/test_nats_connection.py",),

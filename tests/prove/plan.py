@@ -114,6 +114,14 @@ PROOFS = (
         parts=10,
     ),
     Proof(
+        "cluster-kills",
+        "Kills of nodes under clients",
+        ("tests.clients.cluster_kills", "--kills", "{amount}", "--seed", "{seed}"),
+        "kills",
+        90,
+        parts=3,
+    ),
+    Proof(
         "log-faults",
         "Faults of a replicated log",
         ("tests.log_faults", "--faults", "{amount}", "--seed", "{seed}"),

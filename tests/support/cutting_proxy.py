@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -23,7 +24,7 @@ class _Link:
         for end in self._ends:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each body waits for the receipt of its head
         self._lock = threading.Lock()
-        self._is_cut = False
+        self.is_cut = False
 
     def forward(self, source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
         """Pass bytes on until one side closes, or until ``most_bytes`` are passed."""
@@ -40,9 +41,9 @@ class _Link:
     def cut(self) -> None:
         """Reset both connections."""
         with self._lock:
-            if self._is_cut:
+            if self.is_cut:
                 return
-            self._is_cut = True
+            self.is_cut = True
             for end in self._ends:
                 with suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -73,6 +74,11 @@ class CuttingProxy:
         """Number of connections that were passed on."""
         return len(self._links)
 
+    @property
+    def ended_connections(self) -> int:
+        """Number of those that have ended, by a cut or by one of the sides."""
+        return sum(each.is_cut for each in self._links)
+
     def _accept(self) -> None:
         with suppress(OSError):  # the proxy was closed
             while True:
@@ -98,7 +104,7 @@ class CuttingProxy:
                 client.close()
                 return
             try:
-                server = socket.create_connection(self._target)
+                server = self._connect()
             except OSError:
                 client.close()
                 return
@@ -109,6 +115,9 @@ class CuttingProxy:
             (server, client, None if in_request else most_bytes),
         ):
             threading.Thread(target=link.forward, args=(source, target, limit), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(self._target)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -121,3 +130,17 @@ class CuttingProxy:
         self._thread.join()
         for link in self._links:
             link.cut()
+
+
+class Balancer(CuttingProxy):
+    """A TCP load balancer: passes each connection on to any of several ports that accepts it."""
+
+    def __init__(self, ports: Sequence[int], seed: int) -> None:
+        super().__init__(ports[0], seed, most_bytes=None)
+        self._ports = ports
+
+    def _connect(self) -> socket.socket:
+        for port in self._random.sample(self._ports, len(self._ports)):
+            with suppress(ConnectionRefusedError):
+                return socket.create_connection(("127.0.0.1", port))
+        raise ConnectionRefusedError("nobody listens")

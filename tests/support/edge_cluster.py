@@ -103,6 +103,7 @@ class EdgeNode:
         )
         self.server = Server(self.assembly.edge, "127.0.0.1", 0)
         self.assembly.receiver.start(self.server)
+        self.connection.read_on(self.server)
         self._thread = threading.Thread(target=self.server.run, name=f"node-{name}")
         self._thread.start()
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any
 
@@ -134,6 +134,35 @@ class _Listener:
         self.socket.close()
 
 
+class _Watched:
+    """A descriptor that the loop of a server polls for somebody else."""
+
+    def __init__(self, server: Server, descriptor: int, read: Callable[[], bool], ended: Callable[[], None]) -> None:
+        self.polled_events = 0
+        self._server = server
+        self._fileno: int | None = descriptor
+        self._read = read
+        self._ended = ended
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle(self) -> None:
+        """Handle any event: whoever reads finds out what it is."""
+        if self._fileno is not None and not self._read():
+            self.close()
+
+    def close(self) -> None:
+        """End the watching."""
+        fileno, self._fileno = self._fileno, None
+        if fileno is not None:
+            self._server.forget(fileno, is_polled=self.polled_events != 0)
+            self._ended()
+
+
 class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
     """Serves one WSGI application on all addresses of one host until `stop` is called.
 
@@ -235,6 +264,28 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         """Run ``work`` on a fiber of this server soon. May be called from any thread."""
         self._hub.submit(work)
 
+    def watch(self, descriptor: int, read: Callable[[], bool], ended: Callable[[], None]) -> None:
+        """Call ``read`` on the thread of this server now and when a descriptor is readable, until it returns False.
+
+        Then, or when `run` ends, call ``ended``. Both must not wait or raise. May be called from any thread.
+        """
+
+        def begin() -> None:
+            if read():
+                watched = self._map[descriptor] = _Watched(self, descriptor, read, ended)
+                self.poll_changes.add(watched)
+            else:
+                ended()
+
+        self.submit(begin)
+
+    def forget(self, descriptor: int, *, is_polled: bool) -> None:
+        """End the polling of a descriptor of `watch`."""
+        self._map.pop(descriptor, None)
+        if is_polled:
+            with suppress(OSError):  # it is closed
+                self._poll.unregister(descriptor)
+
     def _wake_up(self) -> None:
         self.trigger.pull_trigger()
 
@@ -283,6 +334,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
             dispatcher = self._map.get(fileno)
             if dispatcher is self or isinstance(dispatcher, _Listener):
                 accepting.append(dispatcher.socket)
+            elif isinstance(dispatcher, _Watched):
+                dispatcher.handle()
             elif dispatcher is not None:
                 self.poll_changes.add(dispatcher)
                 readwrite(dispatcher, events)

@@ -1,6 +1,7 @@
 """A small synchronous client of NATS and of its streams, JetStream.
 
-Any number of threads send requests over one connection, and one thread reads the replies. Every call has a time limit.
+Any number of threads send requests over one connection, and one thread reads the replies: one of its own, or that of a
+loop which waits for other descriptors too. Every call has a time limit.
 After a loss the client connects to the next server of its list. Requests that were under way then fail at once, because
 nobody knows whether the server carried them out; the caller decides whether to repeat them.
 

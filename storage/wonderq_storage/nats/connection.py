@@ -127,6 +127,41 @@ class _Passed:
         self._callback(error)
 
 
+class Loop(Protocol):
+    """Waits for many descriptors on one thread, such as `wonderq.httpd.server.Server`."""
+
+    def watch(self, descriptor: int, read: Callable[[], bool], ended: Callable[[], None]) -> None:
+        """Call ``read`` on the thread of the loop now and when a descriptor is readable, until it returns False.
+
+        Then, or when the loop ends, call ``ended``. The descriptor is not watched any more. Any thread may call this.
+        """
+
+
+class _LoopReader:
+    """Reads a connection on the thread of a loop."""
+
+    def __init__(self, link: Link, parser: protocol.Parser, handle: Callable[[Link, protocol.Event], None]) -> None:
+        self.ended = threading.Event()
+        self.reads = 0
+        self.error: Exception | None = None
+        """Why the connection cannot be read any more, if it cannot."""
+        self._link = link
+        self._parser = parser
+        self._handle = handle
+
+    def read(self) -> bool:
+        """Read what has arrived; return False if the connection is lost."""
+        try:
+            data = self._link.receive_now()
+            self.reads += 1
+            for event in self._parser.feed(data):
+                self._handle(self._link, event)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is of no further use
+            self.error = error
+            return False
+        return True
+
+
 class Connection:
     """A client of NATS. It connects in the background, and again after each loss.
 
@@ -155,6 +190,7 @@ class Connection:
         self._expected: dict[str, _Replies] = {}
         self._subscribed: dict[str, Callable[[protocol.Delivery], None]] = {}
         self._connected_s: float | None = None
+        self._loop: Loop | None = None
         self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
         self._thread.start()
 
@@ -168,6 +204,13 @@ class Connection:
         """How long the present connection has lasted; 0 without one."""
         began_s = self._connected_s
         return 0.0 if began_s is None else time.monotonic() - began_s
+
+    def read_on(self, loop: Loop) -> None:
+        """Have a loop read the connection within a second, until the loop ends. It then makes all calls of callbacks.
+
+        What a callback wakes on the thread of the loop begins at once, without a switch between two threads.
+        """
+        self._loop = loop
 
     def server_info(self, *, timeout_s: float) -> dict[str, Any]:
         """Return what the connected server says about itself, such as its `version` and `max_payload`.
@@ -467,6 +510,9 @@ class Connection:
         while True:
             for event in events:
                 self._handle(link, event)
+            if self._loop is not None:
+                self._read_on_loop(self._loop, link, parser)
+                self._loop = None  # it has ended
             try:
                 events = parser.feed(link.receive(_PING_S))
                 silent = 0
@@ -478,6 +524,24 @@ class Connection:
                 with contextlib.suppress(TimeoutError):
                     link.send(protocol.PING, _PING_S)
 
+    def _read_on_loop(self, loop: Loop, link: Link, parser: protocol.Parser) -> None:
+        """Have a loop read, and ping a silent server, until the connection is lost, which raises, or the loop ends."""
+        reader = _LoopReader(link, parser, self._handle)
+        loop.watch(link.descriptor, reader.read, reader.ended.set)
+        reads = silent = 0
+        while not reader.ended.wait(_PING_S):
+            silent = silent + 1 if reader.reads == reads else 0
+            reads = reader.reads
+            if silent > _SILENT_PINGS:
+                link.shut_down()  # so that the loop reads its end
+                reader.ended.wait(_DIAL_S)
+                raise TimeoutError("the server does not answer")
+            if silent:
+                with contextlib.suppress(TimeoutError):
+                    link.send(protocol.PING, _PING_S)
+        if reader.error is not None:
+            raise reader.error
+
     def _handle(self, link: Link, event: protocol.Event) -> None:
         match event:
             case protocol.Delivery(subject):
@@ -487,7 +551,7 @@ class Connection:
                 if expected is not None and not expected.put(event):
                     self._expected.pop(subject, None)
             case protocol.Ping():
-                link.send(protocol.PONG, _PING_S)
+                link.post(protocol.PONG, _DIAL_S)
             case protocol.Info(fields):
                 self._info = _checked(fields)
             case protocol.Failure(text):

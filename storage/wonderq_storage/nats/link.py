@@ -63,6 +63,25 @@ class Link:
         data = self._receive_raw(timeout_s)
         return data if self._tls is None else self._tls.decrypt(data)
 
+    def receive_now(self) -> bytes:
+        """Return the next bytes that have arrived, or nothing if no whole TLS record has. Does not wait.
+
+        Raises:
+            OSError: the connection is at its end.
+        """
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        return data if self._tls is None else self._tls.decrypt(data)
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor of the socket."""
+        return self._socket.fileno()
+
     def _receive_raw(self, timeout_s: float) -> bytes:
         self._await(select.POLLIN, timeout_s)
         data = self._socket.recv(_RECEIVE_BYTES)
