@@ -18,11 +18,7 @@ from tests.mutants.long_run import see_each_reported
 #: The kinds of faults of `tests.cluster_faults` by which a bug does its harm, by the name of the bug.
 KINDS = {
     "append_without_an_expected_sequence": ("node frozen",),
-    "answer_when_sent": ("machine killed", "all machines killed"),
     "unknown_outcome_is_repeated_without_a_key": ("node killed", "all nodes killed"),
-    "crossing_without_a_key": ("node killed", "all machines killed"),
-    "crossing_key_is_written_later": ("node killed", "all machines killed"),
-    "outbox_is_emptied_before_the_acknowledgement": ("node killed", "node frozen"),
     "wrong_clock_owns_shards": ("clock ten minutes ahead",),
     "deadline_by_the_own_clock": ("clock ten minutes behind",),
 }
