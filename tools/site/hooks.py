@@ -38,6 +38,7 @@ _HOME = "index.md"
 #: Weights of pages in the search, by the beginning of their place. Questions come from users, so guides come before
 #: pages about the inside, and a page that mentions everything comes after those that explain it.
 _WEIGHTS = {
+    "how-to/migrate-from-sqs.md": 1.5,
     "how-to/migrate-": 1.0,
     "how-to/": 2.0,
     "explanation/faq.md": 3.0,
