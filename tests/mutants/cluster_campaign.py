@@ -20,7 +20,6 @@ KINDS = {
     "append_without_an_expected_sequence": ("node frozen",),
     "unknown_outcome_is_repeated_without_a_key": ("node killed", "all nodes killed"),
     "wrong_clock_owns_shards": ("clock ten minutes ahead",),
-    "deadline_by_the_own_clock": ("clock ten minutes behind",),
 }
 
 
