@@ -54,7 +54,9 @@ def test_a_node_alone_owns_everything(play: PlayedNode) -> None:
     eventually(lambda: set(changes) == set(range(COUNT)))
     end()
     assert {each.status for each in play.node.statuses()} == {"owned"}
-    eventually(lambda: {of.role for of in play.peers.announced[-1].shards.values()} == {"owner"})
+    eventually(
+        lambda: play.peers.announced and {of.role for of in play.peers.announced[-1].shards.values()} == {"owner"}
+    )
 
 
 def test_a_shard_that_another_node_owns_is_not_taken(play: PlayedNode) -> None:
@@ -96,7 +98,7 @@ def test_a_damaged_shard_is_refused_and_told(play: PlayedNode) -> None:
     assert "stream x" in str(error)
     status = play.node.statuses()[2]
     assert (status.status, status.owner) == ("damaged", None)
-    eventually(lambda: play.peers.announced[-1].shards[2].role == "damaged")
+    eventually(lambda: play.peers.announced and play.peers.announced[-1].shards[2].role == "damaged")
 
 
 def test_damage_that_another_node_has_found_is_told(play: PlayedNode) -> None:
@@ -233,7 +235,9 @@ def test_the_size_and_the_copies_of_each_log_are_told(play: PlayedNode) -> None:
     assert found[0] == (owned.log.used_bytes(), 0, 3, 2)
     assert found[1] == (1000, 20, 3, 2)
     assert found[2] == (0, 0, None, None), "its owner has not looked at the copies yet"
-    eventually(lambda: play.peers.announced[-1].shards[0][-4:] == (owned.log.used_bytes(), 0, 3, 2))
+    eventually(
+        lambda: play.peers.announced and play.peers.announced[-1].shards[0][-4:] == (owned.log.used_bytes(), 0, 3, 2)
+    )
 
 
 def test_nobody_knows_the_figures_of_a_shard_without_an_owner(play: PlayedNode) -> None:

@@ -246,7 +246,7 @@ def test_a_damaged_log_is_left_to_a_person(play: Play) -> None:
     assert (standing.status, standing.code) == ("damaged", "log_damaged")
     assert "message 7" in standing.message
     assert "until a person has decided" in standing.message
-    eventually(lambda: play.peers.announced[-1].role == "unable")
+    eventually(lambda: play.peers.announced and play.peers.announced[-1].role == "unable")
     eventually(lambda: not play.node._threads[0].is_alive())
     assert play.epoch == 1, "it never tries again"
 

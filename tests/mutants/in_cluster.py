@@ -269,7 +269,7 @@ MUTANTS = [
     ),
     Mutant(
         "older_transfer_moves_a_shard_back",
-        "Two transfers in a row move a shard to and fro for up to a second.",
+        "Two transfers in a row move a shard back and forth for up to a second.",
         _STEWARD,
         " and now_s - owned_since_s >= PLACEMENT_S",
         "",
