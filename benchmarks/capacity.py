@@ -83,7 +83,7 @@ DISK = Input(251, "MB/s", "one disk writes and syncs", _MEASURED)
 
 @dataclass(frozen=True)
 class Choices:
-    """What the operator decides."""
+    """The choices of the operator."""
 
     message_bytes: int = 200
     replicas: int = 3
@@ -93,7 +93,7 @@ class Choices:
 
 
 class Plan(NamedTuple):
-    """What a load takes."""
+    """The machines, processes and rates that a load takes."""
 
     clusters: int
     nodes: int

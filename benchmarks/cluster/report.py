@@ -21,7 +21,7 @@ processor times of the nodes, not measured: it holds if each node has a core, an
 
 @dataclass
 class Found:
-    """What was measured, each a list with a value for each round."""
+    """The figures of one side, each a list with a value for each round."""
 
     works: Sequence[Work]
     measured: defaultdict[tuple[str, Work], list[Measured]] = field(default_factory=lambda: defaultdict(list))

@@ -41,7 +41,7 @@ def call(url: str, method: str, path: str, body: Any = None) -> Any:
 
 @dataclass
 class Side:
-    """What is measured: processes that serve, and the NATS servers that store."""
+    """One side of the comparison: processes that serve, and the NATS servers that store."""
 
     urls: Sequence[str]
     nodes_s: Callable[[], float]

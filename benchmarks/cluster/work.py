@@ -1,4 +1,4 @@
-"""What a side does while it is measured: requests over connections to all nodes, for queues of all shards."""
+"""The work of a side while it is measured: requests over connections to all nodes, for queues of all shards."""
 
 from __future__ import annotations
 

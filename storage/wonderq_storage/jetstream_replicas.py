@@ -24,7 +24,7 @@ _ALONE = "the only server"
 
 
 class Replica(NamedTuple):
-    """What the leader of a stream knows of one server that has a replica."""
+    """One server that has a replica, as the leader of the stream knows it."""
 
     server: str
     is_current: bool

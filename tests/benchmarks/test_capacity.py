@@ -1,4 +1,4 @@
-"""What a load takes: the page has the output of the computation, and its inputs are those of the page on speeds."""
+"""The computation of capacity: the page has its output, and its inputs are those of the page on speeds."""
 
 from __future__ import annotations
 

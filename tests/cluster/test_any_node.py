@@ -243,7 +243,7 @@ def test_sqs_clients_go_on_when_a_node_is_killed(cluster: ClusterProcesses) -> N
 
 
 def test_a_node_that_is_stopped_ends_the_polls_of_its_clients(cluster: ClusterProcesses) -> None:
-    """Those of its own queues move to the next owners first."""
+    """Polls of its own queues move to the next owners first."""
     node, queues = cluster["b"], names("polled-")
     for queue in queues:
         assert node("PUT", f"/queues/{queue}", {}).status == 201

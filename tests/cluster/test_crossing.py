@@ -71,7 +71,7 @@ def test_a_dead_letter_crosses_with_its_origin(dead_letters: TwoShards) -> None:
     assert (source.queue, source.receives) == (HERE, 1)
 
 
-#: What becomes of the calls before the last one.
+#: The fates of the calls before the last one.
 FAULTS: dict[str, list[str]] = {
     "the request is lost": ["request lost"],
     "the reply is lost": ["reply lost"],

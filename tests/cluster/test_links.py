@@ -1,4 +1,4 @@
-"""What may lead from one shard to another: dead letters, publishes, schedules, redrives and moves."""
+"""Links from one shard to another: dead letters, publishes, schedules, redrives and moves."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ LINKS: dict[str, Link] = {
     "move": lambda shards, to, permits: shards.broker(HERE).move(HERE, ["x"], to, permits=permits),
 }
 
-#: Those whose queue has to be there.
+#: Links whose queue has to be there.
 NEED_QUEUE = ("subscription", "refused messages", "redrive", "move")
 
 

@@ -1,4 +1,4 @@
-"""What a node makes of what other nodes hear."""
+"""The conclusions of a node from the nodes that the others hear."""
 
 from __future__ import annotations
 

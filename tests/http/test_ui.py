@@ -361,7 +361,7 @@ def actions_in(path: Path) -> set[tuple[str, str]]:
     return found
 
 
-#: Those of the page of a cluster, which a broker does not have. tests/cluster/test_node.py has their roles.
+#: Actions of the page of a cluster, which a broker does not have. tests/cluster/test_node.py has their roles.
 OF_CLUSTER = {("POST", "/cluster/x")}
 
 #: Calls by POST that change nothing.

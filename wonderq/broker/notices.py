@@ -31,7 +31,7 @@ _MOST_REMOVED = 100
 
 
 class Notice(NamedTuple):
-    """What an endpoint is told, and the subscription that it may have again."""
+    """A notice to an endpoint, and the subscription that it may have again."""
 
     id: str
     topic: str

@@ -41,7 +41,7 @@ class Departure(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """What waits in an outbox."""
+    """The messages that wait in an outbox, as figures."""
 
     queue: str
     messages: int

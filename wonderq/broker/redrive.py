@@ -134,7 +134,7 @@ class _Targets(NamedTuple):
     of_message: Mapping[int, str | None]
     """By sequence number, for those that match the filters: the queue to move it to; None without one."""
     elsewhere: Collection[str]
-    """Those of the queues that are in other shards and exist."""
+    """The queues among them that are in other shards and exist."""
 
 
 class Redrives:

@@ -76,7 +76,7 @@ class SubscriptionInfo(msgspec.Struct, frozen=True, kw_only=True):
     delivery: dict[str, Any] | None = None
     """Policy of the requests to the endpoint, with the names of `DeliveryFields`."""
     deliveries: Deliveries | None = None
-    """What waits for the endpoint, and the last request to it."""
+    """Messages that wait for the endpoint, and the last request to it."""
     secret: str = ""
     """Secret that signs the requests, if this call has made it. The broker never shows it again."""
 

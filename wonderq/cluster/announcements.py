@@ -63,7 +63,7 @@ class Announcement(NamedTuple):
     heard: Mapping[str, int]
     """Nodes that it hears, by name, and the ms since it heard each one last."""
     owners: Mapping[int, str]
-    """Those of them that own shards, by shard."""
+    """The nodes among them that own shards, by shard."""
 
     def encode(self) -> bytes:
         fields = self._asdict()

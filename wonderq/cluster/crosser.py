@@ -28,7 +28,7 @@ Try = Callable[[int, ForwardedRequest], Outcome]
 
 
 class _Line:
-    """What is known of one outbox."""
+    """The state of sending from one outbox."""
 
     def __init__(self) -> None:
         self.creates = False

@@ -52,7 +52,7 @@ class Owner(NamedTuple):
     offered_to: str | None
     """The node to which it wants to hand the shard over."""
     said: OfShard
-    """What it tells of the shard."""
+    """Its announcement of the shard."""
 
 
 class Roster:

@@ -208,7 +208,7 @@ class Connection:
     def read_on(self, loop: Loop) -> None:
         """Have a loop read the connection within a second, until the loop ends. It then makes all calls of callbacks.
 
-        What a callback wakes on the thread of the loop begins at once, without a switch between two threads.
+        A callback may wake work on the thread of the loop, which then begins without a switch between two threads.
         """
         self._loop = loop
 
