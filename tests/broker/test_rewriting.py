@@ -355,6 +355,20 @@ def test_queues_keep_their_settings(running: Running) -> None:
         assert [(info.name, info.settings, info.created_ms) for info in running.broker.queues()] == infos
 
 
+def test_the_identity_alone_is_kept() -> None:
+    """It ends where the part of the log ends in which nothing else is."""
+    log = MemoryLog()
+    broker = Broker(log, default_queue=False)
+    identity = broker.core.identity
+    for _ in range(4):
+        log.rotate()
+        assert compact_oldest(broker, log)
+    broker.close()
+    again = Broker(log.opened_again(), default_queue=False)
+    assert again.core.identity == identity
+    again.close()
+
+
 def test_records_that_end_where_the_oldest_part_ends_are_kept() -> None:
     """The protocol of a log does not promise that anything stands between the last record of a part and its end."""
     log = MemoryLog()

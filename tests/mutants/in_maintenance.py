@@ -188,6 +188,6 @@ MUTANTS = [
         _COMPACTION,
         "state.identity_at <= end",
         "state.identity_at < end",
-        (f"{_REWRITING}::test_records_that_end_where_the_oldest_part_ends_are_kept",),
+        (f"{_REWRITING}::test_the_identity_alone_is_kept",),
     ),
 ]
