@@ -9,6 +9,13 @@ epoch record took (`wonderq_storage.jetstream_appender`). No clock and no lease 
 replicas; this needs ``sync_interval: always`` in the configuration of each server. It appends a message only if its
 conditions hold at that moment. Everything else is verified: sequences without a gap, and a chain of checksums from
 message to message (`wonderq_storage.jetstream_frame`).
+
+**Dropping.** For a replicated stream, nats-server 2.15 syncs its Raft log before it acknowledges a message. It syncs
+the files of messages only when it installs a Raft snapshot: every 2 to 3 minutes, or when the Raft log has grown by
+8 MiB. Suppose that all files up to the snapshot's last message are dropped, and the power of all servers fails before
+the files after it are synced. Then no server has a message that reaches the snapshot. Each one waits for another to
+send it, and the stream has no leader any more. So `JetStreamLog.oldest` holds a part back until the files after it must
+be synced (`SETTLE_S`). https://github.com/nats-io/nats-server/pull/8447, and pull/6289 for the times.
 """
 
 from __future__ import annotations
@@ -50,6 +57,13 @@ logger = logging.getLogger("wonderq.storage")
 DEFAULT_MAX_BYTES = 10 << 30
 DEFAULT_PART_BYTES = 64 << 20
 DEFAULT_CACHE_BYTES = 64 << 20
+
+#: A part that ended this long ago can be dropped: Raft snapshots come every 3 minutes at the latest, and a minute later
+#: while a replica catches up.
+SETTLE_S = 300.0
+
+#: A stream with less room than this part of its `max_bytes` drops parts at once: a full stream accepts nothing.
+_SCARCE_SHARE = 4
 
 #: Size of the largest record, and the most that can be set. JetStream does not recommend messages above 8 MiB.
 DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
@@ -113,8 +127,8 @@ class JetStreamLog:
 
     ``node`` names this process in the epoch record. ``replicas`` and ``max_bytes`` are used when the stream is made.
     ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. ``turn`` decides when to take
-    the log over; without it, `replay` does so as soon as it has read the log. The caller owns the connection
-    of ``jetstream``, and closes it after the log.
+    the log over; without it, `replay` does so as soon as it has read the log. `oldest` holds a part back for
+    ``settle_s`` after its end. The caller owns the connection of ``jetstream``, and closes it after the log.
 
     Before a stream is restored from a backup, all processes on it must have ended: a former owner must not meet it.
 
@@ -145,6 +159,7 @@ class JetStreamLog:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         attempt_s: float = 2.0,
         patience_s: float = 30.0,
+        settle_s: float = SETTLE_S,
         observer: Observer | None = None,
         turn: Turn | None = None,
     ) -> None:
@@ -161,6 +176,7 @@ class JetStreamLog:
         self._max_bytes = max_bytes
         self._part_bytes = part_bytes
         self._max_record_bytes = max_record_bytes
+        self._settle_s = settle_s
         self._cache = MessageCache(cache_bytes)
         self._observer = observer or Observer()
         self._turn = turn or AtOnce()
@@ -323,9 +339,13 @@ class JetStreamLog:
 
     def _enter(self, sequence: int) -> _Group:
         if self._parts[-1].bytes >= self._part_bytes:
-            self._parts.append(Part(sequence))
+            self._begin_part(sequence)
         self._open = _Group(sequence, self._envelope_bytes(self._stream.log_subject, sequence))
         return self._open
+
+    def _begin_part(self, sequence: int) -> None:
+        self._parts[-1].ended_s = time.monotonic()
+        self._parts.append(Part(sequence))
 
     def _envelope_bytes(self, subject: str, sequence: int) -> int:
         return self._stream.stored_bytes(subject, append_headers(self._epoch, sequence), 0)
@@ -440,16 +460,25 @@ class JetStreamLog:
             group = self._gathering_group()
             if group.is_due:
                 group = self._end_group(group)
-            if self._parts[-1].sequence < group.sequence:
-                self._parts.append(Part(group.sequence))
-            return group.begin_position
+            # While parts are held back, another short one would be of no use.
+            if self._parts[-1].sequence < group.sequence and not self._holds_back(self._parts[-2:-1]):
+                self._begin_part(group.sequence)
+            return _begin(self._parts[-1].sequence)
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
         with self._mutex:
             if len(self._parts) == 1 or _begin(self._parts[1].sequence) > self._committed:
                 return None
+            if self._holds_back(self._parts[:1]):
+                return None
             first, last = self._parts[0].sequence, self._parts[1].sequence - 1
         return _begin(last + 1), self._read_part(first, last)
+
+    def _holds_back(self, ended: Sequence[Part]) -> bool:
+        """Return whether any of some parts that have ended cannot be dropped yet, without harm in a power cut."""
+        if self._max_bytes - self._used_bytes < self._max_bytes // _SCARCE_SHARE:
+            return False
+        return any(time.monotonic() - each.ended_s < self._settle_s for each in ended)
 
     def _read_part(self, first: int, last: int) -> Iterator[tuple[Position, memoryview]]:
         progress = Progress(self._stream, first, self._part_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class Part:
         self.sequence = sequence
         """Sequence of its first message."""
         self.bytes = size
+        self.ended_s = time.monotonic()
+        """When the next part began, or when a replay found this one."""
 
 
 class Place(NamedTuple):

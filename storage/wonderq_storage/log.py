@@ -147,7 +147,8 @@ class Log(Protocol):
     def rotate(self) -> Position:
         """End the part of the log in use and return the position at which the next one begins.
 
-        `oldest` and `trim` reach everything before that position once `sync` has returned.
+        `oldest` and `trim` reach everything before that position once `sync` has returned. A log that holds parts back
+        may instead continue with the part in use, and return the beginning of that one.
 
         Raises:
             DiskFullError: there is no room for the next part. Nothing was changed.
@@ -161,7 +162,8 @@ class Log(Protocol):
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, Record]]] | None:
         """Return the end and the records of the oldest part that `trim` can drop, or None if there is none.
 
-        The iterator raises CorruptLogError at a record that no longer verifies.
+        A log may hold a part back for some minutes after its end. The iterator raises CorruptLogError at a record that
+        no longer verifies.
         """
 
     def trim(self, end: Position) -> None:

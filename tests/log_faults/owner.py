@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from tests.log_faults.settings import MAX_BYTES, MAX_RECORD_BYTES, PART_BYTES, REPLICAS
+from tests.support.filesystem import sync_all
 from tests.support.waiting import PATIENCE_S
 from wonderq import serve
 from wonderq.broker.maintenance import LogMaintenance
@@ -20,7 +22,7 @@ from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq.runtime.clock import Clock
 from wonderq.runtime.signals import Signals, StopRequested
-from wonderq_storage import FileCheckpoints, Observer
+from wonderq_storage import FileCheckpoints, Observer, Position
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Connection, JetStream
 
@@ -36,9 +38,21 @@ class WrongClock(Clock):
         self._offset_ns += ahead_ms * 1_000_000
 
 
-def open_log(connection: Connection, stream: str, node: str, observer: Observer | None = None) -> JetStreamLog:
+class SettledLog(JetStreamLog):
+    """A log that holds no part back, because it has the servers sync their files before it drops one."""
+
+    disks: Sequence[Path] = ()
+    """A folder on the disk of each server, if they have disks of their own."""
+
+    def trim(self, end: Position) -> None:
+        for each in self.disks:
+            sync_all(each)
+        super().trim(end)
+
+
+def open_log(connection: Connection, stream: str, node: str, observer: Observer | None = None) -> SettledLog:
     """Open the log as all processes of a run open it."""
-    return JetStreamLog(
+    return SettledLog(
         JetStream(connection),
         stream,
         node=node,
@@ -47,6 +61,7 @@ def open_log(connection: Connection, stream: str, node: str, observer: Observer 
         part_bytes=PART_BYTES,
         max_record_bytes=MAX_RECORD_BYTES,
         patience_s=PATIENCE_S,
+        settle_s=0,
         observer=observer,
     )
 
@@ -58,6 +73,7 @@ def main() -> None:
     parser.add_argument("--stream", required=True)
     parser.add_argument("--node", required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--disk", type=Path, action="append", default=[])
     parser.add_argument("--listen", required=True)
     parser.add_argument("--clock-ms", type=int, default=0)
     options = parser.parse_args()
@@ -66,6 +82,7 @@ def main() -> None:
 
     def open_this_log(settings: Settings, observer: Observer | None = None) -> serve.OpenedLog:
         log = open_log(connection, options.stream, options.node, observer)
+        log.disks = options.disk
         return serve.OpenedLog(log, FileCheckpoints(settings.data), PART_BYTES)
 
     serve.open_log = cast("Any", open_this_log)

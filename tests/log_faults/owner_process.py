@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.log_faults.machines import Machine
@@ -21,7 +21,10 @@ _READY = re.compile(r"owner at (http://\S+), clock ([0-9.]+)\n")
 
 
 class OwnerProcess(BrokerProcess):
-    """A process of `tests.log_faults.owner` on a machine, whose clock is wrong by ``clock_ms``."""
+    """A process of `tests.log_faults.owner` on a machine, whose clock is wrong by ``clock_ms``.
+
+    ``disks`` are folders on the disks of all machines that have one.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class OwnerProcess(BrokerProcess):
         node: str,
         stderr: Path,
         *,
+        disks: Sequence[Path],
         clock_ms: int,
         on_ready: Callable[[OwnerProcess], None],
     ) -> None:
@@ -41,6 +45,7 @@ class OwnerProcess(BrokerProcess):
         self._on_ready = on_ready
         module = [*machine.prefix, sys.executable, "-m", "tests.log_faults.owner"]
         options = ["--servers", servers, "--stream", STREAM, "--node", node, "--data", str(machine.data)]
+        options += [f"--disk={each}" for each in disks]
         self.process = self._spawn([*module, *options, "--listen", f"{machine.host}:0", "--clock-ms", str(clock_ms)])
 
     def ready(self) -> str:

@@ -211,6 +211,7 @@ class FaultRun(Run):
             self.machines.urls(machine),
             f"owner-{len(self._processes)}",
             self.errors,
+            disks=[each.medium.root for each in self.machines.all if each.medium],
             clock_ms=clock_ms,
             on_ready=self._note_clock,
         )

@@ -60,6 +60,15 @@ def test_what_servers_lose_that_do_not_sync_is_found(tmp_path: Path) -> None:
     assert "are kept in" in output, "it did not fail for another reason"
 
 
+@pytest.mark.skipif(bool(why_no_machines()), reason=f"power cuts: {why_no_machines()}")
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_stream_has_a_leader_after_a_power_cut_if_its_newest_file_was_synced_before_a_drop(synced: bool) -> None:
+    """If the first half fails, the servers sync by themselves, and `jetstream_log.SETTLE_S` has become needless."""
+    command = [sys.executable, "-m", "tests.log_faults.drops", *(["--synced"] if synced else [])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=_ROOT, timeout=_LIMIT_S)
+    assert bool(done.stdout.strip()) is synced, done.stdout
+
+
 class Broker:
     """Stands in for clients of a broker that forgets keys."""
 

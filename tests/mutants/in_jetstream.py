@@ -15,6 +15,30 @@ _CLIENT_TESTS = "tests/storage/test_nats_connection.py"
 
 MUTANTS = [
     Mutant(
+        "parts_are_dropped_at_once",
+        "After a power cut of all servers the stream has no leader any more.",
+        _LOG,
+        "            if self._holds_back(self._parts[:1]):\n                return None\n",
+        "",
+        (f"{_TESTS}::test_a_part_is_held_back_until_the_servers_must_have_synced_what_follows",),
+    ),
+    Mutant(
+        "a_full_stream_holds_parts_back",
+        "A full stream refuses messages for minutes, although most of it is garbage.",
+        _LOG,
+        "        if self._max_bytes - self._used_bytes < self._max_bytes // _SCARCE_SHARE:\n            return False\n",
+        "",
+        (f"{_TESTS}::test_a_stream_with_little_room_holds_nothing_back",),
+    ),
+    Mutant(
+        "parts_are_cut_short_while_one_is_held_back",
+        "Each tick of maintenance ends a part, and the log consists of hundreds of tiny ones.",
+        _LOG,
+        " and not self._holds_back(self._parts[-2:-1])",
+        "",
+        (f"{_TESTS}::test_no_part_is_cut_short_while_another_one_is_held_back",),
+    ),
+    Mutant(
         "append_without_an_expected_sequence",
         "A former owner goes on appending beside the new one, and acknowledged messages are lost.",
         _APPENDER,

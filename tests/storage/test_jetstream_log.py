@@ -768,6 +768,56 @@ def test_a_part_ends_where_the_log_is_rotated(stream: LogStream) -> None:
     assert replayed(stream.open()) == [*placed, (pending, b"pending")]
 
 
+def age(log: JetStreamLog, seconds: float) -> None:
+    """Let all parts so far have ended earlier."""
+    for each in log._parts:
+        each.ended_s -= seconds
+
+
+def test_a_part_is_held_back_until_the_servers_must_have_synced_what_follows(stream: LogStream) -> None:
+    log = stream.start(settle_s=1000)
+    put_parts(log, 2)
+    age(log, 900)
+    assert log.oldest() is None
+    age(log, 100)
+    assert drop_one(log) > 0
+    put_parts(log, 2)
+    log.close()
+
+    log = stream.start(settle_s=1000)
+    assert len(log._parts) > 1
+    assert log.oldest() is None, "a replay cannot know when a part ended"
+    age(log, 1000)
+    assert drop_one(log) > 0
+
+
+def test_no_part_is_cut_short_while_another_one_is_held_back(stream: LogStream) -> None:
+    log = stream.start(settle_s=1000)
+    put(log, b"1")
+    first = log.rotate()
+    put(log, b"2")
+    assert log.rotate() == first
+    age(log, 1000)
+    put(log, b"3")
+    assert log.rotate() > first
+    oldest = log.oldest()
+    assert oldest is not None
+    assert oldest[0] == first
+
+
+def test_a_stream_with_little_room_holds_nothing_back(stream: LogStream) -> None:
+    stream.limit_room(8)
+    log = stream.start(settle_s=1000)
+    put_parts(log, 2)
+    assert log.oldest() is None
+    while log.free_bytes() > 2 * PART_BYTES:
+        assert log.oldest() is None
+        put(log, bytes(100))
+    put(log, bytes(100))
+    assert drop_one(log) > 0
+    assert log.oldest() is None, "there is room again"
+
+
 def test_a_purge_is_repeated_until_it_is_answered(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
     log = stream.start()
     put_parts(log, 2)

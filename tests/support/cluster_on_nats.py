@@ -43,8 +43,15 @@ class ClusterOnNats:
         """Take the shards over."""
         self.charter = charter
         for shard in range(charter.shards):
-            # Small parts, so that a test reaches the next one soon.
-            log = JetStreamLog(self.jetstream, charter.stream(shard), node="test", max_bytes=64 << 20, part_bytes=4500)
+            # Small parts that can be dropped at once, so that a test reaches the next one soon.
+            log = JetStreamLog(
+                self.jetstream,
+                charter.stream(shard),
+                node="test",
+                max_bytes=64 << 20,
+                part_bytes=4500,
+                settle_s=0,
+            )
             self.logs.append(log)
             self.brokers.append(Broker(log, clock=self.clock))
 

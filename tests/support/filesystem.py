@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -92,6 +94,17 @@ class Medium:
         # Lazily, so that it is gone even if something still has a file open.
         subprocess.run(["umount", "--lazy", str(self.root)], check=False, capture_output=True)
         self._image.unlink(missing_ok=True)
+
+
+def sync_all(folder: Path) -> None:
+    """Sync the whole file system of a folder, as far as it has room."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(fd) and ctypes.get_errno() not in (errno.ENOSPC, errno.EIO):
+            raise OSError(ctypes.get_errno(), f"cannot sync the file system of {folder}")
+    finally:
+        os.close(fd)
 
 
 def _run(*command: str) -> None:

@@ -84,6 +84,7 @@ class LogStream:
             "max_bytes": self._max_bytes,
             "part_bytes": PART_BYTES,
             "max_record_bytes": MAX_RECORD_BYTES,
+            "settle_s": 0,
             **options,
         }
         return JetStreamLog(jetstream or self.jetstream, self.name, node=node, replicas=self._replicas, **options)
