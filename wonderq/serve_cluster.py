@@ -32,6 +32,7 @@ from wonderq.cluster.carrying import Carrier
 from wonderq.cluster.charter import BUCKET, Charter, CharterError, Wanted, Wishes, join
 from wonderq.cluster.crosser import Crosser
 from wonderq.cluster.crossing_metrics import CrossingCollector
+from wonderq.cluster.dead_letter_links import DeadLetterLinks
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
 from wonderq.cluster.node import Node
@@ -204,6 +205,7 @@ def node_of(
         parts = _Parts(settings, sources, keys, jetstream, nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         stack.callback(parts.crossing_rounds.close)
+        stack.callback(parts.link_rounds.close)
         url = url_of_node(cluster, settings, sockets[0].getsockname()[1])
         node = Node(
             cluster.name,
@@ -508,6 +510,7 @@ class _Parts:
         self._sessions = Sessions()
         self.rounds = Rounds(2 * charter.shards)
         self.crossing_rounds = Rounds(charter.shards)  # whose turns wait for other nodes
+        self.link_rounds = Rounds(2)  # the same, and must not hold up those
         self.apps: dict[Broker, App] = {}
         self.server: Server
         self.carrier: Carrier
@@ -555,9 +558,12 @@ class _Parts:
             stack.callback(housekeeper.stop)
             crosser = Crosser(broker, self.carrier.try_once, charter.shards)
             stack.callback(crosser.stop)
+            links = DeadLetterLinks(broker, self.carrier.try_once, charter.shards, number)
+            stack.callback(links.stop)
             stack.callback(broker.stop_claiming)
             housekeeper.start(self.rounds)
             crosser.start(self.crossing_rounds)
+            links.start(self.link_rounds)
             maintenance.start(self.rounds)
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server = self.server

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.test_json import CLUSTER
+from tests.support.broker_process import RunningBroker
 from tests.support.commands import run
 
 
@@ -147,3 +148,13 @@ def test_a_change_that_takes_too_long_is_told_and_goes_on(node: tuple[ScriptedNo
     assert done.code == 1
     assert "goes on" in done.error
     assert done.lines == []
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("status", "--json"), ("transfer", "0", "b"), ("drain", "a"), ("balance",)]
+)
+def test_a_broker_that_is_no_node_is_named_with_the_way_out(broker: RunningBroker, command: tuple[str, ...]) -> None:
+    done = run("cluster", *command, "--url", broker.url)
+    assert (done.code, done.lines) == (1, [])
+    assert f"{broker.url} is not a node of a cluster" in done.error
+    assert "--url" in done.error

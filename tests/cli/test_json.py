@@ -84,7 +84,7 @@ FIELDS = {
     "folder compact": {"dry_run", "before", "after", "messages", "segments"},
     "folder backup": {"copied", "copied_bytes", "reused", "removed"} | END,
     "folder restore": {"folder", "records"} | END,
-    "folder import": {"messages", "queues", "topics"},
+    "folder import": {"messages", "queues", "topics", "schedules"},
     "cluster status": CLUSTER,
     "cluster transfer": CLUSTER,
     "cluster drain": CLUSTER,
@@ -92,7 +92,7 @@ FIELDS = {
     "cluster export-folder": {"folder"} | SHARD_COPY,
     "cluster backup": {"folder", "continues", "keys", "removed", "shards"},
     "cluster restore": {"cluster_id", "former_cluster_id", "backup", "shards", "records", "keys"},
-    "cluster import": {"messages", "queues", "topics"},
+    "cluster import": {"messages", "queues", "topics", "schedules", "passed_over"},
     "cluster check": {
         *("shard", "ok", "epoch", "first_sequence", "last_sequence", "records", "messages", "replicas"),
         *("replicas_current", "copies_read", "problems"),
@@ -235,7 +235,7 @@ def _folders(seen: Seen, _client: QueueClient, folder: Path) -> None:
     data, copy, new, repaired = (str(folder / name) for name in ("data", "copy", "new", "repaired"))
     line = b'{"type":"message","queue":"q","message":"a"}\n'
     done = run("folder", "import", data, "--json", stdin=line)
-    assert json.loads(done.out) == {"messages": 1, "queues": 0, "topics": 0}
+    assert json.loads(done.out) == {"messages": 1, "queues": 0, "topics": 0, "schedules": 0}
     seen.commands.add("folder import")
     seen("folder inspect", data)
     [verified] = seen("folder verify", data)

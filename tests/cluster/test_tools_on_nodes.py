@@ -121,3 +121,71 @@ def test_another_machine_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> 
         with ClusterLoad(cluster, "after") as load:
             load.await_more()
         load.check()
+
+
+def test_a_backup_is_restored_after_two_disks_are_lost_for_ever(tmp_path: Path) -> None:
+    """The steps of the runbook: the copy of the third node is of no use alone, and a new cluster gets the backup."""
+    with ClusterProcesses(tmp_path, "abc", "--shards", "3") as cluster:
+        cluster.await_owners("a", "b", "c")
+        queues = [f"two-disks-{number}" for number in range(6)]
+
+        def produce(body: str) -> None:
+            for each in queues:
+                done = cluster.carry_out("POST", f"/queues/{each}/messages/produce", {"message": body})
+                assert done.status == 201
+
+        def claim(queue: str) -> Any:
+            (message,) = cluster.carry_out("GET", f"/queues/{queue}/messages/consume?visibility_timeout=3600").json
+            return message
+
+        def finish(queue: str, message: Any) -> int:
+            path = f"/queues/{queue}/messages/{message['id']}?receipt={message['receipt']}"
+            return cluster.carry_out("DELETE", path).status
+
+        produce("before")
+        claims = {each: claim(each) for each in queues}
+        produce("waits")
+        backups = tmp_path / "backups"
+        wonderq("backup", str(backups), "--data", str(cluster["a"].folder))
+        former_id = cluster["a"].cluster()["cluster_id"]
+        produce("after")
+        assert finish(queues[0], claims[queues[0]]) == 200
+
+        for name in "ab":
+            cluster[name].end()
+            shutil.rmtree(cluster[name].folder)
+        left = cluster["c"]
+        eventually(lambda: is_without_quorum(left), "the node that is left to be without a quorum")
+        refused = left("POST", f"/queues/{queues[0]}/messages/produce", {"message": "x"})
+        assert (refused.status, refused.json["error"]["code"]) == (503, "no_quorum")
+        copied = run_process("cluster", "backup", str(tmp_path / "late"), "--data", str(left.folder))
+        assert copied.code == 1, "one copy alone is not read"
+        assert "more than half must be connected" in copied.error
+        left.end()
+        left.folder.rename(tmp_path / "kept")
+
+        for name in "ab":
+            cluster[name].start()
+        done = run_process(
+            *("cluster", "restore", str(backups), "--name", "c", "--peers", cluster.peers, *cluster.options),
+            *("--data", str(left.folder), "--nats-port", str(left.nats_port), "--listen", "127.0.0.1:0"),
+        )
+        assert done.code == 0, done.error
+        left.start()
+        cluster.await_owners("a", "b", "c")
+        assert left.cluster()["cluster_id"] != former_id
+
+        for each in queues:
+            found = cluster.carry_out("GET", f"/queues/{each}/dev/messages").json
+            assert [one["message"] for one in found] == ["before", "waits"], "what came after the backup is lost"
+            assert found[0]["id"] == claims[each]["id"]
+            assert finish(each, claims[each]) == 200, "a receipt counts, and what was finished after the backup is back"
+        with ClusterLoad(cluster, "new") as load:
+            load.await_more()
+        load.check()
+        await_whole(left)
+
+
+def is_without_quorum(node: NodeProcess) -> bool:
+    reply = node("GET", "/readyz")
+    return reply.status == 503 and reply.json["quorum"] is False

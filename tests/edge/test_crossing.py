@@ -52,6 +52,27 @@ def test_dead_letters_cross_to_another_node(cluster: EdgeCluster, pair: tuple[st
     await_bodies(cluster, there, "x")
 
 
+def test_a_dead_letter_queue_that_only_other_shards_use_is_shown_as_one(
+    cluster: EdgeCluster, pair: tuple[str, str]
+) -> None:
+    here, there = pair
+    node = cluster.nodes["b"]
+    node("POST", f"/queues/{there}/messages/produce", json={"messages": ["x", "y"]})
+    assert node("GET", "/overview").json["dead_letters"] == 0
+    assert node("PUT", f"/queues/{here}", json={"dead_letter_queue": there}).status == 200
+
+    def letters() -> int:
+        count: int = node("GET", "/overview").json["dead_letters"]
+        return count
+
+    eventually(lambda: letters() == 2, "the letters to be counted")
+    for each in cluster.nodes.values():
+        [listed] = each("GET", "/queues?dead_letters=true&figures=true").json
+        assert (listed["queue"], listed["figures"]["sources"]) == (there, [here])
+    assert node("DELETE", f"/queues/{here}").status == 200
+    eventually(lambda: letters() == 0, "the queue to be an ordinary one")
+
+
 def test_publishes_schedules_and_redrives_cross(cluster: EdgeCluster, pair: tuple[str, str]) -> None:
     here, there = pair
     node = cluster.nodes["b"]

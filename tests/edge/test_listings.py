@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
+import logging
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
-from tests.support.edge_cluster import EdgeCluster
+from tests.support.edge_cluster import EdgeCluster, EdgeNode
 from tests.support.nats_servers import needs_nats
+from wonderq.broker.broker import Broker
+from wonderq.broker.queries import Queries
 from wonderq.cluster import listings
+from wonderq.model.errors import TooManyListingsError
+from wonderq.rest import listing
 
 pytestmark = needs_nats
 
@@ -79,6 +86,94 @@ def test_the_refusal_of_a_shard_is_that_of_the_listing(cluster: EdgeCluster) -> 
     for target in ("/queues?limit=0", "/queues?nothing=1", "/topics?limit=0", "/search?status=none", "/schedules?x=1"):
         reply = cluster.nodes["a"]("GET", target)
         assert reply.status == 400, (target, reply.content)
+
+
+def cut_off(node: EdgeNode, target: str) -> bytes:
+    """Return the part of a response that arrives before it is cut off."""
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        node("GET", target)
+    return caught.value.partial
+
+
+def assert_one_sentence(caplog: pytest.LogCaptureFixture, reason: str) -> None:
+    """Check that the log has one line with the reason, and no traceback."""
+    lines = [each for each in caplog.records if each.levelno >= logging.WARNING and "log is lost" not in each.message]
+    assert [reason in each.getMessage() for each in lines] == [True], caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def after_calls(
+    monkeypatch: pytest.MonkeyPatch, kind: type, name: str, calls: int, event: Callable[[], object]
+) -> None:
+    """Let an event happen before one of the calls of a method."""
+    real, left = getattr(kind, name), iter(range(calls))
+
+    def called(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            event()
+        return real(*arguments)
+
+    monkeypatch.setattr(kind, name, called)
+
+
+@pytest.mark.parametrize("refusal", ["no owner", "refused"])
+def test_a_long_listing_is_cut_off_when_a_shard_is_lost_and_the_log_has_one_sentence(
+    cluster: EdgeCluster,
+    queues: list[str],
+    refusal: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def lose() -> None:
+        if refusal == "refused":
+            for each in cluster.nodes.values():
+                for broker in each.shards.brokers.values():
+                    monkeypatch.setattr(broker, "queue_names", refuse)
+        else:
+            cluster.nodes["b"].shards.brokers.pop(3, None)
+            cluster.hear(3, None)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise TooManyListingsError(1)
+
+    monkeypatch.setattr(listings, "PAGE", 1)
+    monkeypatch.setattr(listing, "_PIECE_BYTES", 1)
+    after_calls(monkeypatch, listings.Listings, "_page", cluster.count + 6, lose)
+    part = cut_off(cluster.nodes["a"], "/queues")
+    assert part.startswith(b"[{")
+    assert not part.endswith(b"]\n")
+    assert_one_sentence(caplog, "Shard 3 " if refusal == "no owner" else "Shard ")
+
+
+@pytest.mark.parametrize("node", ["owner", "other"])
+def test_a_listing_of_messages_survives_or_is_cut_off_when_the_owner_loses_its_shard(
+    cluster: EdgeCluster, node: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other node asks the next owner for the rest; the owner itself has begun a response that it cannot end."""
+    queue = cluster.queue_of(1)
+    messages = [str(number) for number in range(600)]
+    cluster.owner(queue)("POST", f"/queues/{queue}/messages/produce", json={"messages": messages})
+    asked = cluster.owner(queue) if node == "owner" else cluster.other(queue)
+    next_owner = cluster.other(queue).name
+    taken: list[Broker] = []
+
+    def lose() -> None:
+        if not taken:
+            taken.append(cluster.open(1, next_owner))
+            cluster.hear(1, next_owner)
+
+    monkeypatch.setattr(listing, "_PIECE_BYTES", 1)
+    monkeypatch.setattr(listings, "PAGE", 300)
+    after_calls(monkeypatch, Queries, "_some", 1 if node == "owner" else 2, lose)
+    if node == "owner":
+        part = cut_off(asked, f"/queues/{queue}/dev/messages")
+        assert part.startswith(b"[{")
+        assert not part.endswith(b"]\n")
+        assert_one_sentence(caplog, "taken over")
+    else:
+        reply = asked("GET", f"/queues/{queue}/dev/messages")
+        assert [each["message"] for each in reply.json] == messages
+        assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("path", ["", "/status?status=unprocessed"])

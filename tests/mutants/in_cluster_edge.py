@@ -175,4 +175,28 @@ MUTANTS = [
         "return outcome, is_untried",
         ("tests/client/test_addresses.py::test_a_request_that_is_not_safe_to_repeat_goes_to_no_other_address",),
     ),
+    Mutant(
+        "listing_of_a_lost_shard_is_a_bug_in_the_log",
+        "Each takeover while somebody lists messages leaves a traceback that an operator reports as a bug.",
+        "wonderq/rest/listing.py",
+        "            raise ResponseCutError(str(error)) from error\n",
+        "            raise\n",
+        (f"{_LISTING_TESTS}::test_a_long_listing_is_cut_off_when_a_shard_is_lost_and_the_log_has_one_sentence",),
+    ),
+    Mutant(
+        "listing_that_is_passed_on_is_read_too_late",
+        "A listing by another node ends with an error that no retry follows when the owner loses its shard.",
+        _APPLICATIONS,
+        "        return _whole(call(owned, environ))\n",
+        "        return call(owned, environ)\n",
+        (f"{_LISTING_TESTS}::test_a_listing_of_messages_survives_or_is_cut_off_when_the_owner_loses_its_shard[other]",),
+    ),
+    Mutant(
+        "dead_letter_queue_of_other_shards_is_an_ordinary_one",
+        "Nobody sees the dead letters of a queue whose dead-letter queue is in another shard.",
+        "wonderq/broker/overview.py",
+        "        self.elsewhere.add_to(sources)\n",
+        "        self.elsewhere.is_wanted = True\n",
+        ("tests/edge/test_crossing.py::test_a_dead_letter_queue_that_only_other_shards_use_is_shown_as_one",),
+    ),
 ]

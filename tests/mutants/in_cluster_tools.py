@@ -140,4 +140,28 @@ MUTANTS = [
         "            pass\n",
         ("tests/tools/test_cluster_import.py::test_an_import_that_was_interrupted_is_repeated",),
     ),
+    Mutant(
+        "import_that_has_ended_is_made_again",
+        "A second import of the same folder doubles its messages once the keys are forgotten.",
+        _IMPORT,
+        "            if mark in tags:\n",
+        "            if False:\n",
+        ("tests/tools/test_cluster_import.py::test_an_import_that_has_ended_is_recognized",),
+    ),
+    Mutant(
+        "import_forgets_the_marks_of_others",
+        "After the import of a second folder into the same queue, the first one can be imported again.",
+        _IMPORT,
+        "            item.tags = ({} if isinstance(item.tags, UnsetType) else item.tags) | marks\n",
+        "            item.tags = {} if isinstance(item.tags, UnsetType) else item.tags\n",
+        ("tests/tools/test_cluster_import.py::test_another_folder_with_the_same_queues_is_imported_besides",),
+    ),
+    Mutant(
+        "export_leaves_schedules_out",
+        "A broker that is moved by export and import does its nightly work no more.",
+        "wonderq/folder/export.py",
+        "        for name, entry in sorted(state.metadata.get(SCHEDULES, {}).items()):\n",
+        "        for name, entry in ():\n",
+        ("tests/tools/test_cluster_import.py::test_schedules_are_imported_with_their_next_time",),
+    ),
 ]

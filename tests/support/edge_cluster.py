@@ -17,6 +17,7 @@ from wonderq.auth.access import Access
 from wonderq.broker.background import Rounds
 from wonderq.broker.broker import Broker
 from wonderq.cluster.crosser import Crosser
+from wonderq.cluster.dead_letter_links import DeadLetterLinks
 from wonderq.cluster.other_shards import RemoteShards
 from wonderq.cluster.shard_map import shard_of
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
@@ -154,8 +155,9 @@ class EdgeCluster:
         self.logs = [MemoryLog(shared=True) for _ in range(count)]
         self.nodes: dict[str, EdgeNode] = {}
         self._brokers: list[Broker] = []
-        self._rounds = Rounds(2 * count)
+        self._rounds = Rounds(4 * count)
         self._crossers: dict[Broker, Crosser] = {}
+        self._links: dict[Broker, DeadLetterLinks] = {}
         settings = options.get("settings") or EdgeSettings()
         for name in names:
             access = options["access"]() if "access" in options else None
@@ -184,6 +186,9 @@ class EdgeCluster:
         broker.reach(RemoteShards(carrier, self.count, shard))
         crosser = self._crossers[broker] = Crosser(broker, carrier.try_once, self.count, tick_s=0.05)
         crosser.start(self._rounds)
+        links = DeadLetterLinks(broker, carrier.try_once, self.count, shard, tick_s=0.05, rest_s=0.1)
+        self._links[broker] = links
+        links.start(self._rounds)
         self.nodes[node].shards.brokers[shard] = broker
         return broker
 
@@ -196,6 +201,7 @@ class EdgeCluster:
             former = each.shards.brokers.get(shard)
             if former is not None:
                 self._crossers[former].stop()
+                self._links[former].stop()
                 former.stop_claiming()
                 former.core.log.close()
                 del each.shards.brokers[shard]
@@ -231,8 +237,8 @@ class EdgeCluster:
         eventually(lambda: broker.waiting_consumers == count, f"{count} consumers to wait")
 
     def stop(self) -> None:
-        for crosser in self._crossers.values():
-            crosser.stop()
+        for loop in (*self._crossers.values(), *self._links.values()):
+            loop.stop()
         for broker in self._brokers:
             assert isinstance(broker.core.log, MemoryLog)
             broker.core.log.release()

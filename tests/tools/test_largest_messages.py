@@ -120,6 +120,11 @@ def test_batches_of_an_import_fit_into_any_broker() -> None:
 
         def subscribe(self, line: object) -> None: ...
 
+        def put_schedule(self, line: object) -> None: ...
+
+        def tags_of(self, queue: str) -> dict[str, str]:
+            return {}
+
         def produce(self, queue: str, messages: Sequence[dict[str, Any]]) -> None:
             produced.append(len(msgspec.json.encode(messages)))
 

@@ -148,6 +148,25 @@ class Figures(NamedTuple):
     """Subscriptions by which messages come here, at most 100."""
 
 
+class Elsewhere:
+    """The queues of this shard that get dead letters of other shards of a cluster, as these have answered last."""
+
+    def __init__(self) -> None:
+        self.by_shard: dict[int, Mapping[str, Sequence[str]]] = {}
+        """For each other shard, by the names of the dead-letter queues, its queues whose dead letters come here. There
+        are none if only subscriptions lead to the queue."""
+        self.is_wanted = False
+        """Whether somebody has read the overview since the shards were asked."""
+
+    def add_to(self, sources: dict[str, list[str]]) -> None:
+        """Add to the sources of dead-letter queues those that are in other shards."""
+        self.is_wanted = True
+        for found in list(self.by_shard.values()):
+            for name, elsewhere in found.items():
+                here = sources.setdefault(name, [])
+                here += elsewhere[: _MOST_OF_A_KIND - len(here)]
+
+
 class Overview:
     """Gathers snapshots. You may call every method from any thread."""
 
@@ -158,6 +177,7 @@ class Overview:
         self._gathering = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._due_s = 0.0
+        self.elsewhere = Elsewhere()
 
     def current(self) -> Snapshot:
         """Return a snapshot that is about a second old at most, or a little older in a broker with many queues."""
@@ -170,6 +190,12 @@ class Overview:
             finally:
                 self._gathering.release()
         return self._snapshot or self._gather()
+
+    def sources_of_others(self, is_theirs: Callable[[str], bool]) -> dict[str, Sequence[str]]:
+        """Return the dead-letter queues of another shard that are used here; see `Elsewhere.by_shard`."""
+        found = self.current()
+        names = {*found.sources, *found.feeds.of_dead_letters}
+        return {name: found.sources.get(name, ()) for name in names if is_theirs(name)}
 
     def largest(self, order: str, limit: int | None, matches: Callable[[str], bool]) -> list[str]:
         """Return the names of matching queues, those with the largest figure first; ``order`` is a key of `ORDERS`."""
@@ -229,6 +255,7 @@ class Overview:
         for each in figures:
             if each.dead_letter_queue and len(sources.setdefault(each.dead_letter_queue, [])) < _MOST_OF_A_KIND:
                 sources[each.dead_letter_queue].append(each.name)
+        self.elsewhere.add_to(sources)
         feeds = self._feeds.current()
         passed_over = refused(self._core, self._history.topics.losses())
         kinds = (

@@ -237,6 +237,16 @@ def _change(
 
 def _ask(client: Any, method: str, path: str, fields: dict[str, Any] | None = None) -> Any:
     from wonderq.client.calls import call  # noqa: PLC0415
+    from wonderq.client.errors import NotFound  # noqa: PLC0415
     from wonderq.client.requests import Request  # noqa: PLC0415
 
-    return client.do(call(Request.of(method, path, fields), dict))
+    try:
+        return client.do(call(Request.of(method, path, fields), dict))
+    except NotFound as error:
+        if error.code != "path_not_found":
+            raise
+        message = (
+            f"the broker at {client.url} is not a node of a cluster. Give the address of a node with --url or "
+            "WONDERQ_URL, or start one with 'wonderq cluster start'"
+        )
+        raise NotFound(message, status=error.status, code=error.code) from error

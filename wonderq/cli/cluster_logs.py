@@ -26,6 +26,7 @@ from wonderq.cli.arguments import (
 from wonderq.cli.client_options import add_broker_verb, client_from, count_from, seconds_from
 from wonderq.cli.confirmation import confirm
 from wonderq.cli.exit_codes import OK, REFUSED
+from wonderq.cli.imports import import_line, import_object
 from wonderq.cli.output import print_lines, write_json
 from wonderq.cli.settings import add_settings, flags_of
 from wonderq.config import NOT_IN_A_CLUSTER, ClusterSettings, Settings, load_cluster
@@ -219,10 +220,11 @@ def _add_import(verbs: Verbs) -> None:
         "import",
         _import,
         "produce the messages of a stopped broker's folder",
-        "Produce the messages in FOLDER in the cluster, with the settings of their queues and topics. FOLDER is that "
-        "of a stopped broker, or a file that 'wonderq folder export' wrote. Messages get new ids; claims are not "
-        "imported. After an interruption, run the command again within seven days: it goes through all lines, and no "
-        "message is imported twice.",
+        "Produce the messages in FOLDER in the cluster, with the settings of their queues and topics, and create the "
+        "schedules. FOLDER is that of a stopped broker, or a file that 'wonderq folder export' wrote. Messages get new "
+        "ids; claims are not imported. After an interruption, run the command again within seven days: it goes through "
+        "all lines, and no message is imported twice. An import that has ended marks its queues with a tag, and is not "
+        "made again.",
     )
     command.add_argument("folder", metavar="FOLDER", type=Path, help="folder of a stopped broker, or an exported file")
     add_json_option(command)
@@ -236,10 +238,13 @@ def _import(options: argparse.Namespace) -> int:
         importer = import_.Importer(import_.into_client(client), progress.add, is_repeatable=True)
         importer.run(lines)
     if options.json:
-        write_json([{"messages": importer.messages, "queues": importer.queues, "topics": importer.topics}])
+        write_json([import_object(importer) | {"passed_over": len(importer.passed_over)}])
         return OK
-    topics = f", and {counted(importer.topics, 'topic')}" if importer.topics else ""
-    print_lines([f"{counted(importer.messages, 'message')} and {counted(importer.queues, 'queue')} imported{topics}"])
+    report = [import_line(importer)]
+    if importer.passed_over:
+        were = f"{counted(len(importer.passed_over), 'queue')} {'was' if len(importer.passed_over) == 1 else 'were'}"
+        report.append(f"{were} passed over: an earlier import of the same folder has ended there")
+    print_lines(report)
     return OK
 
 

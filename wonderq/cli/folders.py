@@ -23,8 +23,9 @@ from wonderq.cli.arguments import (
     text_from,
 )
 from wonderq.cli.exit_codes import OK, REFUSED
+from wonderq.cli.imports import import_line, import_object
 from wonderq.cli.output import print_lines, write_json
-from wonderq.terminal import Progress, counted, is_terminal
+from wonderq.terminal import Progress, is_terminal
 
 # Commands import what they need when they run, so that the other commands start faster.
 
@@ -230,11 +231,9 @@ def _import(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--url: {error}") from error
     if options.json:
-        write_json([{"messages": importer.messages, "queues": importer.queues, "topics": importer.topics}])
+        write_json([import_object(importer)])
         return OK
-    messages, queues = counted(importer.messages, "message"), counted(importer.queues, "queue")
-    topics = f", and {counted(importer.topics, 'topic')}" if importer.topics else ""
-    print_lines([f"{messages} and {queues} imported{topics}"])
+    print_lines([import_line(importer)])
     return OK
 
 

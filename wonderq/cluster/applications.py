@@ -12,7 +12,7 @@ from wonderq.broker.broker import Broker
 from wonderq.cluster import shard_calls
 from wonderq.cluster.shards import Shards
 from wonderq.cluster.wire import ForwardedRequest
-from wonderq.httpd.errors import RequestError
+from wonderq.httpd.errors import RequestError, ResponseCutError
 from wonderq.model.masks import Mask
 from wonderq.rest.masks import MASK
 from wonderq.rest.overview import READ_ONLY
@@ -157,7 +157,19 @@ class Applications:
         environ = request.environ(authorization, BytesIO(request.body), client_gone)
         if request.is_of_ui:
             environ.update(self._of_ui)
-        return call(owned, environ)
+        return _whole(call(owned, environ))
+
+
+def _whole(outcome: Outcome) -> Outcome:
+    """Return an outcome whose body is read. Another try repeats a listing whose shard is lost meanwhile."""
+    if outcome.response is None:
+        return outcome
+    status, headers, _ = outcome.response
+    try:
+        return outcome._replace(response=Response(status, headers, [outcome.response.read()]))
+    except ResponseCutError as error:
+        verdict = "unknown" if has_acted() else "not_done"
+        return Outcome(verdict, reason=f"The response was cut off: {error}")
 
 
 def _answer(broker: Broker, request: ForwardedRequest) -> Outcome:

@@ -172,15 +172,16 @@ class Forwarding:
         response = self._carrier.carry_out(shard, request, lambda: False, lambda: True)
         body = response.read()
         if response.code >= 400:
-            raise ShardRefusal(Response(response.status, response.headers, [body]))
+            raise ShardRefusal(shard, Response(response.status, response.headers, [body]))
         return body
 
 
-class ShardRefusal(Exception):  # noqa: N818
+class ShardRefusal(RequestError):  # noqa: N818
     """A shard has refused a request that goes to all of them. Its response is that of the whole request."""
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status)
+    def __init__(self, shard: int, response: Response) -> None:
+        message = f"Shard {shard} has answered {response.status}."
+        super().__init__(response.code, "shard_refusal", message)
         self.response = response
 
 

@@ -12,13 +12,14 @@ import msgspec
 from wonderq.broker.broker import Broker
 from wonderq.broker.crossings import Crossing
 from wonderq.broker.outboxes import Departure
+from wonderq.cluster.shard_map import shard_of
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.model.errors import BrokerError, QueueNotFoundError
 
 METHOD = "SHARD"
 """Method of the calls."""
 
-_CROSS, _ATTRIBUTES, _SOURCES = "/crossings", "/attributes", "/sources"
+_CROSS, _ATTRIBUTES, _SOURCES, _DEAD_LETTERS = "/crossings", "/attributes", "/sources", "/dead-letters"
 
 #: Names in a page of `_SOURCES`.
 PAGE = 1000
@@ -36,9 +37,16 @@ class _Sources(msgspec.Struct, array_like=True):
     after: str
 
 
+class _DeadLetters(msgspec.Struct, array_like=True):
+    shard: int
+    shards: int
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_cross = msgspec.msgpack.Decoder(_Cross).decode
 _decode_sources = msgspec.msgpack.Decoder(_Sources).decode
+_decode_dead_letters = msgspec.msgpack.Decoder(_DeadLetters).decode
+_decode_links = msgspec.msgpack.Decoder(dict[str, list[str]]).decode
 _decode_name = msgspec.msgpack.Decoder(str).decode
 _decode_names = msgspec.msgpack.Decoder(list[str]).decode
 _decode_number = msgspec.msgpack.Decoder(int).decode
@@ -76,6 +84,16 @@ def sources_of(body: bytes) -> list[str]:
     return _decode_names(body)
 
 
+def dead_letters_request(shard: int, shards: int) -> ForwardedRequest:
+    """Return the call that asks which queues of a shard, of ``shards``, get dead letters of the asked one."""
+    return _request(_DEAD_LETTERS, _DeadLetters(shard, shards))
+
+
+def dead_letters_of(body: bytes) -> dict[str, list[str]]:
+    """Return the answer to a `dead_letters_request`; see `wonderq.broker.overview.Elsewhere.by_shard`."""
+    return _decode_links(body)
+
+
 def _request(path: str, value: object) -> ForwardedRequest:
     environ = {"REQUEST_METHOD": METHOD, "PATH_INFO": path}
     return ForwardedRequest.of(environ, _encode(value), key_id=None, base_url="", region="", is_of_ui=False)
@@ -108,4 +126,7 @@ def _result(broker: Broker, request: ForwardedRequest) -> object:
     if request.path == _SOURCES:
         asked = _decode_sources(request.body)
         return broker.sources_of(asked.queue, after=asked.after, limit=PAGE, everywhere=False)
+    if request.path == _DEAD_LETTERS:
+        link = _decode_dead_letters(request.body)
+        return broker.overview.sources_of_others(lambda name: shard_of(name, link.shards) == link.shard)
     raise msgspec.ValidationError(f"unknown call {request.path}")

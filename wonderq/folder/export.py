@@ -1,4 +1,4 @@
-"""`wonderq folder export`: queues, messages and topics of a stopped broker's folder as JSON objects, one a line.
+"""`wonderq folder export`: queues, messages, topics and schedules of a stopped broker's folder, as lines of JSON.
 
 `wonderq.folder.import_` documents the format.
 """
@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
+from wonderq.broker.schedules import NAMESPACE as SCHEDULES
+from wonderq.broker.schedules import Schedule
 from wonderq.folder.lock import NoLogError, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.envelope import envelope_of
@@ -20,7 +22,13 @@ from wonderq.model.messages import Message
 from wonderq.model.status import CLAIMED, DELAYED, STATUS_NAMES
 from wonderq.model.times import iso_time
 from wonderq.model.topics import as_delivered, write_envelope
-from wonderq.rest.objects import message_object, settings_object, subscription_fields, topic_settings_object
+from wonderq.rest.objects import (
+    message_object,
+    schedule_object,
+    settings_object,
+    subscription_fields,
+    topic_settings_object,
+)
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.replay import replay_log
@@ -36,7 +44,9 @@ _CHUNK_MESSAGES = 1000
 
 
 def export(folder: Path) -> Iterator[_Object]:
-    """Yield each queue, followed by its messages, oldest first, and then the topics. The folder is only read.
+    """Yield each queue, followed by its messages, oldest first, then the topics and the schedules.
+
+    The folder is only read.
 
     Raises:
         NoLogError, FolderLockedError, UnsupportedFormatError: the folder cannot be read.
@@ -62,6 +72,8 @@ def export(folder: Path) -> Iterator[_Object]:
                 yield from _messages(state, queue, bodies, now_ms)
         for _, topic in sorted(state.topics.items()):
             yield from _topic(state, topic)
+        for name, entry in sorted(state.metadata.get(SCHEDULES, {}).items()):
+            yield {"type": "schedule", **schedule_object(Schedule.from_record(name, entry.value))}
     finally:
         log.close()
 

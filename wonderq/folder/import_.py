@@ -1,26 +1,32 @@
 """`wonderq folder import`: produce the messages that `wonderq folder export` wrote, in a folder or in a running broker.
 
-The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first, and then
-each topic with its settings, followed by its subscriptions. An import
-creates new messages from their bodies, delays, attributes, groups, priorities and trace contexts. An import that can be
-repeated uses their former ids as idempotency keys. Receive counts, claims and the other fields of a line are for human
-readers and are ignored. Dedup keys are not imported because they
-expire, and a dead letter loses its source queue. Buried messages become available again.
+The input has one JSON object per line: each queue with its settings, followed by its messages, oldest first, then each
+topic with its settings, followed by its subscriptions, and at the end the schedules. An import creates new messages
+from their bodies, delays, attributes, groups, priorities and trace contexts. Receive counts, claims and the other
+fields of a line are for human readers and are ignored. Dedup keys are not imported because they expire, and a dead
+letter loses its source queue. Buried messages become available again. A schedule continues with its next due time from
+now.
+
+An import that can be repeated uses the former ids of messages as idempotency keys. When all is imported, it marks each
+queue with a tag that has the time at which the queue was created in its former broker, and no later import of the same
+queue changes a queue with this mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from wonderq.broker.broker import Broker
-from wonderq.client.errors import Refused, Unreachable
+from wonderq.client.errors import NotFound, Refused, Unreachable
 from wonderq.client.requests import queue_path
 from wonderq.client.sync import Client
 from wonderq.client.topics import SubscriptionFields, TopicSettings, configure, subscribe
@@ -30,10 +36,11 @@ from wonderq.model.bounds import ESCAPED_BYTES, MAX_MESSAGE_BYTES
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.model.push_hosts import PushHosts
+from wonderq.model.settings import MAX_TAGS
 from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
-from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, given
+from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, PutSchedule, given
 from wonderq.rest.topic_schemas import PutSubscription, PutTopic
-from wonderq.rest.values import new_message, settings_of, subscription_fields_of, topic_settings_of
+from wonderq.rest.values import new_message, schedule_fields_of, settings_of, subscription_fields_of, topic_settings_of
 from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -42,6 +49,9 @@ _BATCH_BYTES = 1 << 20
 
 #: Longest time for which a queue can remember keys. While an import that can be repeated goes on, they are.
 _LONGEST_WINDOW_S = 7 * 86_400
+
+#: Beginning of the name of the tag that marks a queue whose import has ended.
+_MARK = "wonderq:imported:"
 
 #: Longest line: the largest message, of which each byte is escaped as ``\\u0000``, and its other fields.
 LONGEST_LINE_BYTES = ESCAPED_BYTES * MAX_MESSAGE_BYTES + (1 << 20)
@@ -56,6 +66,7 @@ class ImportLineError(FolderError):
 class _QueueLine(PutQueue, tag_field="type", tag="queue", kw_only=True, forbid_unknown_fields=False):
     queue: str
     sqs: dict[str, str] | UnsetType = UNSET
+    created_at: str = ""
 
 
 class _MessageLine(msgspec.Struct, tag_field="type", tag="message"):
@@ -89,6 +100,10 @@ class _SubscriptionLine(
     sns: dict[str, str] | UnsetType = UNSET
 
 
+class _ScheduleLine(PutSchedule, tag_field="type", tag="schedule", kw_only=True, forbid_unknown_fields=False):
+    name: str
+
+
 def _fields_of(line: Struct, *left_out: str) -> _Object:
     return {name: value for name, value in given(line).items() if name not in left_out}
 
@@ -108,6 +123,12 @@ class Target(Protocol):
 
     def subscribe(self, line: _SubscriptionLine) -> None:
         """Create a subscription, or change an existing one."""
+
+    def put_schedule(self, line: _ScheduleLine) -> None:
+        """Create a schedule, or change an existing one."""
+
+    def tags_of(self, queue: str) -> Mapping[str, str]:
+        """Return the tags of a queue; none if it does not exist."""
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         """Produce a batch, all or none. Each message has ``message``, ``delay`` and optional fields."""
@@ -136,6 +157,16 @@ class _FolderTarget:
         self._broker.topics.subscribe(line.topic, line.subscription, **fields)
         self.imported = True
 
+    def put_schedule(self, line: _ScheduleLine) -> None:
+        fields = schedule_fields_of(line)
+        del fields["name"]
+        self._broker.schedules.put(line.name, **fields)
+        self.imported = True
+
+    def tags_of(self, queue: str) -> Mapping[str, str]:
+        settings = self._broker.settings_of(queue)
+        return {} if settings is None else settings.tags
+
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         read = [msgspec.convert(each, NewMessage) for each in messages]
         self._broker.send(queue, [new_message(each.message, each, {}) for each in read])
@@ -148,7 +179,7 @@ class _ClientTarget:
 
     def put_queue(self, queue: str, line: _QueueLine) -> None:
         settings = given(line)
-        for name in ("queue", "sqs"):
+        for name in ("queue", "sqs", "created_at"):
             settings.pop(name, None)
         self._client.call("PUT", queue_path(queue), _Object, settings)
 
@@ -158,6 +189,16 @@ class _ClientTarget:
     def subscribe(self, line: _SubscriptionLine) -> None:
         fields = cast("SubscriptionFields", _fields_of(line, "topic", "subscription", "sns"))
         self._client.do(subscribe(line.topic, line.subscription, None, fields))
+
+    def put_schedule(self, line: _ScheduleLine) -> None:
+        self._client.call("PUT", f"/schedules/{quote(line.name, safe='')}", _Object, _fields_of(line, "name"))
+
+    def tags_of(self, queue: str) -> Mapping[str, str]:
+        try:
+            found = self._client.call("GET", queue_path(queue), _Object)
+        except NotFound:
+            return {}
+        return cast("dict[str, str]", found["settings"]["tags"])
 
     def produce(self, queue: str, messages: Sequence[_Object]) -> None:
         fields = {"messages": messages}
@@ -230,8 +271,8 @@ class Importer:
     ) -> None:
         """``progress`` is called with the number of messages of each imported batch.
 
-        With ``is_repeatable``, the same import can be repeated until it has ended: messages whose lines have an id are
-        not produced again. Their queues remember keys for seven days meanwhile.
+        With ``is_repeatable``, the same import can be repeated: messages whose lines have an id are not produced
+        again. Their queues remember keys for seven days meanwhile, and a mark when the import has ended.
         """
         self.queues = 0
         """Number of queues imported so far."""
@@ -239,6 +280,10 @@ class Importer:
         """Number of topics imported so far."""
         self.messages = 0
         """Number of messages imported so far."""
+        self.schedules = 0
+        """Number of schedules imported so far."""
+        self.passed_over: set[str] = set()
+        """Queues in which an earlier import of the same lines has ended."""
         self._target = target
         self._progress = progress
         self._is_repeatable = is_repeatable
@@ -256,7 +301,7 @@ class Importer:
             ImportLineError: a line cannot be decoded, or the broker refuses it. The lines before it are imported.
             Unreachable: the broker did not answer. A note names the lines whose outcome is unknown.
         """
-        decoder = msgspec.json.Decoder(_QueueLine | _MessageLine | _TopicLine | _SubscriptionLine)
+        decoder = msgspec.json.Decoder(_QueueLine | _MessageLine | _TopicLine | _SubscriptionLine | _ScheduleLine)
         number = 0
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -272,26 +317,41 @@ class Importer:
                 raise ImportLineError(f"line {number} cannot be imported: {error}. {imported}") from error
             if isinstance(item, _QueueLine):
                 self._flush(number - 1)
-                self._put_queue(number, item)
-            elif isinstance(item, _TopicLine | _SubscriptionLine):
+                self._call(number, partial(self._put_queue, item))
+            elif not isinstance(item, _MessageLine):
                 self._flush(number - 1)
-                self._put_topic(number, item)
-            else:
+                self._put_other(number, item)
+            elif item.queue not in self.passed_over:
                 self._add_message(number, item, due_ms, len(line))
         self._flush(number)
         for queue, item in self._settings.items():
             self._target.put_queue(queue, item)
 
-    def _put_queue(self, number: int, item: _QueueLine) -> None:
+    def _put_queue(self, item: _QueueLine) -> None:
+        mark = f"{_MARK}{item.created_at}" if self._is_repeatable and item.created_at else None
+        if mark is not None:
+            tags = self._target.tags_of(item.queue)
+            if mark in tags:
+                self.passed_over.add(item.queue)
+                return
+            marks = {name: value for name, value in tags.items() if name.startswith(_MARK)}
+            item.tags = ({} if isinstance(item.tags, UnsetType) else item.tags) | marks
         first = msgspec.structs.replace(item, **dict.fromkeys(_FINAL_SETTINGS, UNSET))
         if self._is_repeatable and item.deduplication_window is not UNSET:
             first = msgspec.structs.replace(first, deduplication_window=_LONGEST_WINDOW_S)
-        self._call(number, lambda: self._target.put_queue(first.queue, first))
+        self._target.put_queue(first.queue, first)
+        if mark is not None and not isinstance(item.tags, UnsetType) and len(item.tags) < MAX_TAGS:
+            item.tags = {**item.tags, mark: ""}
         self._settings[item.queue] = item
         self.queues += 1
 
-    def _put_topic(self, number: int, item: _TopicLine | _SubscriptionLine) -> None:
-        if isinstance(item, _TopicLine):
+    def _put_other(self, number: int, item: _TopicLine | _SubscriptionLine | _ScheduleLine) -> None:
+        if self.passed_over and not self.queues:
+            return  # all of it was imported earlier, and may have been changed since
+        if isinstance(item, _ScheduleLine):
+            self._call(number, lambda: self._target.put_schedule(item))
+            self.schedules += 1
+        elif isinstance(item, _TopicLine):
             self._call(number, lambda: self._target.put_topic(item))
             self.topics += 1
         else:

@@ -35,6 +35,13 @@ class RequestError(Exception):
         self.headers = headers
 
 
+class ResponseCutError(Exception):
+    """A response that has begun cannot be sent to its end. The text is the reason.
+
+    The server closes the connection, so that the client sees that the rest is missing, and logs the reason.
+    """
+
+
 class ErrorResponse(NamedTuple):
     """The response to a request that is rejected."""
 

@@ -5,6 +5,7 @@ These tasks replace waitress' own: they do only the part of WSGI that this appli
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Collection
@@ -17,9 +18,19 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import build_http_date
 
 from wonderq.httpd.counters import refusals
-from wonderq.httpd.errors import JSON, ErrorResponse, RenderError, RequestError, encode_json, error_object
+from wonderq.httpd.errors import (
+    JSON,
+    ErrorResponse,
+    RenderError,
+    RequestError,
+    ResponseCutError,
+    encode_json,
+    error_object,
+)
 from wonderq.httpd.parser import find_format_parts
 from wonderq.httpd.room import RESPONSE_SHARE
+
+logger = logging.getLogger("wonderq")
 
 _FIXED_HEADERS = "Server: wonderq\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
 _DEFAULT_HEADERS = {
@@ -138,6 +149,13 @@ class ResponseTask(_ResponseHead, task.WSGITask):  # type: ignore[misc] # waitre
             environ[_UNPREFIXED.get(name) or f"HTTP_{name}"] = value
         self.environ = environ
         return environ
+
+    def service(self) -> None:
+        try:
+            super().service()
+        except ResponseCutError as error:
+            logger.warning("a response was cut off: %s", error)
+            self.close_on_finish = True
 
     def write(self, data: bytes) -> None:
         """Send head and body of a complete small response together, without a buffer between."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import falcon
 
-from wonderq.httpd.errors import JSON, encode_json
+from wonderq.httpd.errors import JSON, RequestError, ResponseCutError, encode_json
+from wonderq.model.errors import BrokerError
 from wonderq.model.messages import Message
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_query, render
+from wonderq.rest.errors import STORAGE_CODES
 from wonderq.rest.masks import mask_of, shown_object
 from wonderq.rest.objects import MessageObject
 from wonderq.rest.resource import Resource
@@ -26,6 +28,9 @@ _PIECES_OF_A_WHOLE = 4
 
 #: End of an array's last piece, and of no other: the values are objects.
 _END = b"]\n"
+
+#: Errors that are no bugs, and that have a response of their own if nothing was sent yet.
+_REASONS: tuple[type[Exception], ...] = (RequestError, BrokerError, *STORAGE_CODES)
 
 
 class Listing(Resource):
@@ -109,14 +114,20 @@ def _search(req: falcon.Request, resp: falcon.Response, query: schemas.SearchAll
 
 
 class _Stream:
-    """The pieces of a listing. The server closes it, also after a disconnect, and closing it ends the listing."""
+    """The pieces of a listing. The server closes it, also after a disconnect, and closing it ends the listing.
+
+    The iterator raises `ResponseCutError` if the rest of the listing cannot be read.
+    """
 
     def __init__(self, pieces: Iterator[bytes], close: Callable[[], None]) -> None:
         self._pieces = pieces
         self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._pieces
+        try:
+            yield from self._pieces
+        except _REASONS as error:
+            raise ResponseCutError(str(error)) from error
 
 
 def stream(req: falcon.Request, resp: falcon.Response, values: Iterator[Any], close: Callable[[], None]) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from wonderq.broker.cron import words_of
 from wonderq.broker.overview import Figures
+from wonderq.broker.schedules import Schedule
 from wonderq.broker.topic_history import TopicFlows
 from wonderq.model.envelope import Envelope
 from wonderq.model.messages import Message, QueueInfo
@@ -224,3 +226,30 @@ def attribute_value(kind: str, value: str | bytes) -> Any:
     if kind == "Number" and isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         return int(value)
     return {"type": kind, "value": b64encode(value).decode() if isinstance(value, bytes) else value}
+
+
+def schedule_object(schedule: Schedule) -> dict[str, Any]:
+    """Return a schedule as clients see it."""
+    value: dict[str, Any] = {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "words": words_of(schedule.cron),
+        "timezone": schedule.timezone,
+        "queue": schedule.queue,
+        "message": schedule.body,
+        "missed": schedule.missed,
+        "paused": schedule.paused,
+        "created_at": iso_time(schedule.created_ms),
+        "next_at": None if schedule.next_ms is None else iso_time(schedule.next_ms),
+        "last_at": None if schedule.last_ms is None else iso_time(schedule.last_ms),
+        "failure": schedule.failure,
+    }
+    if schedule.attributes:
+        value["attributes"] = {name: attribute_value(*each) for name, each in schedule.attributes.items()}
+    if schedule.group:
+        value["group"] = schedule.group
+    if schedule.priority:
+        value["priority"] = schedule.priority
+    if schedule.delay_ms is not None:
+        value["delay"] = schedule.delay_ms / 1000
+    return value

@@ -7,15 +7,14 @@ from typing import Any
 
 import falcon
 
-from wonderq.broker.cron import words_of
 from wonderq.broker.schedules import Schedule
-from wonderq.model.times import iso_time, to_ms
+from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.masks import hide, hide_attributes, mask_of
-from wonderq.rest.objects import attribute_value
+from wonderq.rest.objects import schedule_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import attributes_of
+from wonderq.rest.values import schedule_fields_of
 
 
 class ScheduleCollection(Resource):
@@ -36,7 +35,7 @@ class ScheduleResource(Resource):
         render(req, resp, _shown(req, self.broker.schedules.get(schedule, permits=self.permits(req))))
 
     def on_put(self, req: falcon.Request, resp: falcon.Response, schedule: str) -> None:
-        given = _fields_of(read_body(req, schemas.PutSchedule, self.broker.limits))
+        given = schedule_fields_of(read_body(req, schemas.PutSchedule, self.broker.limits))
         changed, created = self.broker.schedules.put(schedule, self.permits(req), **given)
         render(req, resp, _shown(req, changed), 201 if created else 200)
 
@@ -61,18 +60,6 @@ class CronTimes(Resource):
         render(req, resp, value)
 
 
-def _fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
-    """Return the fields that were given, as arguments of the broker's call."""
-    given = schemas.given(body)
-    if "message" in given:
-        given["body"] = given.pop("message")
-    if "attributes" in given:
-        given["attributes"] = attributes_of(given["attributes"])
-    if "delay" in given:
-        given["delay_ms"] = to_ms(given.pop("delay"))
-    return given
-
-
 def _shown(req: falcon.Request, schedule: Schedule) -> dict[str, Any]:
     """Return a schedule as the client of a request sees it."""
     mask = mask_of(req)
@@ -81,30 +68,3 @@ def _shown(req: falcon.Request, schedule: Schedule) -> dict[str, Any]:
     attributes = hide_attributes(mask, schedule.attributes)
     shown = replace(schedule, body=hide(mask, schedule.body), attributes=attributes, group=hide(mask, schedule.group))
     return schedule_object(shown) | ({} if shown == schedule else {"masked": True})
-
-
-def schedule_object(schedule: Schedule) -> dict[str, Any]:
-    """Return a schedule as clients see it."""
-    value: dict[str, Any] = {
-        "name": schedule.name,
-        "cron": schedule.cron,
-        "words": words_of(schedule.cron),
-        "timezone": schedule.timezone,
-        "queue": schedule.queue,
-        "message": schedule.body,
-        "missed": schedule.missed,
-        "paused": schedule.paused,
-        "created_at": iso_time(schedule.created_ms),
-        "next_at": None if schedule.next_ms is None else iso_time(schedule.next_ms),
-        "last_at": None if schedule.last_ms is None else iso_time(schedule.last_ms),
-        "failure": schedule.failure,
-    }
-    if schedule.attributes:
-        value["attributes"] = {name: attribute_value(*each) for name, each in schedule.attributes.items()}
-    if schedule.group:
-        value["group"] = schedule.group
-    if schedule.priority:
-        value["priority"] = schedule.priority
-    if schedule.delay_ms is not None:
-        value["delay"] = schedule.delay_ms / 1000
-    return value

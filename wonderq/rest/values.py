@@ -333,3 +333,15 @@ def settings_of(body: schemas.PutQueue) -> dict[str, Any]:
         for name in SETTINGS
         if (field := name.removesuffix("_ms")) in given
     }
+
+
+def schedule_fields_of(body: schemas.PutSchedule) -> dict[str, Any]:
+    """Return the fields of a schedule that were given, as arguments of the broker's call."""
+    given = schemas.given(body)
+    if "message" in given:
+        given["body"] = given.pop("message")
+    if "attributes" in given:
+        given["attributes"] = attributes_of(given["attributes"])
+    if "delay" in given:
+        given["delay_ms"] = to_ms(given.pop("delay"))
+    return given
