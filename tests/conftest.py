@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -67,10 +68,15 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+@cache
+def _suite_of(path: Path) -> str:
+    return path.relative_to(HERE).parts[0] if path.is_relative_to(HERE) else ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of slow suites, and skip those that need Linux on other systems."""
     for item in items:
-        suite = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        suite = _suite_of(item.path)
         if suite in SLOW_SUITES:
             item.add_marker(pytest.mark.slow)
         if suite in LINUX_SUITES and sys.platform != "linux":
