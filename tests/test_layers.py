@@ -136,8 +136,8 @@ RULES = {
     "wonderq.testing": Rule(
         "a real broker for tests of users: a third composition root, which runs in a process of its own",
         (
-            *("wonderq.broker", "wonderq.client", "wonderq.config", "wonderq.logs", "wonderq.runtime.clock"),
-            *("wonderq.serve", _STORAGE),
+            *("wonderq.app", "wonderq.broker", "wonderq.client", "wonderq.config", "wonderq.logs"),
+            *("wonderq.runtime.clock", "wonderq.serve", _STORAGE),
         ),
     ),
     "wonderq.pytest_plugin": Rule("fixtures for pytest", ("wonderq.client", "wonderq.testing"), ("pytest",)),
@@ -228,23 +228,27 @@ def _arrows() -> Iterator[Arrow]:
             parts = path.relative_to(base.parent).with_suffix("").parts
             source = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             tree = ast.parse(path.read_text(encoding="utf-8"))
+            nodes = list(ast.walk(tree))
             guarded = {
                 inner
-                for node in ast.walk(tree)
+                for node in nodes
                 if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
                 for inner in ast.walk(node)
             }
-            for node in ast.walk(tree):
-                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            for node in nodes:
+                if not isinstance(node, ast.Import | ast.ImportFrom):
+                    continue
+                place = f"{path.relative_to(ROOT)}:{node.lineno}"
                 if isinstance(node, ast.Import):
                     for name in node.names:
                         yield Arrow(source, name.name, place, node in guarded)
-                elif isinstance(node, ast.ImportFrom):
+                else:
                     assert not node.level, f"{place}: import by the absolute name"
                     for name in node.names:
                         yield Arrow(source, _target(node.module or "", name.name), place, node in guarded)
 
 
+@cache
 def _target(module: str, name: str) -> str:
     """Return the module that ``from module import name`` depends on."""
     folder = ROOT / ("storage" if module.startswith("wonderq_storage") else "") / Path(*module.split("."))
@@ -369,23 +373,30 @@ def names_of_storage(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "wonderq_storage":
             yield from (each.name for each in node.names)
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "wonderq_storage":
+        elif (
+            isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "wonderq_storage"
+        ):
             yield node.attr
 
 
-def beyond_the_seam(source: str) -> list[str]:
-    """Return what a module uses that only one kind of log has."""
+@cache
+def names_of_the_seam() -> set[str]:
+    """Return the public names of storage that are the same for every kind of log."""
     public = ast.parse((ROOT / "storage" / "wonderq_storage" / "__init__.py").read_text(encoding="utf-8"))
-    of_the_seam = {
+    return {
         each.name
         for node in ast.walk(public)
         if isinstance(node, ast.ImportFrom) and node.module in SEAM
         for each in node.names
     }
+
+
+def beyond_the_seam(source: str) -> list[str]:
+    """Return what a module uses that only one kind of log has."""
     tree = ast.parse(source)
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    return sorted({*names_of_storage(tree)} - of_the_seam - {"checksum"}) + sorted(
+    return sorted({*names_of_storage(tree)} - names_of_the_seam() - {"checksum"}) + sorted(
         name for name in imported if name.split(".")[0] in _FILES_AND_SOCKETS
     )
 
@@ -402,10 +413,12 @@ def test_nothing_above_the_seam_names_a_kind_of_log() -> None:
 
 def test_a_log_is_opened_in_one_place_besides_the_tools() -> None:
     kinds = {"FileLog", "FileCheckpoints", "JetStreamLog"}
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "wonderq").rglob("*.py")}
     found = {
         str(path.relative_to(ROOT / "wonderq"))
-        for path in (ROOT / "wonderq").rglob("*.py")
-        if kinds & {*names_of_storage(ast.parse(path.read_text(encoding="utf-8")))}
+        for path, source in sources.items()
+        if any(kind in source for kind in kinds)  # to parse all of them takes a second
+        if kinds & {*names_of_storage(ast.parse(source))}
     }
     assert {path for path in found if not path.startswith(("folder/", "cluster_tools/"))} == {"serve.py"}
     source = (ROOT / "wonderq" / "serve.py").read_text(encoding="utf-8")

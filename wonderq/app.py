@@ -468,6 +468,15 @@ def add_documentation(app: App, *, has_dashboard: bool, in_cluster: bool = False
     app.add_route("/openapi.json", StaticPage(openapi))
 
 
+def make_pages() -> None:
+    """Make the description of the API and the files of the dashboard, which all applications share, and keep them.
+
+    Otherwise the first application makes them. A process that forks brokers spares each of them the time.
+    """
+    _documentation(True, False)
+    site.load()
+
+
 @cache
 def _documentation(has_dashboard: bool, in_cluster: bool) -> tuple[StaticFile, StaticFile]:
     html = page.as_html(has_dashboard=has_dashboard, in_cluster=in_cluster)

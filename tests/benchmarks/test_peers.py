@@ -60,6 +60,7 @@ def test_an_honest_peer_passes() -> None:
     assert set(client.run(Honest(), "", 300, 100)) == {"produce_s", "consume_s"}
 
 
+@pytest.mark.slow
 def test_a_liar_and_a_hanging_peer_fail_their_rows_only() -> None:
     liar, hanging = run(LYING + "Doubles", timeout_s=30)[0], run(LYING + "Hangs", timeout_s=2)[0]
     assert "came twice" in (liar.failed or "")

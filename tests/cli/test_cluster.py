@@ -92,7 +92,7 @@ def node() -> Iterator[tuple[ScriptedNode, str]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield scripted, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

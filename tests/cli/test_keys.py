@@ -236,6 +236,7 @@ def test_serve_does_not_take_a_key_for_the_file_of_keys(tmp_path: Path, capsys: 
     assert "unrecognized arguments" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_keys_work_while_the_broker_runs_and_without_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "data"
     codes: set[str] = set()

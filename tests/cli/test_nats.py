@@ -135,6 +135,7 @@ def test_what_is_in_the_way_is_told(tmp_path: Path) -> None:
     assert "Not a directory" in done.error or "File exists" in done.error
 
 
+@pytest.mark.slow
 @needs_nats
 def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
     (tmp_path / "n1").mkdir()

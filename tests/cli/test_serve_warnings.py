@@ -34,6 +34,7 @@ def messages(wire: Wire) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_start_with_a_doubtful_clock_keeps_everything_and_says_so(old_folder: Path) -> None:
     if TimeEvidence(old_folder).is_synchronised():
         pytest.skip("the clock of this machine is confirmed by a time service")

@@ -138,6 +138,7 @@ def test_a_standard_error_that_nobody_reads_holds_up_no_request(tmp_path: Path) 
     assert error.endswith("stopped cleanly\n")
 
 
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_a_reader_that_never_comes(tmp_path: Path) -> None:
     options = ["--data", str(tmp_path / "d"), "--listen", "127.0.0.1:0", "--access-log", "true"]
     reading, writing = os.pipe()

@@ -60,6 +60,7 @@ class Senders:
         assert counts.keys() <= self.acknowledged.keys() | self.unknown
 
 
+@pytest.mark.slow
 def test_sends_over_connections_that_are_cut(broker: RunningBroker, queue: Queue) -> None:
     queue.configure()
     senders = Senders()
@@ -89,6 +90,7 @@ def test_receives_over_connections_that_are_cut(broker: RunningBroker, queue: Qu
     assert queue.info().counts == {"unprocessed": 0, "processing": 0, "delayed": 0, "buried": 0}
 
 
+@pytest.mark.slow
 def test_tasks_send_over_connections_that_are_cut(broker: RunningBroker, queue: Queue) -> None:
     async def scenario(url: str) -> dict[str, str]:
         async with AsyncClient(url, retries=1000, timeout=PATIENCE_S) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,11 +17,24 @@ from wonderq.cluster_tools import check as module
 from wonderq.cluster_tools.check import ShardCheck, check
 from wonderq.cluster_tools.logs import ClusterLogs
 from wonderq_storage import jetstream_frame, jetstream_reader
-from wonderq_storage.jetstream_replicas import Replica, StreamReplicas
-from wonderq_storage.nats import StoredMessage
+from wonderq_storage.jetstream_replicas import Replica, StreamReplicas, servers_that_answer
+from wonderq_storage.nats import Connection, JetStream, StoredMessage
 from wonderq_storage.nats.address import parse_addresses
 
 pytestmark = needs_nats
+
+
+@pytest.fixture(scope="module")
+def answering(nats: NatsCluster) -> set[str]:
+    """The servers that answer."""
+    with closing(Connection(nats.url)) as connection:
+        return servers_that_answer(JetStream(connection))
+
+
+@pytest.fixture
+def heard_before(answering: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the second in which a check listens for further servers."""
+    monkeypatch.setattr(module, "servers_that_answer", lambda _: answering)
 
 
 def checked(cluster: ClusterOnNats, nats: NatsCluster) -> list[ShardCheck]:
@@ -38,6 +52,7 @@ def test_each_shard_is_read(cluster: ClusterOnNats, nats: NatsCluster) -> None:
     assert [len(each.read) for each in found] == [1, 1]
 
 
+@pytest.mark.usefixtures("heard_before")
 def test_the_command_prints_a_row_a_shard(cluster: ClusterOnNats, nats: NatsCluster) -> None:
     done = run("cluster", "check", "--nats-url", nats.url)
     assert done.code == 0, done.error
@@ -46,6 +61,7 @@ def test_the_command_prints_a_row_a_shard(cluster: ClusterOnNats, nats: NatsClus
     assert [json.loads(line)["ok"] for line in done.lines] == [True, True]
 
 
+@pytest.mark.usefixtures("heard_before")
 def test_a_message_of_somebody_else_in_a_log_is_found(cluster: ClusterOnNats, nats: NatsCluster) -> None:
     stream = cluster.charter.stream(1)
     cluster.jetstream.publish(stream, f"{stream}.log", b"strange", {}, timeout_s=30)
@@ -56,6 +72,7 @@ def test_a_message_of_somebody_else_in_a_log_is_found(cluster: ClusterOnNats, na
     assert [line.split()[:2] for line in done.lines[1:]] == [["0", "ok"], ["1", "damaged"]]
 
 
+@pytest.mark.usefixtures("heard_before")
 def test_a_log_that_is_gone_is_found(cluster: ClusterOnNats, nats: NatsCluster) -> None:
     cluster.jetstream.call(f"STREAM.DELETE.{cluster.charter.stream(0)}", timeout_s=30)
     found = checked(cluster, nats)
@@ -63,6 +80,7 @@ def test_a_log_that_is_gone_is_found(cluster: ClusterOnNats, nats: NatsCluster) 
     assert found[1].problems == []
 
 
+@pytest.mark.usefixtures("heard_before")
 def test_acknowledged_messages_that_are_gone_are_found(
     cluster: ClusterOnNats, nats: NatsCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +113,7 @@ def older(read: Next, stream: Any, received: Any, sequence: int) -> StoredMessag
     )
 
 
+@pytest.mark.usefixtures("heard_before")
 @pytest.mark.parametrize("tamper", [changed, missing, older])
 def test_a_copy_that_is_damaged_is_found_although_the_leader_is_whole(
     cluster: ClusterOnNats, nats: NatsCluster, monkeypatch: pytest.MonkeyPatch, tamper: Callable[..., StoredMessage]

@@ -184,6 +184,7 @@ def test_it_stays_with_a_dashboard_until_ctrl_c(environment: dict[str, str], tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sources_are_the_standard_library_and_nothing_else() -> None:
     sources = find_sources(None)
     assert len(sources) == len(set(sources)) > 100

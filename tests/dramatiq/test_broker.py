@@ -136,6 +136,7 @@ def test_a_dead_letter_runs_again_when_it_is_kicked(tasks: WonderQBroker, queue:
     assert statuses(queue) == {}
 
 
+@pytest.mark.slow
 def test_a_long_task_keeps_its_claim_and_so_do_those_behind_it(running: Broker, queue: Queue) -> None:
     tasks = WonderQBroker(running.url, lease=6)  # a busy machine may keep a heartbeat waiting for seconds
     dramatiq.set_broker(tasks)

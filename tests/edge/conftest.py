@@ -16,6 +16,12 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsCluster]:
 
 
 @pytest.fixture
-def cluster(nats: NatsCluster) -> Iterator[EdgeCluster]:
-    with edge_cluster(nats.url, settings=EdgeSettings(retry_s=0.4)) as found:
+def retry_s() -> float:
+    """Time for which a node tries again. Tests that only wait for a refusal set a shorter one."""
+    return 0.4
+
+
+@pytest.fixture
+def cluster(nats: NatsCluster, retry_s: float) -> Iterator[EdgeCluster]:
+    with edge_cluster(nats.url, settings=EdgeSettings(retry_s=retry_s)) as found:
         yield found

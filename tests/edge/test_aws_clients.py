@@ -130,6 +130,7 @@ def test_a_dead_letter_queue_on_another_shard(cluster: EdgeCluster, client: Call
     assert back["Body"] == "x"
 
 
+@pytest.mark.parametrize("retry_s", [0.05])
 def test_errors_are_those_of_sqs(cluster: EdgeCluster, client: Callable[[str], Caller]) -> None:
     absent = base_of(cluster, "a") + cluster.queue_of(1)
     for node in ("a", "b"):

@@ -154,6 +154,7 @@ def test_a_shard_that_can_store_nothing_is_refused_by_its_node_and_tried_again_b
 # The shard moves
 
 
+@pytest.mark.parametrize("retry_s", [0.05])
 def test_a_shard_without_owner_is_named_and_nothing_is_carried_out(cluster: EdgeCluster) -> None:
     queue, shard = cluster.queue_of(1), 1
     broker = cluster.owner(queue).shards.brokers.pop(shard)

@@ -74,6 +74,7 @@ def test_the_largest_queues_of_all_shards_come_first(cluster: EdgeCluster, queue
         *("/topics", "/schedules", "/redrives", "/search?contains=zzz&examine=100000"),
     ],
 )
+@pytest.mark.parametrize("retry_s", [0.05])
 def test_a_listing_fails_while_a_shard_has_no_owner(cluster: EdgeCluster, queues: list[str], target: str) -> None:
     del cluster.nodes["b"].shards.brokers[3]
     cluster.hear(3, None)

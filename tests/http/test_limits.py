@@ -218,6 +218,7 @@ class TestListings:
         assert not served.broker.queries._listings
 
 
+@pytest.mark.slow
 def test_a_real_broker_has_the_limits_that_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "wonderq.toml").write_text("messages_per_queue = 1100\nqueues = 2\n")
     options = ("--config", str(tmp_path / "wonderq.toml"), "--message-bytes", str(16 << 20), "--fsync", "os")

@@ -28,6 +28,7 @@ print(count > 300, hasattr(select, "epoll"), hasattr(select, "kqueue"), hasattr(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_module_is_imported(system: str) -> None:
     done = subprocess.run(

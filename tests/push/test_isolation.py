@@ -38,6 +38,7 @@ def test_endpoints_that_hang_leave_slots_for_the_others(broker: Broker, clock: F
         slow.close()
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_hung_gets_one_request_at_a_time(push: Pushing, hook: HookServer, hasty: None) -> None:
     push.subscribe("mail", hook.url, delivery={"timeout": 1})
     push.publish(*map(str, range(30)))

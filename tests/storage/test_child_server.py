@@ -101,12 +101,25 @@ def test_another_program_with_the_number_of_a_former_server_goes_on(tmp_path: Pa
         other.kill()
 
 
+def test_nobody_may_have_the_number_of_a_former_server(tmp_path: Path, port: int) -> None:
+    with subprocess.Popen(["/bin/sleep", "0"]) as ended:
+        ended.wait()
+    (tmp_path / "nats.pid").write_text(str(ended.pid))
+    server = server_in(tmp_path, port)
+    server.start()
+    try:
+        eventually(lambda: answers(server.address))
+    finally:
+        server.stop()
+
+
 def test_a_port_that_is_in_use_is_refused(server: ChildServer, tmp_path: Path, port: int) -> None:
     eventually(lambda: answers(server.address))
     with pytest.raises(OSError, match=f"port {port} of 127.0.0.1 cannot be used"):
         server_in(tmp_path / "other", port).start()
 
 
+@pytest.mark.slow
 def test_servers_find_each_other_with_the_same_secret(tmp_path: Path) -> None:
     ports = free_ports(6)
     routes = {name: ("127.0.0.1", ports[number]) for number, name in enumerate("abc")}
@@ -127,6 +140,7 @@ def test_servers_find_each_other_with_the_same_secret(tmp_path: Path) -> None:
             each.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stranger", ["another authority", "no certificate"])
 def test_a_server_needs_a_certificate_of_the_authority_to_join(tmp_path: Path, stranger: str) -> None:
     authority, other = Authority(tmp_path / "good"), Authority(tmp_path / "other")

@@ -85,6 +85,7 @@ class Worker:
             return set(self.there), set(self.gone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prune", [False, True])
 def test_backups_of_a_broker_under_load(tmp_path: Path, prune: bool) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"

@@ -260,6 +260,7 @@ def test_schedules_follow_the_code(client: Client, name: str) -> None:
         client.delete_schedule(each)
 
 
+@pytest.mark.slow
 def test_a_schedule_calls_its_task(client: Client, name: str) -> None:
     app = App(client=client, queue=name, name=name[:40])
     times: list[str] = []
@@ -324,6 +325,7 @@ def test_several_queues_in_one_poll(client: Client, name: str, weighted: bool) -
         assert order == [urgent] * 20 + [jobs] * 20
 
 
+@pytest.mark.slow
 def test_a_long_task_keeps_its_message(client: Client, name: str) -> None:
     app = App(client=client, queue=name)
     let_go = threading.Event()
@@ -453,6 +455,7 @@ def test_an_idle_worker_stops_at_once(client: Client, name: str) -> None:
         call.result()
 
 
+@pytest.mark.slow
 def test_the_broker_may_restart(tmp_path_factory: pytest.TempPathFactory) -> None:
     with (
         RunningBroker(tmp_path_factory.mktemp("broker") / "data") as broker,

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from wonderq.app import make_pages
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.config import Settings
@@ -46,6 +47,7 @@ def main() -> None:
     """Fork a broker for each order that arrives on standard input, until that ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that the system removes brokers that have ended
     orders = Messages(socket.socket(fileno=os.dup(0)))
+    make_pages()
     while (order := orders.receive()) is not None:
         connection = orders.sockets.pop()
         if not os.fork():
