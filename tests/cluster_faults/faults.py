@@ -39,11 +39,14 @@ def all_nodes_are_killed(run: ClusterFaultRun) -> None:
     _kill(run, run.nodes)
 
 
-def sender_is_killed(run: ClusterFaultRun) -> None:
-    """Kill the node from whose shard messages cross to others, while many do: some have arrived, and it still has them."""
+def end_of_crossings_is_killed(run: ClusterFaultRun, name: str) -> None:
+    """Kill the node that sends messages to other shards, or one that gets them, while many cross.
+
+    Some have arrived, and are still in the outbox. ``name`` is a topic or queue of the node.
+    """
     with run.crew.publishing(run.traffic, run.nodes.url):
         time.sleep(run.random.uniform(*_CROSSING_S))
-        _kill(run, [run.owner_of(CROSSING.topic)])
+        _kill(run, [run.owner_of(name)])
 
 
 def _kill(run: ClusterFaultRun, nodes: Iterable[Node]) -> None:
@@ -193,7 +196,8 @@ FAULTS = {
     "node killed": Fault(node_is_killed),
     "two nodes killed": Fault(two_nodes_are_killed),
     "all nodes killed": Fault(all_nodes_are_killed),
-    "sender of crossing messages killed": Fault(sender_is_killed),
+    "sender of crossing messages killed": Fault(partial(end_of_crossings_is_killed, name=CROSSING.topic)),
+    "receiver of crossing messages killed": Fault(partial(end_of_crossings_is_killed, name=CROSSING.queues[0])),
     "node frozen": Fault(node_is_frozen),
     "node stopped": Fault(node_is_stopped),
     "NATS server killed": Fault(nats_is_killed),

@@ -18,6 +18,8 @@ from tests.mutants.long_run import see_each_reported
 #: The kinds of faults of `tests.cluster_faults` by which a bug does its harm, by the name of the bug.
 KINDS = {
     "crossing_without_a_key": ("sender of crossing messages killed",),
+    "outboxes_are_forgotten_at_a_takeover": ("sender of crossing messages killed",),
+    "outbox_is_emptied_before_the_acknowledgement": ("receiver of crossing messages killed",),
     "append_without_an_expected_sequence": ("node frozen",),
     "unknown_outcome_is_repeated_without_a_key": ("node killed", "all nodes killed"),
     "wrong_clock_owns_shards": ("clock ten minutes ahead",),
