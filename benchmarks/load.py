@@ -12,7 +12,7 @@ import re
 import selectors
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,6 +22,15 @@ Script = Callable[[bytes], bytes]
 """Function from the body of the last answer (empty at first) to the bytes of the next request of a connection."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CODE = re.compile(rb'"code": *"(\w+)"')
+
+#: Statuses after which a client sends the same request again.
+PASSING = (429, 503)
+
+#: As Retry-After of these answers says.
+REPEATED_AFTER_S = 1.0
+
+MOST_REPETITIONS = 60
 _RECEIVE_BYTES = 1 << 18
 _PATIENCE_S = 30.0
 
@@ -37,6 +46,8 @@ class Load:
     requests: int = 0
     elapsed_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
+    repeated: Counter[str] = field(default_factory=Counter)
+    """Number of answers after which a request was sent again, by code of the error."""
 
     @property
     def rate(self) -> float:
@@ -60,18 +71,34 @@ class _Connection:
         self.due_s = 0.0
         self._script = script
         self._last = b""
+        self._sent = b""
         self._data = b""
         self._wanted = 0
+        self.refusal = ""
+        """The code of the last answer, if the request is to be sent again."""
+        self._refusals = 0
 
     def ask(self, due_s: float) -> None:
         self.due_s = due_s
-        self.socket.sendall(self._script(self._last))
+        self._sent = self._script(self._last)
+        self.socket.sendall(self._sent)
 
-    def answered(self) -> bool:
+    def repeat(self) -> None:
+        """Send the last request again.
+
+        Raises:
+            LoadError: it has been sent too often.
+        """
+        if self._refusals > MOST_REPETITIONS:
+            raise LoadError(f"the server refused a request {self._refusals} times, at last with {self.refusal}")
+        self.refusal = ""
+        self.socket.sendall(self._sent)
+
+    def answered(self, passing: Sequence[int] = ()) -> bool:
         """Receive available data; return whether the answer is complete.
 
         Raises:
-            LoadError: the status is not 2xx, or the connection was closed.
+            LoadError: the status is neither 2xx nor one of ``passing``, or the connection was closed.
         """
         received = self.socket.recv(_RECEIVE_BYTES)
         if not received:
@@ -82,15 +109,22 @@ class _Connection:
             if end < 0:
                 return False
             length = _LENGTH.search(self._data, 0, end)
-            if length is None or self._data[9:10] != b"2":
-                body = self._data[end + 4 :][:300]
-                raise LoadError(f"the server answered {self._data[9:12]!r} {body!r}")
+            if length is None:
+                raise LoadError(f"the server answered without a length: {self._data[:300]!r}")
             self._wanted = end + 4 + int(length[1])
             self._body_at = end + 4
         if len(self._data) < self._wanted:
             return False
-        self._last = self._data[self._body_at : self._wanted]
+        status, body = int(self._data[9:12]), self._data[self._body_at : self._wanted]
         self._data, self._wanted = b"", 0
+        if status // 100 == 2:
+            self._last, self._refusals = body, 0
+        elif status in passing:
+            code = _CODE.search(body)
+            self.refusal = code[1].decode() if code else "no code"
+            self._refusals += 1
+        else:
+            raise LoadError(f"the server answered {status} {body[:300]!r}")
         return True
 
 
@@ -99,10 +133,18 @@ class _Client(NamedTuple):
     selector: selectors.BaseSelector
 
 
-def run(url: str | Sequence[str], scripts: Sequence[Script], *, requests: int, rate: float | None = None) -> Load:
+def run(
+    url: str | Sequence[str],
+    scripts: Sequence[Script],
+    *,
+    requests: int,
+    rate: float | None = None,
+    passing: Sequence[int] = (),
+) -> Load:
     """Make ``requests`` requests over one connection per script, at ``rate`` per second or as fast as possible.
 
-    With several addresses, the connections use them in turn.
+    With several addresses, the connections use them in turn. After an answer with a status of ``passing``, a connection
+    sends its request again when `REPEATED_AFTER_S` have passed.
 
     Raises:
         LoadError: see `LoadError`.
@@ -113,7 +155,7 @@ def run(url: str | Sequence[str], scripts: Sequence[Script], *, requests: int, r
     for each in connections:
         selector.register(each.socket, selectors.EVENT_READ, each)
     try:
-        return _drive(connections, selector, requests, rate)
+        return _drive(connections, selector, requests, rate, passing)
     finally:
         selector.close()
         for each in connections:
@@ -127,8 +169,16 @@ def _connect(url: str, script: Script) -> _Connection:
     return _Connection(place.hostname, place.port, script)
 
 
-def _drive(connections: list[_Connection], selector: selectors.BaseSelector, requests: int, rate: float | None) -> Load:
+def _drive(
+    connections: list[_Connection],
+    selector: selectors.BaseSelector,
+    requests: int,
+    rate: float | None,
+    passing: Sequence[int],
+) -> Load:
     idle = deque(connections)  # used in turn, because the server closes a connection that sends nothing
+    refused: deque[tuple[float, _Connection]] = deque()
+    repeated: Counter[str] = Counter()
     latencies: list[float] = []
     sent = 0
     began = time.perf_counter()
@@ -142,12 +192,21 @@ def _drive(connections: list[_Connection], selector: selectors.BaseSelector, req
                 break
             idle.popleft().ask(due)
             sent += 1
+        while refused and refused[0][0] <= now:
+            refused.popleft()[1].repeat()
+        if refused:
+            timeouts = min(timeouts, refused[0][0] - now)
         events = selector.select(timeouts)
         if not events and timeouts == _PATIENCE_S:
             raise LoadError(f"no answer for {_PATIENCE_S:.0f} s")
         for key, _ in events:
             connection: _Connection = key.data
-            if connection.answered():
-                latencies.append(time.perf_counter() - connection.due_s)
-                idle.append(connection)
-    return Load(requests, time.perf_counter() - began, latencies)
+            if not connection.answered(passing):
+                continue
+            if connection.refusal:
+                repeated[connection.refusal] += 1
+                refused.append((time.perf_counter() + REPEATED_AFTER_S, connection))
+                continue
+            latencies.append(time.perf_counter() - connection.due_s)
+            idle.append(connection)
+    return Load(requests, time.perf_counter() - began, latencies, repeated)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import random
 import resource
 import socket
@@ -20,11 +19,11 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks import load
+from benchmarks.servers import cpu_s
 
 _ADDRESSES = 8
 _DRIP_S = 0.5
@@ -119,17 +118,12 @@ def in_a_process(target: Any, *arguments: Any) -> Any:
     return ours
 
 
-def processor_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def settle(pid: int) -> None:
     """Wait until the server has produced the listings that the slow connections requested."""
-    before = processor_s(pid)
+    before = cpu_s(pid)
     for _ in range(60):
         time.sleep(1)
-        now = processor_s(pid)
+        now = cpu_s(pid)
         if now - before < 0.5:
             return
         before = now
@@ -155,9 +149,9 @@ def main() -> None:
                 slow = in_a_process(hold_slow_connections, connections, (place.hostname, place.port))
                 slow.recv()
                 settle(process.pid)
-                began, used = time.monotonic(), processor_s(process.pid)
+                began, used = time.monotonic(), cpu_s(process.pid)
                 measured = in_a_process(produce_normally, url, chosen.seconds).recv()
-                share = (processor_s(process.pid) - used) / (time.monotonic() - began)
+                share = (cpu_s(process.pid) - used) / (time.monotonic() - began)
                 slow.send("end")
                 name = f"{connections} slow, {slow.recv()} ended"
                 print(f"{name:24} {' '.join(f'{each:8.2f}' for each in measured)}  {share:7.0%}", flush=True)

@@ -46,6 +46,7 @@ def run(
                     found.measured[name, work].append(measure(side, work))
                 if name != FOLDER and crossing:
                     found.crossed[name].append(cross(side, crossing, number))
+                found.repeated[name] += side.repeated
             say(f"round {number + 1}: {name}, load average {os.getloadavg()[0]:.1f}")
     return found
 

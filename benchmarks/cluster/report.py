@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -11,6 +11,7 @@ from statistics import median
 from benchmarks.capacity import table
 from benchmarks.cluster.sides import FOLDER, NODES, ONE_ON_THREE, SERVERS, THREE
 from benchmarks.cluster.work import Crossed, Measured, Work
+from benchmarks.load import REPEATED_AFTER_S
 
 _SAYS = """\
 These {cores} cores can tell what each process takes for a message, and how copies and forwarding change that.
@@ -28,6 +29,8 @@ class Found:
     crossed: defaultdict[str, list[Crossed]] = field(default_factory=lambda: defaultdict(list))
     idle: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Shares of a core of all nodes and of all NATS servers of a side."""
+    repeated: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Numbers of answers after which a request was sent again, of all rounds of a side, by code of the error."""
 
     @property
     def sides(self) -> list[str]:
@@ -43,6 +46,8 @@ def lines(found: Found) -> Iterator[str]:
     yield from _crossings(found)
     yield ""
     yield from _idle(found)
+    yield ""
+    yield from _repetitions(found)
     yield ""
     yield _SAYS.format(cores=os.cpu_count(), processes=2 * NODES[THREE])
 
@@ -95,6 +100,18 @@ def _idle(found: Found) -> Iterator[str]:
         for side, (nodes, servers) in found.idle.items()
     ]
     yield from table(("idle, share of a core", "a node", "a NATS server"), rows)
+
+
+def _repetitions(found: Found) -> Iterator[str]:
+    rows = [(side, code, f"{count}") for side, codes in found.repeated.items() for code, count in codes.items()]
+    if not rows:
+        yield "No request was sent again."
+        return
+    yield from table(("requests sent again", "after the answer", "times"), rows)
+    yield (
+        f"Each was sent again after {REPEATED_AFTER_S:.0f} s, which counts in the rates. If shards changed their owner "
+        "meanwhile, measure again on a machine that does nothing else."
+    )
 
 
 def _median(found: Found, side: str, work: Work, name: str) -> float:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
+from benchmarks.load import MOST_REPETITIONS, PASSING, REPEATED_AFTER_S
 from benchmarks.servers import broker, cpu_s, running
 from tests.support.cluster_processes import ClusterProcesses, NodeOnNats
 from tests.support.nats_servers import NatsCluster
@@ -26,16 +30,27 @@ _LOG_BYTES = ("--log-bytes", str(64 << 20))
 _CALL_S = 60
 
 
-def call(url: str, method: str, path: str, body: Any = None) -> Any:
+def call(url: str, method: str, path: str, body: Any = None, *, repeated: Counter[str] | None = None) -> Any:
     """Send a request, and return the answer.
+
+    With ``repeated``, the request is sent again after an answer with a status of `PASSING`. ``repeated`` counts these
+    answers by the code of the error.
 
     Raises:
         urllib.error.HTTPError: the status is not 2xx.
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=_CALL_S) as answer:
-        text = answer.read()
+    for left in reversed(range(MOST_REPETITIONS + 1)):
+        try:
+            with urllib.request.urlopen(request, timeout=_CALL_S) as answer:
+                text = answer.read()
+            break
+        except HTTPError as error:
+            if repeated is None or error.code not in PASSING or not left:
+                raise
+            repeated[json.loads(error.read())["error"]["code"]] += 1
+        time.sleep(REPEATED_AFTER_S)
     return json.loads(text) if text.startswith((b"{", b"[")) else text.decode()
 
 
@@ -48,6 +63,12 @@ class Side:
     """Returns the CPU time that the nodes have used."""
     servers_s: Callable[[], float]
     """Returns the CPU time that the NATS servers have used."""
+    repeated: Counter[str] = field(default_factory=Counter)
+    """Number of answers after which a request was sent again, by code of the error."""
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request to the first node, again if that may help, and return the answer; see `call`."""
+        return call(self.urls[0], method, path, body, repeated=self.repeated)
 
     def metric(self, name: str) -> float:
         """Return the sum of all samples of a metric, of all nodes."""

@@ -8,7 +8,7 @@ from itertools import count, cycle
 from typing import NamedTuple
 
 from benchmarks import load
-from benchmarks.cluster.sides import SHARDS, Side, call
+from benchmarks.cluster.sides import SHARDS, Side
 from benchmarks.load import Script
 from benchmarks.scripts import JSON, consumer, producer
 from wonderq.cluster.shard_map import shard_of
@@ -77,10 +77,10 @@ QUEUES = names("orders")
 def prepare(side: Side, batch: int) -> None:
     """Make the queues, with some messages in each."""
     for queue in QUEUES:
-        call(side.urls[0], "PUT", f"/queues/{queue}", {})
+        side.ask("PUT", f"/queues/{queue}", {})
         for _ in range(_MARGIN):
             body = {"messages": ["x" * BODY_BYTES] * batch}
-            call(side.urls[0], "POST", f"/queues/{queue}/messages/produce", body)
+            side.ask("POST", f"/queues/{queue}/messages/produce", body)
 
 
 def scripts(work: Work) -> list[Script]:
@@ -108,7 +108,8 @@ def measure(side: Side, work: Work) -> Measured:
     """Let a side do some work."""
     counts = _counts(side)  # outside the times, because nodes work for it
     times = _times_s(side)
-    done = load.run(side.urls, scripts(work), requests=work.requests)
+    done = load.run(side.urls, scripts(work), requests=work.requests, passing=load.PASSING)
+    side.repeated.update(done.repeated)
     nodes_us, servers_us, client_us = (
         (after - before) * 1e6 / work.messages for after, before in zip(_times_s(side), times, strict=True)
     )
@@ -137,15 +138,14 @@ class Crossed(NamedTuple):
 def cross(side: Side, messages: int, round_number: int) -> Crossed:
     """Publish messages to a topic of one shard, whose queue is in another one, and wait until the queue has them."""
     topic, queue = names(f"topic-{round_number}")[0], names(f"crossed-{round_number}")[SHARDS // 2]
-    url = side.urls[0]
-    call(url, "PUT", f"/queues/{queue}", {})
-    call(url, "PUT", f"/topics/{topic}", {})
-    call(url, "PUT", f"/topics/{topic}/subscriptions/s", {"queue": queue})
+    side.ask("PUT", f"/queues/{queue}", {})
+    side.ask("PUT", f"/topics/{topic}", {})
+    side.ask("PUT", f"/topics/{topic}/subscriptions/s", {"queue": queue})
     body = {"messages": [{"message": "x" * BODY_BYTES}] * _CROSSING_BATCH}
     began_s, nodes_s, servers_s = time.perf_counter(), side.nodes_s(), side.servers_s()
     for _ in range(0, messages, _CROSSING_BATCH):
-        call(url, "POST", f"/topics/{topic}/publish", body)
-    while call(url, "GET", f"/queues/{queue}")["counts"]["unprocessed"] < messages:
+        side.ask("POST", f"/topics/{topic}/publish", body)
+    while side.ask("GET", f"/queues/{queue}")["counts"]["unprocessed"] < messages:
         time.sleep(_PAUSE_S)
     elapsed_s, used_s = time.perf_counter() - began_s, (side.nodes_s() - nodes_s, side.servers_s() - servers_s)
     return Crossed(messages / elapsed_s, *(1e6 * each / messages for each in used_s))

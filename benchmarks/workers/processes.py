@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.servers import cpu_s
 from benchmarks.workers.counting import COUNT_VARIABLE
 
 PATIENCE_S = 300
@@ -36,7 +37,7 @@ class RunningWorker:
 
     def cpu_s(self) -> float:
         """Return the CPU time that it has used so far, with its processes."""
-        return sum(map(_cpu_s, _tree(self._process.pid)))
+        return sum(map(cpu_s, _tree(self._process.pid)))
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> float:
         """Wait for a condition, and return the time at which it was found.
@@ -79,8 +80,3 @@ def _tree(pid: int) -> Iterator[int]:
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text(encoding="utf-8").split():
             yield from _tree(int(child))
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -65,7 +65,7 @@ def run_once(contender: Contender, tasks: int, slots: int) -> tuple[float, float
     """Return the tasks per second, and the CPU time of the worker per task in µs.
 
     Raises:
-        FailedError: tasks did not run, ran twice, or were not acknowledged.
+        FailedError: tasks did not run, ran twice, were not acknowledged, or were too few to be timed.
     """
     with tempfile.TemporaryDirectory(prefix="wonderq-workers-") as name:
         folder, counted = Path(name), Path(name) / "count"
@@ -87,4 +87,6 @@ def run_once(contender: Contender, tasks: int, slots: int) -> tuple[float, float
         if counted.stat().st_size != tasks:
             raise FailedError(f"{counted.stat().st_size} tasks ran, and {tasks} were sent")
     timed = tasks - began_count
+    if not timed:
+        raise FailedError(f"all {tasks} tasks ran before they could be timed: give the benchmark more tasks")
     return timed / (ended - began), cpu_s / timed * 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def test_the_ratios_are_medians_of_those_within_a_round() -> None:
         found.measured[side, WORK] = [measured(rate, 300 if side == THREE else 200) for rate in each_round]
     found.crossed[THREE] = [Crossed(5000, 20, 30), Crossed(6000, 20, 30), Crossed(9000, 20, 30)]
     found.idle = {FOLDER: (0.01, 0), THREE: (0.09, 0.06)}
+    found.repeated = defaultdict(Counter, {ONE: Counter(), THREE: Counter(outcome_unknown=2, no_quorum=1)})
     lines = list(report.lines(found))
     assert "| consume 1, 2 connections | 2,500 | 1,250 (0.50) | 625 (0.25) | 475 (0.17) | 0.70 | 2.00 |" in lines, (
         "three nodes with 1.5 times the processor time have twice the rate on three cores"
@@ -34,6 +36,8 @@ def test_the_ratios_are_medians_of_those_within_a_round() -> None:
     assert f"| {THREE} | 6,000 | 20 | 30 |" in lines
     assert f"| {THREE} | 3.0% | 2.0% |" in lines
     assert f"| {FOLDER} | 1.0% |  |" in lines
+    assert f"| {THREE} | outcome_unknown | 2 |" in lines
+    assert f"| {THREE} | no_quorum | 1 |" in lines
 
 
 @needs_nats

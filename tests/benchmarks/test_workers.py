@@ -11,6 +11,7 @@ from benchmarks.client_batches import BATCH, THREADS, WonderQBatches, WrongCount
 from benchmarks.workers import processes
 from benchmarks.workers.__main__ import table
 from benchmarks.workers.contenders import OnWonderQ, contenders
+from benchmarks.workers.counting import COUNT_VARIABLE
 from benchmarks.workers.processes import FailedError
 from benchmarks.workers.rounds import Row, measure, run_once
 from benchmarks.workers.waiting import latencies_s
@@ -54,9 +55,21 @@ class RunsTwice(OnWonderQ):
         processes.fill(self.module, self.task, 1, {"WONDERQ_URL": self._url})
 
 
+class IsDoneAtOnce(OnWonderQ):
+    """A worker that has run all tasks when the first ones are seen."""
+
+    def command(self, slots: int) -> list[str]:
+        count = f"open(os.environ[{COUNT_VARIABLE!r}], 'ab').write(bytes({TASKS}))"
+        return ["-c", f"import os, signal; {count}; signal.pause()"]
+
+    def left(self) -> int:
+        return 0
+
+
 @pytest.mark.parametrize(
     ("liar", "said"),
     [
+        (IsDoneAtOnce, "all 200 tasks ran before they could be timed: give the benchmark more tasks"),
         (EndsAtOnce, "the start of 20 tasks did not happen; the worker wrote: no tasks here"),
         (KeepsItsTasks, "the acknowledgement of all tasks did not happen"),
         (RunsTwice, "201 tasks ran, and 200 were sent"),

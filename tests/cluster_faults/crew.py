@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 
 from tests.support.any_node import AnyNodeClient
 from tests.support.history.calls import Call
@@ -20,7 +22,8 @@ from wonderq.client.errors import NotFound, Refused, Unreachable
 #: With six shards, `default`, `orders` with its dead letters, `jobs`, and the topic are in four shards, so dead letters and
 #: publishes cross. Each family is in another one.
 SHARDS = 6
-LOADS = (Names(together=False), Names.of_family("f0"), Names.of_family("f4"))
+CROSSING = Names(together=False)
+LOADS = (CROSSING, Names.of_family("f0"), Names.of_family("f4"))
 
 #: A queue in the shard of the topic. Nobody consumes from it, so it has all that was acknowledged.
 KEPT = "f2--kept"
@@ -31,6 +34,9 @@ QUEUES = (*(queue for names in LOADS for queue in names.all), KEPT)
 PROBED = ("f0--orders", "default", "orders", "jobs", KEPT, "f4--orders")
 
 PRODUCERS, CONSUMERS = 1, 2
+
+#: Clients that publish together so often that messages cross at any moment.
+_PUBLISHERS = 3
 
 #: A call outlives an election, and the freeze of a node.
 _TIMEOUT_S = 60.0
@@ -54,6 +60,8 @@ class Crew:
         self.problems: list[str] = []
         """What the reader has seen that must not be."""
         self.reads = 0
+        self._name = name
+        self._publishes = count()
         self._chance = random.Random(chance.random())
         self._workers = [
             Worker(f"{name}.{at}.{number}", random.Random(chance.random()), _BODY_BYTES, names=names)
@@ -83,6 +91,26 @@ class Crew:
         readers = [_recording(url, queue) for queue in QUEUES]
         traffic.add(readers, self._read, readers, traffic.done, traffic.failures)
         return traffic
+
+    @contextmanager
+    def publishing(self, traffic: Traffic, url: str) -> Iterator[None]:
+        """Publish one message after the other to queues of other shards until the end of the block."""
+        done = threading.Event()
+        for _ in range(_PUBLISHERS):
+            client = _recording(url, CROSSING.queues[0])
+            traffic.add([client], self._publish, client, done, traffic.failures)
+        try:
+            yield
+        finally:
+            done.set()
+
+    def _publish(self, client: RecordingClient, done: threading.Event, failures: list[BaseException]) -> None:
+        try:
+            while not done.is_set():
+                key = f"{self._name}.crossing-{next(self._publishes)}"
+                client.publish(CROSSING.topic, [f"{key}."], key, CROSSING.queues)
+        except Exception as error:
+            failures.append(error)
 
     @property
     def keyed_calls(self) -> list[Call]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 
+from tests.cluster_faults.crew import CROSSING
 from tests.cluster_faults.nodes import Node
 from tests.cluster_faults.run import ClusterFaultRun, Fault
 from tests.support.cluster_processes import SURE_REFUSALS
@@ -18,6 +19,9 @@ _WRONG_CLOCK_MS = 600_000
 _FROZEN_S = (0.3, 6.0)
 _AWAY_S = (0.0, 3.0)
 _CUT_S = (0.5, 8.0)
+
+#: Time after which messages cross all the time, between the arrival of one and the arrival of the next.
+_CROSSING_S = (0.3, 1.0)
 
 
 # Nodes
@@ -33,6 +37,16 @@ def two_nodes_are_killed(run: ClusterFaultRun) -> None:
 
 def all_nodes_are_killed(run: ClusterFaultRun) -> None:
     _kill(run, run.nodes)
+
+
+def end_of_crossings_is_killed(run: ClusterFaultRun, name: str) -> None:
+    """Kill the node that sends messages to other shards, or one that gets them, while many cross.
+
+    Some have arrived, and are still in the outbox. ``name`` is a topic or queue of the node.
+    """
+    with run.crew.publishing(run.traffic, run.nodes.url):
+        time.sleep(run.random.uniform(*_CROSSING_S))
+        _kill(run, [run.owner_of(name)])
 
 
 def _kill(run: ClusterFaultRun, nodes: Iterable[Node]) -> None:
@@ -182,6 +196,8 @@ FAULTS = {
     "node killed": Fault(node_is_killed),
     "two nodes killed": Fault(two_nodes_are_killed),
     "all nodes killed": Fault(all_nodes_are_killed),
+    "sender of crossing messages killed": Fault(partial(end_of_crossings_is_killed, name=CROSSING.topic)),
+    "receiver of crossing messages killed": Fault(partial(end_of_crossings_is_killed, name=CROSSING.queues[0])),
     "node frozen": Fault(node_is_frozen),
     "node stopped": Fault(node_is_stopped),
     "NATS server killed": Fault(nats_is_killed),

@@ -284,6 +284,20 @@ class ClusterFaultRun(Run):
     def any_node(self) -> Node:
         return self.random.choice(self.nodes.all)
 
+    def owner_of(self, name: str) -> Node:
+        """Return the node that owns the shard of a queue or topic, when all nodes agree about that."""
+        found: list[Placed | None] = []
+
+        def is_known() -> bool:
+            found.append(self.placed())
+            return found[-1] is not None
+
+        self.wait_for(is_known, f"the owner of {name}")
+        placed = found[-1]
+        assert placed is not None
+        owner, _ = placed.owners[shard_of(name, SHARDS)]
+        return next(each for each in self.nodes if each.name == owner)
+
     def placed(self) -> Placed | None:
         """Return where the shards are, if all nodes agree about that, and each shard has an owner."""
         views = [each.placed() for each in self.nodes]
