@@ -52,6 +52,7 @@ def test_dead_letters_cross_to_another_node(cluster: EdgeCluster, pair: tuple[st
     await_bodies(cluster, there, "x")
 
 
+@pytest.mark.slow
 def test_a_dead_letter_queue_that_only_other_shards_use_is_shown_as_one(
     cluster: EdgeCluster, pair: tuple[str, str]
 ) -> None:

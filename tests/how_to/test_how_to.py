@@ -123,6 +123,7 @@ def test_send_at_set_times(client: Client, running: Broker) -> None:
     assert str(report.attributes["scheduled_at"]).endswith(":30:00.000Z")
 
 
+@pytest.mark.slow
 def test_test_your_program(running: Broker, tmp_path: Path) -> None:
     with_pytest, without = blocks_of(PAGE)["Test your program"]
     (tmp_path / "test_reminders.py").write_text(with_pytest)

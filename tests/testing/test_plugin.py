@@ -48,7 +48,13 @@ def run_pytest(folder: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="alone"),
+        pytest.param(("-p", "xdist.plugin", "-n", "2"), id="xdist", marks=pytest.mark.slow),
+    ],
+)
 def test_each_test_has_a_broker_of_its_own(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "test_jobs.py").write_text(TESTS)
     assert "2 passed" in run_pytest(tmp_path, *options)

@@ -40,6 +40,7 @@ def bodies_in(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_an_import_that_was_interrupted_is_repeated(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_an_import_that_has_ended_is_recognized(folder: Path, tmp_path: Path, mo
         assert broker.terminate() == 0
 
 
+@pytest.mark.slow
 def test_another_folder_with_the_same_queues_is_imported_besides(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +131,7 @@ def test_another_folder_with_the_same_queues_is_imported_besides(
     assert bodies_in(tmp_path / "new") == {"default": ["x"], "orders": [*BODIES, "another"]}
 
 
+@pytest.mark.slow
 def test_an_import_that_was_interrupted_at_its_end_is_repeated_for_the_rest(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +158,7 @@ def test_an_import_that_was_interrupted_at_its_end_is_repeated_for_the_rest(
     assert bodies_in(tmp_path / "new") == {"default": ["x"], "orders": BODIES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cluster", "folder"])
 def test_schedules_are_imported_with_their_next_time(tmp_path: Path, target: str) -> None:
     with broker_on(tmp_path / "source") as (broker, _):
