@@ -117,7 +117,9 @@ class PlayedNode:
 
     @property
     def phases(self) -> list[str]:
-        return [each.own.phase for each in self.node.shards]
+        """The phases of all shards; ``changing`` until the node has noticed that it owns one, or owns it no more."""
+        found = [(each.own.phase, self.node.owner(each.number) == self.node.node) for each in self.node.shards]
+        return [phase if (phase == "owned") is noticed else "changing" for phase, noticed in found]
 
     def metrics(self) -> str:
         forwarder = SimpleNamespace(outcomes={(1, "done"): 3}, waiting=2)
