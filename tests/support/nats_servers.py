@@ -20,6 +20,9 @@ needs_nats = pytest.mark.skipif(
 
 _CALL_S = 5
 
+#: On a busy machine a test may answer no ping for seconds. One server need not notice dead connections soon.
+_PATIENT_PINGS_S = 60
+
 
 def start(server: LocalServer) -> None:
     """Start a server again."""
@@ -45,6 +48,8 @@ class NatsCluster:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.servers = cluster_of(count, folder, free_ports(count))
+        if count == 1:
+            self.servers[0].ping_interval_s = _PATIENT_PINGS_S
 
     @property
     def url(self) -> str:

@@ -54,6 +54,8 @@ class LocalServer:
     """Part of the configuration that says who may use the server."""
     routes: Sequence[int] = ()
     """Ports of all servers of the cluster."""
+    ping_interval_s: int = 1
+    """The server ends a connection that has answered no ping for about three times this."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -72,7 +74,7 @@ class LocalServer:
             f'listen: "{_HOST}:{self.port}"',
             f'jetstream {{ store_dir: "{self.folder / "store"}", sync_interval: always }}',
             "max_payload: 8MB",
-            "ping_interval: 1s",
+            f"ping_interval: {self.ping_interval_s}s",
             "ping_max: 2",
             self.accounts,
         ]
