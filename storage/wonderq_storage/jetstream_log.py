@@ -14,7 +14,7 @@ message to message (`wonderq_storage.jetstream_frame`).
 the files of messages only when it installs a Raft snapshot: every 2 to 3 minutes, or when the Raft log has grown by
 8 MiB. Suppose that all files up to the snapshot's last message are dropped, and the power of all servers fails before
 the files after it are synced. Then no server has a message that reaches the snapshot. Each one waits for another to
-send it, and the stream has no leader any more. So `JetStreamLog.oldest` holds a part back until the files after it must
+send it, and the stream has no leader any more. So `JetStreamLog.oldest` holds a part back until a message after it must
 be synced (`SETTLE_S`). https://github.com/nats-io/nats-server/pull/8447, and pull/6289 for the times.
 """
 
@@ -38,6 +38,7 @@ from wonderq_storage.errors import (
 )
 from wonderq_storage.jetstream_appender import Appender, append_headers
 from wonderq_storage.jetstream_cache import MessageCache
+from wonderq_storage.jetstream_group import FRAME_BYTES, Group, begin_of
 from wonderq_storage.jetstream_replay import (
     Part,
     Place,
@@ -58,8 +59,8 @@ DEFAULT_MAX_BYTES = 10 << 30
 DEFAULT_PART_BYTES = 64 << 20
 DEFAULT_CACHE_BYTES = 64 << 20
 
-#: A part that ended this long ago can be dropped: Raft snapshots come every 3 minutes at the latest, and a minute later
-#: while a replica catches up.
+#: A part can be dropped when the first message after it is so old: Raft snapshots come every 3 minutes at the latest,
+#: and a minute later while a replica catches up.
 SETTLE_S = 300.0
 
 #: A stream with less room than this part of its `max_bytes` drops parts at once: a full stream accepts nothing.
@@ -81,54 +82,15 @@ _RESERVED_SHARE, _LEAST_RESERVED_BYTES, _MOST_RESERVED_BYTES = 64, 1 << 10, 1 <<
 #: Two epoch records must fit the smallest reserve.
 _MAX_NODE_BYTES = 64
 
-#: Size of a message around the records in it.
-_FRAME_BYTES = frame.HEADER_BYTES + frame.CRC_BYTES
-
-
-def _begin(sequence: int) -> Position:
-    """Return the position before all records of a message, and after those of the message before."""
-    return pack_position(sequence, frame.HEADER_BYTES)
-
-
-class _Group:
-    """Records gathered in memory, to be sent as one message; or the epoch record, if it is to be sent again."""
-
-    def __init__(self, sequence: int, envelope_bytes: int, epoch_record: bytes = b"") -> None:
-        self.sequence = sequence
-        self._envelope_bytes = envelope_bytes
-        self.epoch_record = epoch_record
-        self.records: list[bytes] = []
-        self.length = 0
-        self.is_due = False
-        """Whether it is to be sent, with or without records."""
-
-    @property
-    def end(self) -> int:
-        """Offset after the last record."""
-        return frame.HEADER_BYTES + self.length
-
-    @property
-    def begin_position(self) -> Position:
-        return _begin(self.sequence)
-
-    @property
-    def end_position(self) -> Position:
-        """Position after all its records, also after an empty one, and before the next one."""
-        return pack_position(self.sequence, self.end + bool(self.records))
-
-    @property
-    def stored_bytes(self) -> int:
-        """Size of the message in the stream."""
-        return self._envelope_bytes + (len(self.epoch_record) or _FRAME_BYTES + self.length)
-
 
 class JetStreamLog:
     """A `wonderq_storage.log.Log` in a stream, which is made if there is none.
 
     ``node`` names this process in the epoch record. ``replicas`` and ``max_bytes`` are used when the stream is made.
     ``attempt_s`` limits each call to a server, ``patience_s`` the repetitions of a call. ``turn`` decides when to take
-    the log over; without it, `replay` does so as soon as it has read the log. `oldest` holds a part back for
-    ``settle_s`` after its end. The caller owns the connection of ``jetstream``, and closes it after the log.
+    the log over; without it, `replay` does so as soon as it has read the log. `oldest` holds a part back until the
+    first message after it is ``settle_s`` old. The caller owns the connection of ``jetstream``, and closes it after the
+    log.
 
     Before a stream is restored from a backup, all processes on it must have ended: a former owner must not meet it.
 
@@ -192,8 +154,8 @@ class JetStreamLog:
 
         self._mutex = threading.Lock()
         self._closed = False
-        self._open: _Group | None = None  # records gather here; None until `start`
-        self._full: list[_Group] = []  # gathered earlier, or ended by `rotate` or `trim`
+        self._open: Group | None = None  # records gather here; None until `start`
+        self._full: list[Group] = []  # gathered earlier, or ended by `rotate` or `trim`
         self._parts: list[Part] = []
         self._used_bytes = 0  # with what gathers
         self._leading = False
@@ -258,7 +220,7 @@ class JetStreamLog:
             UnsuitableStreamError: the stream or the server is set up in a way that could lose records.
             LogFailedError: JetStream does not answer.
         """
-        largest = _FRAME_BYTES + frame.LENGTH_BYTES + max(self._max_record_bytes, _GROUP_BYTES)
+        largest = FRAME_BYTES + frame.LENGTH_BYTES + max(self._max_record_bytes, _GROUP_BYTES)
         return self._stream.open(replicas=self._replicas, max_bytes=self._max_bytes, message_bytes=largest)
 
     def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
@@ -324,28 +286,29 @@ class JetStreamLog:
                 "used. Consume messages, or raise its max_bytes."
             )
 
-    def _gathering_group(self) -> _Group:
+    def _gathering_group(self) -> Group:
         self._check_failure()
         if self._open is None or self._closed:
             raise LogClosedError("the log is not open for appending")
         return self._open
 
-    def _end_group(self, group: _Group) -> _Group:
+    def _end_group(self, group: Group) -> Group:
         """Let no more records into the open group, which is to be sent; return the next one."""
         self._full.append(group)
         self._used_bytes += group.stored_bytes
         self._parts[-1].bytes += group.stored_bytes
         return self._enter(group.sequence + 1)
 
-    def _enter(self, sequence: int) -> _Group:
+    def _enter(self, sequence: int) -> Group:
         if self._parts[-1].bytes >= self._part_bytes:
             self._begin_part(sequence)
-        self._open = _Group(sequence, self._envelope_bytes(self._stream.log_subject, sequence))
+        self._open = Group(sequence, self._envelope_bytes(self._stream.log_subject, sequence))
         return self._open
 
     def _begin_part(self, sequence: int) -> None:
-        self._parts[-1].ended_s = time.monotonic()
-        self._parts.append(Part(sequence))
+        part = Part(sequence)
+        part.began_s = None
+        self._parts.append(part)
 
     def _envelope_bytes(self, subject: str, sequence: int) -> int:
         return self._stream.stored_bytes(subject, append_headers(self._epoch, sequence), 0)
@@ -409,7 +372,7 @@ class JetStreamLog:
             callback(lost)
         self._check_failure()
 
-    def _send(self, group: _Group) -> None:
+    def _send(self, group: Group) -> None:
         """Append a group to the stream. Only the leader calls it."""
         began_s = time.monotonic()
         sequence, chain = self._written[0] + 1, self._written[1]
@@ -422,8 +385,11 @@ class JetStreamLog:
         else:
             self._cache.put(sequence, data)
         with self._mutex:
+            part = next(each for each in reversed(self._parts) if each.sequence <= sequence)
+            if part.began_s is None:
+                part.began_s = time.monotonic()
             self._written = (sequence, frame.crc_of(data))
-            self._committed = _begin(sequence + 1)
+            self._committed = begin_of(sequence + 1)
             self._flying.notify_all()
         self._observer.sync(time.monotonic() - began_s)
         if group.records:
@@ -460,25 +426,27 @@ class JetStreamLog:
             group = self._gathering_group()
             if group.is_due:
                 group = self._end_group(group)
-            # While parts are held back, another short one would be of no use.
-            if self._parts[-1].sequence < group.sequence and not self._holds_back(self._parts[-2:-1]):
+            # While the part before is held back, another short one would be of no use.
+            is_held = len(self._parts) > 1 and self._holds_back_before(self._parts[-1])
+            if self._parts[-1].sequence < group.sequence and not is_held:
                 self._begin_part(group.sequence)
-            return _begin(self._parts[-1].sequence)
+            return begin_of(self._parts[-1].sequence)
 
     def oldest(self) -> tuple[Position, Iterator[tuple[Position, memoryview]]] | None:
         with self._mutex:
-            if len(self._parts) == 1 or _begin(self._parts[1].sequence) > self._committed:
+            if len(self._parts) == 1 or begin_of(self._parts[1].sequence) > self._committed:
                 return None
-            if self._holds_back(self._parts[:1]):
+            if self._holds_back_before(self._parts[1]):
                 return None
             first, last = self._parts[0].sequence, self._parts[1].sequence - 1
-        return _begin(last + 1), self._read_part(first, last)
+        return begin_of(last + 1), self._read_part(first, last)
 
-    def _holds_back(self, ended: Sequence[Part]) -> bool:
-        """Return whether any of some parts that have ended cannot be dropped yet, without harm in a power cut."""
+    def _holds_back_before(self, part: Part) -> bool:
+        """Return whether the part before one cannot be dropped yet, without harm in a power cut."""
         if self._max_bytes - self._used_bytes < self._max_bytes // _SCARCE_SHARE:
             return False
-        return any(time.monotonic() - each.ended_s < self._settle_s for each in ended)
+        age_s = 0.0 if part.began_s is None else time.monotonic() - part.began_s
+        return age_s < self._settle_s
 
     def _read_part(self, first: int, last: int) -> Iterator[tuple[Position, memoryview]]:
         progress = Progress(self._stream, first, self._part_bytes)
@@ -511,7 +479,7 @@ class JetStreamLog:
                 if group.is_due:
                     group = self._end_group(group)
                 envelope_bytes = self._envelope_bytes(self._stream.epoch_subject, group.sequence)
-                group = _Group(group.sequence, envelope_bytes, self._epoch_record)
+                group = Group(group.sequence, envelope_bytes, self._epoch_record)
                 self._end_group(group)
             awaited = group.begin_position if group.epoch_record else end - 1
         self.wait(awaited)

@@ -37,8 +37,8 @@ class Part:
         self.sequence = sequence
         """Sequence of its first message."""
         self.bytes = size
-        self.ended_s = time.monotonic()
-        """When the next part began, or when a replay found this one."""
+        self.began_s: float | None = time.monotonic()
+        """When its first message was acknowledged, or found by a replay; None as long as it has no message."""
 
 
 class Place(NamedTuple):

@@ -202,6 +202,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     ),
     "storage/wonderq_storage/jetstream_appender.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/jetstream_frame.py": ("tests/storage/test_jetstream_log.py",),
+    "storage/wonderq_storage/jetstream_group.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/jetstream_log.py": (
         "tests/storage/test_jetstream_log.py",
         "tests/storage/test_jetstream_log_contract.py",

@@ -1,4 +1,4 @@
-"""What an import has done, as the commands that import print it."""
+"""The numbers of things that an import has made, as commands print them."""
 
 from __future__ import annotations
 
