@@ -26,10 +26,10 @@ import msgpack
 
 from wonderq_storage.checksum import crc32
 from wonderq_storage.errors import DamagedCheckpointError, DiskFullError
-from wonderq_storage.jetstream_stream import Pauses, is_full, patiently
+from wonderq_storage.jetstream_stream import Pauses, patiently
 from wonderq_storage.log import Mark
 from wonderq_storage.nats import ApiError, JetStream, NatsError, StoredMessage
-from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND
+from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND, is_full
 
 logger = logging.getLogger("wonderq.storage")
 

@@ -21,7 +21,7 @@ from wonderq_storage.nats import (
     StreamInfo,
 )
 from wonderq_storage.nats.headers import encode_headers
-from wonderq_storage.nats.jetstream import NO_RESOURCES, NO_STORAGE, STREAM_NOT_FOUND, is_temporary
+from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND, is_full, is_temporary
 
 T = TypeVar("T")
 
@@ -299,11 +299,6 @@ def patiently(stream: str, call: Callable[[], T], pauses: Pauses) -> T:
         except NatsError as error:
             if not may_pass(error) or not pauses.wait():
                 raise LogFailedError(f"the stream {stream} does not work: {error}. {remedy(error)}.") from error
-
-
-def is_full(error: NatsError) -> bool:
-    """Return whether JetStream has no room for what was asked."""
-    return isinstance(error, ApiError) and error.error_code in (NO_RESOURCES, NO_STORAGE)
 
 
 def remedy(error: NatsError) -> str:

@@ -258,4 +258,20 @@ MUTANTS = [
         "payload, timeout_s=timeout_s, repeat_s=_REPEAT_S))",
         ("tests/storage/test_nats_jetstream.py::test_a_request_that_changes_something_is_sent_once",),
     ),
+    Mutant(
+        "no_wait_for_a_peer",
+        "A new cluster gives up because one NATS server has not heard of another yet.",
+        "storage/wonderq_storage/nats/jetstream.py",
+        'return "peer offline" in error.description and not is_full(error)',
+        "return False",
+        ("tests/storage/test_jetstream_log.py::test_a_new_stream_waits_for_a_server_that_the_others_do_not_know_yet",),
+    ),
+    Mutant(
+        "no_room_is_taken_for_an_absent_peer",
+        "Servers without room are asked until the patience ends, and the error tells you to check the network.",
+        "storage/wonderq_storage/nats/jetstream.py",
+        'return "peer offline" in error.description and not is_full(error)',
+        'return "peer offline" in error.description',
+        ("tests/storage/test_nats_jetstream.py::test_some_refusals_are_temporary",),
+    ),
 ]

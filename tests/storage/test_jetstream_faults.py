@@ -14,7 +14,7 @@ from tests.support import nats_servers
 from tests.support.log_streams import LogStream, replayed
 from tests.support.nats_servers import NatsCluster, freeze, needs_nats, thaw
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq_storage import LogLostError, Position
+from wonderq_storage import LogFailedError, LogLostError, Position
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Connection, JetStream
 from wonderq_storage.nats.local_servers import LocalServer
@@ -117,6 +117,11 @@ def test_the_leader_of_the_stream_ends(cluster: NatsCluster, stream: LogStream, 
     appending.goes_on()
     appending.stop()
     check(stream, appending)
+
+
+def test_a_stream_that_is_larger_than_the_servers_storage_is_refused(stream: LogStream) -> None:
+    with pytest.raises(LogFailedError, match=r"insufficient.*Make a smaller stream"):
+        stream.start(max_bytes=1 << 60)
 
 
 def test_a_follower_freezes(cluster: NatsCluster, stream: LogStream) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -997,6 +998,23 @@ def test_fewer_replicas_than_asked_for_are_refused(stream: LogStream) -> None:
 def test_a_stream_that_is_larger_than_the_servers_storage_is_refused(stream: LogStream) -> None:
     with pytest.raises(LogFailedError, match=r"insufficient.*Make a smaller stream"):
         replayed(stream.open(max_bytes=1 << 60, patience_s=SOON_S))
+
+
+def test_a_new_stream_waits_for_a_server_that_the_others_do_not_know_yet(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, refusals = stream.jetstream.create_stream, 3
+
+    def refuse_at_first(config: dict[str, Any], *, timeout_s: float) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise ApiError(400, 10005, "no suitable peers for placement, peer offline")
+        create(config, timeout_s=timeout_s)
+
+    monkeypatch.setattr(stream.jetstream, "create_stream", refuse_at_first)
+    assert replayed(stream.open()) == []
+    assert refusals == 0
 
 
 def test_the_room_of_an_existing_stream_counts(stream: LogStream) -> None:

@@ -76,6 +76,11 @@ def test_a_refusal_has_its_reason(answering: Answering) -> None:
         (503, 10077, "maximum bytes exceeded", False),
         (400, 10071, "wrong last sequence: 3", False),
         (404, 10059, "stream not found", False),
+        (500, 10118, "stream is offline", True),
+        (500, 10049, "error creating store for stream", True),
+        (400, 10005, "no suitable peers for placement, peer offline", True),
+        (400, 10005, "no suitable peers for placement, peer offline, insufficient storage", False),
+        (400, 10005, "no suitable peers for placement, tags not matched", False),
     ],
 )
 def test_some_refusals_are_temporary(code: int, error_code: int, description: str, temporary: bool) -> None:

@@ -9,18 +9,24 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from wonderq_storage.nats.connection import Connection, Reply
-from wonderq_storage.nats.errors import ApiError, NatsTimeoutError, NoRespondersError, ProtocolError
+from wonderq_storage.nats.errors import ApiError, NatsError, NatsTimeoutError, NoRespondersError, ProtocolError
 
 #: Reasons of `ApiError` (`error_code`).
 WRONG_LAST_SEQUENCE = 10071
 WRONG_LAST_SEQUENCE_CONSTANT = 10164
 STREAM_NOT_FOUND = 10059
+STREAM_OFFLINE = 10118
+STREAM_NOT_MADE = 10049
+NO_PEERS = 10005
 MESSAGE_NOT_FOUND = 10037
 STORE_FAILED = 10077
 NO_RESOURCES = 10023
 NO_STORAGE = 10047
 NOT_LEADER = 10009
 DUPLICATE_IN_PROCESS = 10158
+
+#: Answers of servers that start, stop or elect a leader. STREAM_NOT_MADE also has causes that last.
+_TEMPORARY = (NOT_LEADER, DUPLICATE_IN_PROCESS, STREAM_OFFLINE, STREAM_NOT_MADE)
 
 #: Subject of the servers' system account, which other accounts may have to import.
 _SETTINGS = "$SYS.REQ.SERVER.PING.JSZ"
@@ -205,7 +211,18 @@ def is_temporary(error: ApiError) -> bool:
     """
     if error.error_code == STORE_FAILED:
         return "maximum" not in error.description  # also the answer of a server that shuts down
-    return error.code == _UNAVAILABLE or error.error_code in (NOT_LEADER, DUPLICATE_IN_PROCESS)
+    if error.error_code == NO_PEERS:
+        return "peer offline" in error.description and not is_full(error)
+    return error.code == _UNAVAILABLE or error.error_code in _TEMPORARY
+
+
+def is_full(error: NatsError) -> bool:
+    """Return whether JetStream has no room for what was asked."""
+    if not isinstance(error, ApiError):
+        return False
+    if error.error_code == NO_PEERS:  # the answer of several servers where a single one says NO_STORAGE
+        return "insufficient storage" in error.description
+    return error.error_code in (NO_RESOURCES, NO_STORAGE)
 
 
 def _stored(reply: Reply) -> StoredMessage:
