@@ -377,6 +377,8 @@ class Sharing(NamedTuple):
     """Decides when to take the log over; None for as soon as it is read."""
     patience_s: float = 30.0
     """Limit of the repetitions of a call to NATS."""
+    posting: JetStream | None = None
+    """Connection over which the log sends what needs no thread to wait for it, if the server reads one."""
 
 
 def open_log(settings: Settings, observer: Observer | None = None, sharing: Sharing | None = None) -> OpenedLog:
@@ -405,6 +407,7 @@ def open_log(settings: Settings, observer: Observer | None = None, sharing: Shar
         max_bytes=settings.log_bytes,
         max_record_bytes=MOST_RECORD_BYTES,
         patience_s=sharing.patience_s,
+        posting=sharing.posting,
         observer=observer,
         turn=sharing.turn,
     )

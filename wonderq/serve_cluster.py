@@ -202,10 +202,14 @@ def node_of(
         shared_keys = SharedKeys(values, settings.keys_file, settings.data)
         shared_keys.begin()
         keys = open_keys(settings)
-        parts = _Parts(settings, sources, keys, jetstream, nats.servers, charter, cluster.name)
+        # The server reads this connection. What its thread waits for must come over the other one.
+        requests = nats.connect(f"wonderq {cluster.name} requests")
+        stack.callback(requests.close)
+        parts = _Parts(settings, sources, keys, jetstream, JetStream(requests), nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         stack.callback(parts.crossing_rounds.close)
         stack.callback(parts.link_rounds.close)
+        stack.callback(requests.close)  # before the rounds, which would wait for answers to what they have sent
         url = url_of_node(cluster, settings, sockets[0].getsockname()[1])
         node = Node(
             cluster.name,
@@ -218,8 +222,6 @@ def node_of(
             follow=shared_keys.sync,
         )
         registry = CollectorRegistry()
-        requests = nats.connect(f"wonderq {cluster.name} requests")
-        stack.callback(requests.close)
         edge = _edge(node, requests, parts, registry)
         stack.callback(edge.stop)
         parts.carrier = edge.carrier
@@ -495,6 +497,7 @@ class _Parts:
         sources: Mapping[str, str],
         keys: Keys,
         jetstream: JetStream,
+        posting: JetStream,
         servers: list[Address],
         charter: Charter,
         name: str,
@@ -503,6 +506,7 @@ class _Parts:
         self._sources = sources
         self._keys = keys
         self._jetstream = jetstream
+        self._posting = posting
         self._servers = tuple(servers)
         self._charter = charter
         self._name = name
@@ -537,7 +541,7 @@ class _Parts:
         settings = replace(self.settings, log=address, replicas=charter.replicas)
         counters = LogCounters()
         with ExitStack() as stack:
-            sharing = Sharing(self._jetstream, self._name, shard, _PATIENCE_S)
+            sharing = Sharing(self._jetstream, self._name, shard, _PATIENCE_S, self._posting)
             log, checkpoints, part_bytes = open_log(settings, counters, sharing)
             stack.callback(log.close)
             broker = Broker(

@@ -101,9 +101,12 @@ def shared(settings: Settings, sources: Mapping[str, str] = MappingProxyType({})
         name = _name_of(settings, sockets)
         jetstream = JetStream(Connection(settings.log.servers, name=f"wonderq {name}"))
         stack.callback(jetstream.connection.close)
+        # The server reads this connection. What its thread waits for must come over the other one.
+        posting = JetStream(Connection(settings.log.servers, name=f"wonderq {name} posts"))
+        stack.callback(posting.connection.close)
         _check_nats(settings, jetstream)
         access = Access(keys, requests_per_second=settings.requests_per_second)
-        parts = _Parts(settings, sources, access, jetstream, name)
+        parts = _Parts(settings, sources, access, jetstream, posting, name)
         node = parts.node = Node(name, JetStreamPeers(jetstream, settings.log.stream), parts.own)
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -118,6 +121,7 @@ def shared(settings: Settings, sources: Mapping[str, str] = MappingProxyType({})
         )
         node.front.set_up(stand_by, access.check_head)
         server = parts.server = start_server(node.front, access, settings, sockets)
+        posting.connection.read_on(server)
         registry.register(ServerCollector(server, settings.connections))
         stack.callback(node.stop)
         yield SharedAssembly(node, server, keys)
@@ -127,12 +131,19 @@ class _Parts:
     """The parts that each ownership is put together from."""
 
     def __init__(
-        self, settings: Settings, sources: Mapping[str, str], access: Access, jetstream: JetStream, name: str
+        self,
+        settings: Settings,
+        sources: Mapping[str, str],
+        access: Access,
+        jetstream: JetStream,
+        posting: JetStream,
+        name: str,
     ) -> None:
         self._settings = settings
         self._sources = sources
         self._access = access
         self._jetstream = jetstream
+        self._posting = posting
         self._name = name
         self._counters = LogCounters()
         self.node: Node
@@ -146,7 +157,7 @@ class _Parts:
             StorageError: the log cannot be read, or another process was faster.
         """
         settings, counters, server = self._settings, self._counters, self.server
-        sharing = Sharing(self._jetstream, self._name, member)
+        sharing = Sharing(self._jetstream, self._name, member, posting=self._posting)
         with ExitStack() as stack:
             log, checkpoints, part_bytes = open_log(settings, counters, sharing)
             stack.callback(log.close)

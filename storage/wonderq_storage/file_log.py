@@ -262,6 +262,9 @@ class FileLog:
             assert self._open is not None
             return self._position(self._open)
 
+    def call_when_durable(self, position: Position, callback: Callable[[], None]) -> bool:  # noqa: ARG002
+        return False  # a sync blocks its thread
+
     def confirm(self) -> Position:
         """Return the position of the last byte so far: the folder is locked, so nobody else can have appended."""
         return self.end() - 1

@@ -16,19 +16,34 @@ fence: once another writer has appended something, nothing of this writer can be
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from wonderq_storage.errors import LogFailedError, LogLostError
 from wonderq_storage.jetstream_stream import Pauses, Stream, may_pass, remedy
-from wonderq_storage.nats import ApiError, NatsError
+from wonderq_storage.nats import Ack, ApiError, NatsError
 from wonderq_storage.nats.jetstream import WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT
 
 _WRONG_LAST_SEQUENCE = (WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_CONSTANT)
 
 
+class Message(NamedTuple):
+    """A message and its place in the stream."""
+
+    subject: str
+    data: bytes
+    epoch: int
+    sequence: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return append_headers(self.epoch, self.sequence)
+
+
 class Appender:
     """Appends messages, one at a time.
 
-    Threads: one at a time calls `append`; any may read the figures.
+    Threads: one at a time calls `append` or `post`; any may read the figures.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -43,29 +58,52 @@ class Appender:
         since_s = self._waiting_since_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
-    def append(self, subject: str, message: bytes, epoch: int, sequence: int) -> None:
-        """Append a message at ``sequence``.
+    def post(self, message: Message, proceed: Callable[[bool], None]) -> bool:
+        """Send a message without waiting; return False if that is not possible now.
+
+        When it is acknowledged as it must be, ``proceed`` is called with True. With False, nobody knows what became of
+        it: `append` finds out. The thread that reads the connection makes the call, or the connection's own thread.
+        """
+        self._waiting_since_s = time.monotonic()
+
+        def answered(answer: Ack | NatsError) -> None:
+            is_acknowledged = isinstance(answer, Ack) and answer.sequence == message.sequence
+            if is_acknowledged:
+                self._waiting_since_s = None
+            else:
+                self.retries += 1
+            proceed(is_acknowledged)
+
+        try:
+            self._stream.post(message.subject, message.data, message.headers, answered)
+        except NatsError:
+            return False
+        return True
+
+    def append(self, message: Message) -> None:
+        """Append a message, and wait until it is acknowledged.
 
         Raises:
-            LogLostError: another writer has appended there.
+            LogLostError: another writer has appended in its place.
             LogFailedError: it was not acknowledged, or the stream has lost acknowledged messages.
         """
-        headers = append_headers(epoch, sequence)
         pauses = self._stream.pauses()
-        self._waiting_since_s = time.monotonic()
+        if self._waiting_since_s is None:  # otherwise it was posted before
+            self._waiting_since_s = time.monotonic()
         try:
-            while not self._attempt(subject, message, headers, sequence, pauses):
+            while not self._attempt(message, pauses):
                 self.retries += 1
         finally:
             self._waiting_since_s = None
 
-    def _attempt(self, subject: str, message: bytes, headers: dict[str, str], sequence: int, pauses: Pauses) -> bool:
+    def _attempt(self, message: Message, pauses: Pauses) -> bool:
         """Send the message; return False if it is to be sent again."""
+        sequence = message.sequence
         try:
-            ack = self._stream.publish(subject, message, headers)
+            ack = self._stream.publish(message.subject, message.data, message.headers)
         except ApiError as error:
             if error.error_code in _WRONG_LAST_SEQUENCE:
-                return self._examine(message, sequence, pauses)
+                return self._examine(message.data, sequence, pauses)
             reason: NatsError = error
         except NatsError as error:
             reason = error

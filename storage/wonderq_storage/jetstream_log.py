@@ -23,11 +23,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from wonderq_storage import jetstream_frame as frame
 from wonderq_storage.errors import (
-    CorruptLogError,
     DiskFullError,
     LogClosedError,
     LogFailedError,
@@ -36,21 +37,21 @@ from wonderq_storage.errors import (
     RecordTooLargeError,
     TrimmedError,
 )
-from wonderq_storage.jetstream_appender import Appender, append_headers
+from wonderq_storage.jetstream_appender import Appender, Message, append_headers
 from wonderq_storage.jetstream_cache import MessageCache
 from wonderq_storage.jetstream_group import FRAME_BYTES, Group, begin_of
+from wonderq_storage.jetstream_records import RecordReader
 from wonderq_storage.jetstream_replay import (
     Part,
     Place,
     Progress,
     pack_position,
-    read_message,
     unpack_position,
 )
 from wonderq_storage.jetstream_stream import Stream
 from wonderq_storage.jetstream_takeover import AtOnce, Takeover
 from wonderq_storage.log import Mark, Position, Turn
-from wonderq_storage.nats import JetStream, StoredMessage, StreamInfo
+from wonderq_storage.nats import JetStream, StreamInfo
 from wonderq_storage.observer import Observer
 
 logger = logging.getLogger("wonderq.storage")
@@ -72,6 +73,9 @@ DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
+#: Size up to which a group is posted. A larger one would delay what else its connection carries.
+_MOST_POSTED_BYTES = 256 << 10
+
 #: Eighths of a record's largest size that `confirm` leaves free in a stream. Producing leaves four, compaction two,
 #: claiming one: reads must not use up the room that compaction needs to make more.
 _CONFIRM_LEAVES_EIGHTHS = 3
@@ -92,13 +96,17 @@ class JetStreamLog:
     first message after it is ``settle_s`` old. The caller owns the connection of ``jetstream``, and closes it after the
     log.
 
+    With ``posting``, `call_when_durable` sends groups over that connection, and the thread that reads it goes on with
+    each acknowledgement. It should be the thread that appends: then no group costs a switch between threads. Nothing
+    else of the log uses that connection, because whoever waits for its replies must not be the one who reads them.
+
     Before a stream is restored from a backup, all processes on it must have ended: a former owner must not meet it.
 
     In a full stream, `confirm` raises `DiskFullError`, because JetStream must append a message for it. Each
     acknowledged record confirms as well.
 
-    Appended records gather in an open group. The first thread that waits becomes the leader, as in
-    `wonderq_storage.file_log.FileLog`. It sends the groups one by one, each when the one before is acknowledged.
+    Appended records gather in an open group. Whoever first waits for them, or wants to be called, becomes the leader,
+    as in `wonderq_storage.file_log.FileLog`. The groups are sent one by one, each when the one before is acknowledged.
 
     Raises, from the constructor:
         ValueError: ``node`` is too long, ``stream`` is no name of a stream, or ``max_record_bytes`` is too large.
@@ -122,6 +130,7 @@ class JetStreamLog:
         attempt_s: float = 2.0,
         patience_s: float = 30.0,
         settle_s: float = SETTLE_S,
+        posting: JetStream | None = None,
         observer: Observer | None = None,
         turn: Turn | None = None,
     ) -> None:
@@ -131,7 +140,7 @@ class JetStreamLog:
             raise ValueError(f"a record in a stream may have {MOST_RECORD_BYTES:,} bytes")
         self.failure: str | None = None
         self._error: type[LogFailedError] = LogFailedError
-        self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s)
+        self._stream = Stream(jetstream, stream, attempt_s=attempt_s, patience_s=patience_s, posting=posting)
         self._appender = Appender(self._stream)
         self._node = node
         self._replicas = replicas
@@ -140,6 +149,7 @@ class JetStreamLog:
         self._max_record_bytes = max_record_bytes
         self._settle_s = settle_s
         self._cache = MessageCache(cache_bytes)
+        self._reader = RecordReader(self._stream, self._cache)
         self._observer = observer or Observer()
         self._turn = turn or AtOnce()
         self._callbacks: list[Callable[[LogLostError], None]] = []
@@ -155,10 +165,11 @@ class JetStreamLog:
         self._mutex = threading.Lock()
         self._closed = False
         self._open: Group | None = None  # records gather here; None until `start`
-        self._full: list[Group] = []  # gathered earlier, or ended by `rotate` or `trim`
+        self._full: deque[Group] = deque()  # gathered earlier, or ended by `rotate` or `trim`
         self._parts: list[Part] = []
         self._used_bytes = 0  # with what gathers
         self._leading = False
+        self._callers: list[tuple[Position, Callable[[], None]]] = []  # of `call_when_durable`
         self._committed: Position = 0  # everything before it is acknowledged
         self._taken: Position = 0  # a leader has taken everything before it
         self._gathering = threading.Condition(self._mutex)  # waiters whose records are still gathering
@@ -337,49 +348,109 @@ class JetStreamLog:
                 (self._gathering if position >= self._taken else self._flying).wait()
             else:
                 return
-        self._lead()
+        self._send_all(self._take())
+        self._check_failure()
+
+    def call_when_durable(self, position: Position, callback: Callable[[], None]) -> bool:
+        if not self._stream.can_post:
+            return False
+        with self._mutex:
+            assert self._open is not None
+            position = min(position, self._due_end())
+            is_over = self._committed > position or self.failure is not None
+            must_lead = not is_over and not self._leading
+            if must_lead:
+                self._leading = True
+            if not is_over:
+                self._callers.append((position, callback))
+        if is_over:
+            callback()
+        elif must_lead:
+            self._post(self._take())
+        return True
+
+    def _due_end(self) -> Position:
+        """Return the position of the newest record or confirmation that was asked for."""
+        assert self._open is not None
+        return self._open.end_position if self._open.is_due else self._open.begin_position - 1
 
     def _check_failure(self) -> None:
         if self.failure is not None:
             raise self._error(self.failure)
 
-    def _lead(self) -> None:
-        """Send all gathered groups. The caller has set ``_leading``, and waits for nothing newer."""
+    # The leader sends the groups one by one. It is a thread that waits for each acknowledgement, or nobody: then the
+    # acknowledgement of a group that was posted posts the next one.
+
+    def _take(self) -> deque[Group]:
+        """Return all gathered groups. The caller has set ``_leading``."""
         with self._mutex:
             assert self._open is not None
             if self._open.is_due:
                 self._end_group(self._open)
-            groups, self._full = self._full, []
+            groups, self._full = self._full, deque()
             self._taken = self._open.begin_position
             self._flying, self._gathering = self._gathering, self._flying
-        lost = None
-        try:
-            for group in groups:
-                self._send(group)
-        except Exception as reason:  # noqa: BLE001 - whatever failed, the end of the log is unknown now
-            lost = self._fail(reason)
-        with self._mutex:
-            self._leading = False
-            self._flying.notify_all()
-            if self.failure is None:
-                # One of the waiters that came meanwhile leads the next round, and wakes the others when it ends.
-                self._gathering.notify()
-            else:
-                self._gathering.notify_all()
-            callbacks, self._callbacks = (self._callbacks, []) if lost is not None else ([], self._callbacks)
-        for callback in callbacks:
-            assert lost is not None
-            callback(lost)
-        self._check_failure()
+            return groups
 
-    def _send(self, group: Group) -> None:
-        """Append a group to the stream. Only the leader calls it."""
+    def _send_all(self, groups: deque[Group], began_s: float | None = None) -> None:
+        """Send groups, and wait for each. ``began_s`` is when the first of them was posted, if it was."""
+        with self._leading_on():
+            while groups:
+                began_s = time.monotonic() if began_s is None else began_s
+                message = self._message_of(groups[0])
+                self._appender.append(message)
+                self._acknowledged(groups.popleft(), message, began_s)
+                began_s = None
+            self._end_lead(None)
+
+    def _post(self, groups: deque[Group]) -> None:
+        """Post the first of these groups; without any, let others lead."""
+        with self._leading_on():
+            if not groups:
+                self._end_lead(None)
+            elif groups[0].stored_bytes > _MOST_POSTED_BYTES:
+                self._send_on_thread(groups, None)
+            else:
+                self._post_first(groups)
+
+    def _post_first(self, groups: deque[Group]) -> None:
         began_s = time.monotonic()
+        message = self._message_of(groups[0])
+
+        def proceed(is_acknowledged: bool) -> None:
+            with self._leading_on():
+                if is_acknowledged:
+                    self._acknowledged(groups.popleft(), message, began_s)
+                    self._post(groups)
+                else:
+                    self._send_on_thread(groups, began_s)
+
+        if not self._appender.post(message, proceed):
+            self._send_on_thread(groups, began_s)
+
+    def _send_on_thread(self, groups: deque[Group], began_s: float | None) -> None:
+        """Send groups on a thread of its own: one is large, or nobody knows what became of the first."""
+        threading.Thread(target=self._send_all, args=(groups, began_s), name="wonderq-append", daemon=True).start()
+
+    @contextmanager
+    def _leading_on(self) -> Iterator[None]:
+        """Let the log fail if the leader does. Without this, everybody would wait for ever."""
+        try:
+            yield
+        except Exception as reason:  # noqa: BLE001 - whatever failed, the end of the log is unknown now
+            self._end_lead(self._fail(reason))
+
+    def _message_of(self, group: Group) -> Message:
         sequence, chain = self._written[0] + 1, self._written[1]
         assert group.sequence == sequence
-        data = group.epoch_record or frame.pack_group(self._log_id, self._epoch, sequence, chain, group.records)
-        subject = self._stream.epoch_subject if group.epoch_record else self._stream.log_subject
-        self._appender.append(subject, data, self._epoch, sequence)
+        if group.epoch_record:
+            return Message(self._stream.epoch_subject, group.epoch_record, self._epoch, sequence)
+        data = frame.pack_group(self._log_id, self._epoch, sequence, chain, group.records)
+        return Message(self._stream.log_subject, data, self._epoch, sequence)
+
+    def _acknowledged(self, group: Group, message: Message, began_s: float) -> None:
+        """A group is durable. Only the leader calls this."""
+        sequence, data = message.sequence, message.data
         if group.epoch_record:
             self._epoch_sequence = sequence
         else:
@@ -391,9 +462,44 @@ class JetStreamLog:
             self._written = (sequence, frame.crc_of(data))
             self._committed = begin_of(sequence + 1)
             self._flying.notify_all()
+            callers = self._callers_of_this_moment()
         self._observer.sync(time.monotonic() - began_s)
         if group.records:
             self._observer.group(len(group.records), len(data))
+        for each in callers:
+            each()
+
+    def _callers_of_this_moment(self) -> list[Callable[[], None]]:
+        """Return whom to call now, outside the mutex that the caller of this holds."""
+        now, later = [], []
+        for position, callback in self._callers:
+            if position < self._committed or self.failure is not None:
+                now.append(callback)
+            else:
+                later.append((position, callback))
+        self._callers = later
+        return now
+
+    def _end_lead(self, lost: LogLostError | None) -> None:
+        """Let another one lead, if somebody waits for what has gathered meanwhile."""
+        with self._mutex:
+            callers = self._callers_of_this_moment()
+            must_lead = bool(self._callers)
+            self._leading = must_lead
+            self._flying.notify_all()
+            if self.failure is None:
+                # Unless a post does, one of the waiters that came meanwhile leads the next round, and wakes the others.
+                self._gathering.notify()
+            else:
+                self._gathering.notify_all()
+            callbacks, self._callbacks = (self._callbacks, []) if lost is not None else ([], self._callbacks)
+        for callback in callbacks:
+            assert lost is not None
+            callback(lost)
+        for each in callers:
+            each()
+        if must_lead:
+            self._post(self._take())
 
     def _fail(self, reason: Exception) -> LogLostError | None:
         """Accept no more records. Returns the error for `on_lost`, if another writer has the log."""
@@ -500,53 +606,9 @@ class JetStreamLog:
     # Reading
 
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
-        found: list[bytes] = [b""] * len(spans)
-        wanted: dict[int, list[int]] = {}  # indexes of spans by the message that has them
-        for index, (position, _) in enumerate(spans):
-            wanted.setdefault(unpack_position(position)[0], []).append(index)
-        missing = []
-        for sequence, indexes in wanted.items():
-            data = self._cache.get(sequence)
-            if data is None:
-                missing.append(sequence)
-            else:
-                self._cut(sequence, data, spans, indexes, found)
-        self._check_trimmed(min(wanted, default=None))
-        if missing and not block:
-            raise BlockingIOError("the records are not in memory")
-        for first, last in _runs(sorted(missing)):
-            for stored in self._fetch(first, last):
-                self._cut(stored.sequence, stored.payload, spans, wanted[stored.sequence], found)
-                self._cache.put(stored.sequence, stored.payload)
-        return found
-
-    def _check_trimmed(self, sequence: int | None) -> None:
         with self._mutex:
             first = self._parts[0].sequence if self._parts else 0
-        if sequence is not None and sequence < first:
-            raise TrimmedError(f"the record in message {sequence} was dropped")
-
-    def _fetch(self, first: int, last: int) -> Iterator[StoredMessage]:
-        """Yield messages of the stream, verified."""
-        if self._closed:
-            raise LogClosedError("the log is closed")
-        try:
-            for stored in self._stream.messages(first, last):
-                read_message(self._stream, stored)
-                yield stored
-        except LogMovedError as error:
-            raise TrimmedError(f"the record in message {first} was dropped") from error
-
-    def _cut(
-        self, sequence: int, data: bytes, spans: Sequence[tuple[Position, int]], indexes: list[int], found: list[bytes]
-    ) -> None:
-        """Copy the spans of one message to their places in the result."""
-        for index in indexes:
-            position, length = spans[index]
-            _, offset = unpack_position(position)
-            if offset + length > len(data) - frame.CRC_BYTES:
-                raise CorruptLogError(self._stream.place(sequence), offset, f"{length} bytes should be here")
-            found[index] = data[offset : offset + length]
+        return self._reader.read(spans, first=first, block=block)
 
     def locate(self, position: Position) -> tuple[str, int]:
         sequence, _ = unpack_position(position)
@@ -556,20 +618,8 @@ class JetStreamLog:
         with self._mutex:
             if self._closed:
                 return
-            self._closed = True  # before the sync below, so that nothing is appended after it
-        if self._open is not None and self.failure is None:
-            self.sync()
-
-
-def _runs(sequences: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last of each run of consecutive sequences."""
-    first = last = None
-    for each in sequences:
-        if last is not None and each == last + 1:
-            last = each
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = each
-    if first is not None and last is not None:
-        yield first, last
+            self._closed = True  # before the wait below, so that nothing is appended after it
+            last = None if self._open is None or self.failure is not None else self._due_end()
+        self._reader.close()
+        if last is not None:
+            self.wait(last)

@@ -106,16 +106,26 @@ def check_version(name: object, version: object) -> None:
 class Stream:
     """A stream of one log.
 
-    ``attempt_s`` limits each call to a server; ``patience_s`` limits the repetitions of a call.
+    ``attempt_s`` limits each call to a server; ``patience_s`` limits the repetitions of a call. ``posting`` is the
+    connection of `post`.
     """
 
-    def __init__(self, jetstream: JetStream, name: str, *, attempt_s: float, patience_s: float) -> None:
+    def __init__(
+        self,
+        jetstream: JetStream,
+        name: str,
+        *,
+        attempt_s: float,
+        patience_s: float,
+        posting: JetStream | None = None,
+    ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise ValueError("the name of a stream must consist of 1 to 64 letters, digits, - and _")
         self.name = name
         self.log_subject = f"{name}.log"
         self.epoch_subject = f"{name}.epoch"
         self._jetstream = jetstream
+        self._posting = posting
         self._attempt_s = attempt_s
         self._patience_s = patience_s
 
@@ -221,6 +231,23 @@ class Stream:
         """
         headers = self._with_stream(headers)
         return self._jetstream.publish(self.name, subject, payload, headers, timeout_s=self._attempt_s)
+
+    @property
+    def can_post(self) -> bool:
+        """Whether there is a connection for `post`."""
+        return self._posting is not None
+
+    def post(
+        self, subject: str, payload: bytes, headers: dict[str, str], callback: Callable[[Ack | NatsError], None]
+    ) -> None:
+        """Append a message once, without waiting for its acknowledgement.
+
+        Raises:
+            NatsError: see `wonderq_storage.nats.JetStream.post`.
+        """
+        assert self._posting is not None
+        headers = self._with_stream(headers)
+        self._posting.post(self.name, subject, payload, headers, callback, timeout_s=self._attempt_s)
 
     def messages(self, first: int, last: int) -> Iterator[StoredMessage]:
         """Yield the messages from one sequence to another, without a gap.

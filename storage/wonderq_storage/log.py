@@ -120,6 +120,13 @@ class Log(Protocol):
             LogLostError: another writer has taken over the log. The record may or may not be in it.
         """
 
+    def call_when_durable(self, position: Position, callback: Callable[[], None]) -> bool:
+        """Do what `wait` does without blocking, and call ``callback`` once `wait` would return or raise at once.
+
+        Any thread may make the call, also the caller before this returns; it must not wait or raise. Returns False, and
+        does nothing, if this log makes records durable only on a thread that waits.
+        """
+
     def end(self) -> Position:
         """Return the position after the last record appended so far."""
 

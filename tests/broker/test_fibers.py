@@ -371,6 +371,94 @@ class TestDurability:
         assert failures == ["the disk"] * 6
 
 
+class CallingLog(MemoryLog):
+    """A log that calls when a record is durable: at once, or when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], None]] = []
+        self.calls_at_once = False
+
+    def call_when_durable(self, _position: int, callback: Callable[[], None]) -> bool:
+        self.calls.append(callback)
+        if self.calls_at_once:
+            self.tell()
+        return True
+
+    def tell(self) -> None:
+        """Make the calls."""
+        with self._changed:
+            self._commit()
+        while self.calls:
+            self.calls.pop(0)()
+
+
+class TestDurabilityOfALogThatCalls:
+    @pytest.fixture
+    def log(self) -> CallingLog:
+        log = CallingLog()
+        assert list(log.replay()) == []
+        log.start()
+        return log
+
+    @pytest.fixture
+    def durability(self, log: CallingLog) -> Iterator[DurabilityWaiter]:
+        threads = threading.active_count()
+        durability = DurabilityWaiter(log)
+        yield durability
+        assert threading.active_count() == threads, "no thread has waited"
+        durability.close()
+
+    @pytest.mark.parametrize("from_thread", [False, True])
+    def test_the_fibers_of_a_turn_go_on_with_one_call(
+        self, loop: Loop, log: CallingLog, durability: DurabilityWaiter, from_thread: bool
+    ) -> None:
+        done: list[int] = []
+
+        def put(number: int) -> None:
+            durability.wait(log.append(b"record"))
+            done.append(number)
+
+        for number in range(3):
+            loop.hub.spawn(partial(put, number))
+        loop.hub.run()
+        assert len(log.calls) == 1
+        loop.hub.run()
+        assert done == []
+        if from_thread:
+            thread = threading.Thread(target=log.tell)
+            thread.start()
+            thread.join()
+        else:
+            log.tell()
+        loop.until(lambda: len(done) == 3)
+        assert done == [0, 1, 2]
+
+    def test_a_log_may_call_at_once(self, loop: Loop, log: CallingLog, durability: DurabilityWaiter) -> None:
+        log.calls_at_once = True
+        done: list[int] = []
+        loop.hub.spawn(lambda: (durability.wait(log.append(b"record")), done.append(1)))
+        assert loop.hub.run() == 0, "there is something to run"
+        loop.hub.run()
+        assert done == [1]
+
+    def test_a_failure_reaches_everybody(self, loop: Loop, log: CallingLog, durability: DurabilityWaiter) -> None:
+        failures: list[str] = []
+
+        def put() -> None:
+            try:
+                durability.wait(log.append(b"record"))
+            except LogFailedError as error:
+                failures.append(str(error))
+
+        for _ in range(3):
+            loop.hub.spawn(put)
+        loop.hub.run()
+        log.is_broken = True
+        log.tell()
+        loop.until(lambda: len(failures) == 3)
+
+
 def test_requests_of_one_turn_share_a_group(tmp_path: Path, loop: Loop) -> None:
     broker = Broker(FileLog(tmp_path))
     done: list[str] = []

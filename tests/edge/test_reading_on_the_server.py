@@ -14,7 +14,7 @@ from tests.support.certificates import make_certificate
 from tests.support.fake_nats import FakeNats, message
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.httpd.server import Server
-from wonderq_storage.nats import Connection, ConnectionLostError, NatsError, Reply, connection
+from wonderq_storage.nats import Connection, ConnectionLostError, NatsError, NatsTimeoutError, Reply, connection
 
 
 class Serving:
@@ -165,3 +165,47 @@ def test_a_descriptor_that_was_lost_before_the_server_watches_it_is_not_watched(
     serving.server.watch(reading, lambda: False, ended.set)
     assert ended.wait(PATIENCE_S)
     assert serving.thread.is_alive()
+
+
+def test_whoever_wants_to_watch_after_the_end_is_told_of_it() -> None:
+    serving = Serving()
+    serving.stop()
+    ended = threading.Event()
+    serving.server.watch(0, lambda: True, ended.set)
+    assert ended.is_set()
+
+
+def test_whoever_wants_to_watch_shortly_before_the_end_is_told_of_it() -> None:
+    server = Server(lambda _environ, _start: [], "127.0.0.1", 0)
+    ended = threading.Event()
+    server.stop()
+    server.watch(0, lambda: True, ended.set)
+    server.run()
+    assert ended.is_set()
+
+
+def test_a_connection_that_is_lost_after_the_end_is_replaced() -> None:
+    serving = Serving()
+    with FakeNats() as nats, closing(Connection(nats.url)) as client:
+        client.read_on(serving.server)
+        await_reading(client, serving)
+        nats.answer = lambda _: None  # closes the connection
+        serving.stop()
+        Asked(client)
+        eventually(lambda: len(nats.options) == 2)
+        nats.answer = lambda request: message(request, b"again")
+        client.server_info(timeout_s=PATIENCE_S)
+        assert Asked(client).payload() == b"again"
+        assert len(nats.options) == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_reply_that_stays_away_is_noticed_while_the_server_reads(serving: Serving) -> None:
+    with FakeNats() as nats, closing(Connection(nats.url)) as client:
+        client.read_on(serving.server)
+        await_reading(client, serving)
+        nats.answer = lambda _: b""
+        answers: list[Reply | NatsError] = []
+        client.ask_once("subject", b"", {}, answers.append, timeout_s=0.001)
+        eventually(lambda: answers)
+        assert isinstance(answers[0], (NatsTimeoutError, ConnectionLostError))

@@ -200,14 +200,19 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
         "tests/sqs/test_dead_letters.py",
         "tests/sqs/test_errors.py",
     ),
-    "storage/wonderq_storage/jetstream_appender.py": ("tests/storage/test_jetstream_log.py",),
+    "storage/wonderq_storage/jetstream_appender.py": (
+        "tests/storage/test_jetstream_log.py",
+        "tests/storage/test_jetstream_posting.py",
+    ),
     "storage/wonderq_storage/jetstream_frame.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/jetstream_group.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/jetstream_log.py": (
         "tests/storage/test_jetstream_log.py",
+        "tests/storage/test_jetstream_posting.py",
         "tests/storage/test_jetstream_log_contract.py",
         "tests/broker/test_on_jetstream.py",
     ),
+    "storage/wonderq_storage/jetstream_records.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/jetstream_replay.py": (
         "tests/storage/test_jetstream_log.py",
         "tests/storage/test_jetstream_log_contract.py",
@@ -215,6 +220,7 @@ MATCHING_TESTS: dict[str, tuple[str, ...]] = {
     "storage/wonderq_storage/jetstream_stream.py": ("tests/storage/test_jetstream_log.py",),
     "storage/wonderq_storage/nats/connection.py": (
         "tests/storage/test_nats_connection.py",
+        "tests/storage/test_nats_posting.py",
         "tests/edge/test_reading_on_the_server.py",
     ),
     "storage/wonderq_storage/nats/headers.py": ("tests/storage/test_nats_protocol.py",),

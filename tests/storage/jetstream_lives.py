@@ -23,7 +23,7 @@ from tests.support.log_streams import LogStream, Publish, replayed
 from tests.support.nats_servers import NatsCluster
 from wonderq_storage import LogLostError, Mark, Position, StaleMarkError, jetstream_stream
 from wonderq_storage.jetstream_log import JetStreamLog
-from wonderq_storage.nats import Ack, ApiError, Connection, ConnectionLostError, NatsTimeoutError
+from wonderq_storage.nats import Ack, ApiError, Connection, ConnectionLostError, NatsTimeoutError, NatsUnreachableError
 
 #: Counts of what must happen in a run, or it proves nothing.
 LOST = "appends of former writers refused"
@@ -64,6 +64,8 @@ class Life:
                 raise ConnectionLostError("lost after")
             case 2:
                 raise ApiError(503, 10008, "JetStream system temporarily unavailable")
+            case 3:
+                raise NatsUnreachableError("no connection")
         return publish()
 
     def append(self, log: JetStreamLog) -> None:
@@ -152,7 +154,7 @@ def live(connection: Connection, seed: int, steps: int = STEPS) -> Counter[str]:
     Raises:
         AssertionError: the log was not as it must be.
     """
-    stream = LogStream(connection)
+    stream = LogStream(connection, posts=bool(seed % 2))
     life = Life(stream, seed)
     for _ in range(steps):
         life.step()

@@ -47,6 +47,17 @@ class TestOneServer(OnStreams):
 
 
 @needs_nats
+class TestPosting(OnStreams):
+    @pytest.fixture
+    def surroundings(self, one_server: Connection) -> LogStream:
+        return LogStream(one_server, posts=True)
+
+    @pytest.fixture
+    def open_other_log(self, one_server: Connection) -> OpenLog:
+        return LogStream(one_server, posts=True).open
+
+
+@needs_nats
 @pytest.mark.slow
 class TestThreeServers(OnStreams):
     @pytest.fixture

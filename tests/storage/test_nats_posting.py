@@ -18,10 +18,12 @@ from wonderq_storage.nats import (
     Connection,
     ConnectionLostError,
     NatsError,
+    NatsTimeoutError,
     NatsUnreachableError,
     NoRespondersError,
     PayloadTooLargeError,
     Reply,
+    connection,
 )
 from wonderq_storage.nats.local_servers import free_ports
 
@@ -132,7 +134,10 @@ def test_messages_keep_their_order_while_the_server_is_slow(is_encrypted: bool, 
             assert [each.payload for each in server.requests] == [b"%d" % n * size for n, size in enumerate(sizes)]
 
 
-def test_a_server_that_reads_nothing_is_given_up_before_memory_is_full(server: FakeNats, client: Connection) -> None:
+def test_a_server_that_reads_nothing_is_given_up_before_memory_is_full(
+    server: FakeNats, client: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_DIAL_S", PATIENCE_S)  # so that it is given up for nothing else
     go_on = threading.Event()
 
     def answer(_: Request) -> bytes:
@@ -158,3 +163,76 @@ def test_a_request_shows_where_its_answer_is_to_go(server: FakeNats, client: Con
     server.send(b"MSG mine 2 there 3\r\nabc\r\nMSG mine 2 0\r\n\r\nHMSG mine 2 back 12 14\r\nNATS/1.0\r\n\r\nxy\r\n")
     eventually(lambda: len(arrived) == 3)
     assert arrived == [(b"abc", "there"), (b"", ""), (b"xy", "back")]
+
+
+def test_one_reply_is_passed_on(server: FakeNats, client: Connection) -> None:
+    replies: list[Reply | NatsError] = []
+    client.ask_once("subject", b"question", {"name": "value"}, replies.append, timeout_s=PATIENCE_S)
+    request = first_request(server)
+    assert (request.subject, request.payload) == ("subject", b"question")
+    assert b"name: value" in request.headers
+    server.send(message(request, b"one") + message(request, b"two"))
+    other: list[Reply | NatsError] = []
+    client.ask("subject", b"", other.append)
+    server.send(message(eventually(lambda: server.requests[1:])[0], b"other"))
+    eventually(lambda: other)
+    assert [each.payload for each in replies if isinstance(each, Reply)] == [b"one"]
+    assert len(replies) == 1
+
+
+def test_who_asked_once_learns_that_there_was_no_reply_in_time(
+    server: FakeNats, client: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PING_S", 0.02)
+    late: list[Reply | NatsError] = []
+    patient: list[Reply | NatsError] = []
+    client.ask_once("subject", b"", {}, late.append, timeout_s=0.001)
+    client.ask_once("subject", b"", {}, patient.append, timeout_s=PATIENCE_S)
+    eventually(lambda: late)
+    assert isinstance(late[0], NatsTimeoutError)
+    eventually(lambda: len(server.requests) == 2)
+    server.send(message(server.requests[0], b"late") + message(server.requests[1], b"in time"))
+    eventually(lambda: patient)
+    assert isinstance(patient[0], Reply)
+    assert len(late) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [(lambda server, _: server.drop(), ConnectionLostError), (lambda _, client: client.close(), ClientClosedError)],
+    ids=["lost", "closed"],
+)
+def test_who_asked_once_learns_of_the_end_of_the_connection(
+    server: FakeNats, client: Connection, end: Callable[[FakeNats, Connection], None], kind: type[NatsError]
+) -> None:
+    replies: list[Reply | NatsError] = []
+    client.ask_once("subject", b"", {}, replies.append, timeout_s=PATIENCE_S)
+    first_request(server)
+    end(server, client)
+    eventually(lambda: replies)
+    assert [type(each) for each in replies] == [kind]
+
+
+def test_what_cannot_be_asked_once_is_refused(client: Connection) -> None:
+    replies: list[Reply | NatsError] = []
+    with pytest.raises(PayloadTooLargeError):
+        client.ask_once("subject", bytes(9 * MIB), {}, replies.append, timeout_s=PATIENCE_S)
+    client.close()
+    with pytest.raises(ClientClosedError):
+        client.ask_once("subject", b"", {}, replies.append, timeout_s=PATIENCE_S)
+    assert replies == []
+
+
+def test_a_loss_while_the_message_is_sent_is_told_once(
+    server: FakeNats, client: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies: list[Reply | NatsError] = []
+
+    def lose(*_: object) -> None:
+        server.drop()
+        eventually(lambda: replies)
+        raise ConnectionLostError("the message was being sent")
+
+    monkeypatch.setattr(client, "_post", lose)
+    client.ask_once("subject", b"", {}, replies.append, timeout_s=PATIENCE_S)
+    assert [type(each) for each in replies] == [ConnectionLostError]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.support.waiting import PATIENCE_S
 from wonderq_storage import Mark, Position
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.jetstream_stream import Stream
-from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsError, StoredMessage
+from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsError, NatsUnreachableError, StoredMessage
 
 #: Small, so that tests reach the borders of parts and groups soon.
 PART_BYTES, MAX_RECORD_BYTES = 4500, 4000
@@ -27,7 +28,7 @@ class ControlledJetStream(JetStream):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self.interfere: Callable[[Publish], Ack] | None = None
-        """Called in place of each `publish`, with the publish itself."""
+        """Called in place of each `publish` and `post`, with the publish itself."""
         self.published: list[tuple[str, bytes, dict[str, str]]] = []
         """Subject, payload and headers of each message that was to be sent."""
         self.tamper: Callable[[StoredMessage], StoredMessage | None] = lambda message: message
@@ -48,6 +49,29 @@ class ControlledJetStream(JetStream):
 
         return publish() if self.interfere is None else self.interfere(publish)
 
+    def post(
+        self,
+        stream: str,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str],
+        callback: Callable[[Ack | NatsError], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        if self.interfere is None:
+            self.published.append((subject, payload, headers))
+            super().post(stream, subject, payload, headers, callback, timeout_s=timeout_s)
+            return
+        answer: Ack | NatsError
+        try:
+            answer = self.publish(stream, subject, payload, headers, timeout_s=timeout_s)
+        except NatsUnreachableError:
+            raise
+        except NatsError as error:
+            answer = error
+        callback(answer)
+
     def get(self, stream: str, sequence: int, *, timeout_s: float) -> StoredMessage | None:
         found = super().get(stream, sequence, timeout_s=timeout_s)
         self.read_from_leader += 1
@@ -63,13 +87,27 @@ class ControlledJetStream(JetStream):
                 yield changed
 
 
-class LogStream:
-    """The stream of one log. Its methods without an underscore are the surroundings of the contract suite."""
+class PostingLog(JetStreamLog):
+    """A log whose groups are posted while a thread waits, as while a fiber does."""
 
-    def __init__(self, connection: Connection, *, replicas: int = 1) -> None:
+    def wait(self, position: Position) -> None:
+        ended = threading.Event()
+        assert self.call_when_durable(position, ended.set)
+        assert ended.wait(PATIENCE_S)
+        super().wait(position)
+
+
+class LogStream:
+    """The stream of one log. Its methods without an underscore are the surroundings of the contract suite.
+
+    With ``posts``, its logs are `PostingLog`s.
+    """
+
+    def __init__(self, connection: Connection, *, replicas: int = 1, posts: bool = False) -> None:
         self.name = f"T{secrets.token_hex(6)}"
         self.jetstream = ControlledJetStream(connection)
         self._replicas = replicas
+        self._posts = posts
         self._max_bytes = _LARGE_BYTES
 
     @staticmethod
@@ -87,7 +125,10 @@ class LogStream:
             "settle_s": 0,
             **options,
         }
-        return JetStreamLog(jetstream or self.jetstream, self.name, node=node, replicas=self._replicas, **options)
+        jetstream = jetstream or self.jetstream
+        if self._posts:
+            return PostingLog(jetstream, self.name, node=node, replicas=self._replicas, posting=jetstream, **options)
+        return JetStreamLog(jetstream, self.name, node=node, replicas=self._replicas, **options)
 
     def start(self, **options: Any) -> JetStreamLog:
         """Open the log, replay it, and start it."""

@@ -153,6 +153,9 @@ class MemoryLog:
         with self._changed:
             return self._end
 
+    def call_when_durable(self, position: Position, callback: Callable[[], None]) -> bool:
+        return False
+
     def confirm(self) -> Position:
         with self._changed:
             if self._shared and self._durable == self._end:

@@ -223,6 +223,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self._timeouts_checked_s = 0.0
         self._accept_paused = False
         self._stopping = threading.Event()
+        self._to_watch: list[Callable[[], None]] = []
+        self._has_ended = False
+        self._watch_lock = threading.Lock()
         self._hub = Hub(self._wake_up)
         first, *others = sockets or bind(host, port)
         super().__init__(
@@ -267,17 +270,25 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
     def watch(self, descriptor: int, read: Callable[[], bool], ended: Callable[[], None]) -> None:
         """Call ``read`` on the thread of this server now and when a descriptor is readable, until it returns False.
 
-        Then, or when `run` ends, call ``ended``. Both must not wait or raise. May be called from any thread.
+        Then, or when `run` ends or has ended, call ``ended``. Both must not wait or raise. Any thread may call this.
         """
 
         def begin() -> None:
-            if read():
+            self._to_watch.remove(begin)
+            if not self._has_ended and read():
                 watched = self._map[descriptor] = _Watched(self, descriptor, read, ended)
                 self.poll_changes.add(watched)
             else:
                 ended()
 
-        self.submit(begin)
+        with self._watch_lock:
+            has_ended = self._has_ended
+            if not has_ended:
+                self._to_watch.append(begin)
+        if has_ended:
+            ended()
+        else:
+            self.submit(begin)
 
     def forget(self, descriptor: int, *, is_polled: bool) -> None:
         """End the polling of a descriptor of `watch`."""
@@ -323,6 +334,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress has no types
         self._hub.close()
         close_all(self._map)
         self._poll.close()
+        with self._watch_lock:
+            self._has_ended = True
+        for begin in list(self._to_watch):
+            begin()
 
     def _run_turn(self, timeout_s: float) -> None:
         """Run the fibers that are ready, then wait for events and handle them."""

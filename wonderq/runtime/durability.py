@@ -12,9 +12,9 @@ from wonderq_storage import Log, Position, StorageError
 class DurabilityWaiter:
     """Waits for records of one log to become durable.
 
-    For the fibers of a hub, one thread waits. At the end of each turn of the hub, the thread takes over the waiting
-    fibers of that turn and waits for the highest of their positions. So their records share a commit group and one
-    sync, as those of many threads would.
+    At the end of each turn of a hub, the fibers of that turn wait together for the highest of their positions. So their
+    records share a commit group and one sync, as those of many threads would. A log that does not block wakes them
+    itself (`wonderq_storage.Log.call_when_durable`). For any other log, one thread waits.
     """
 
     def __init__(self, log: Log) -> None:
@@ -49,6 +49,8 @@ class DurabilityWaiter:
 
     def _hand_over(self) -> None:
         gathered, self._gathering = self._gathering, []
+        if self._log.call_when_durable(self._wanted, lambda: gathered[0][0].hub.wake(*gathered)):
+            return
         with self._handed_over:
             is_closed = self._closed
             if not is_closed:

@@ -6,13 +6,13 @@ After a loss the client connects to the next server of its list. Requests that w
 nobody knows whether the server carried them out; the caller decides whether to repeat them.
 
 **Modules.** `address` reads lists of servers. `protocol` and `headers` encode and parse bytes, without I/O. `link` is
-one TCP connection, plain or TLS. `connection` matches replies with requests, and reconnects. `jetstream` has the calls
-of streams. `errors` has the exceptions.
+one TCP connection, plain or TLS. `connection` matches replies with requests, and reconnects; `replies` passes them on.
+`jetstream` has the calls of streams. `errors` has the exceptions.
 
 The package knows nothing of the log, and imports the standard library only.
 """
 
-from wonderq_storage.nats.connection import Connection, Reply
+from wonderq_storage.nats.connection import Connection
 from wonderq_storage.nats.errors import (
     ApiError,
     ClientClosedError,
@@ -25,6 +25,7 @@ from wonderq_storage.nats.errors import (
     ProtocolError,
 )
 from wonderq_storage.nats.jetstream import Ack, JetStream, ServerSettings, StoredMessage, StreamInfo
+from wonderq_storage.nats.replies import Reply
 
 __all__ = [
     "Ack",

@@ -6,13 +6,12 @@ import contextlib
 import itertools
 import logging
 import math
-import queue
 import secrets
 import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from wonderq_storage.nats import protocol
 from wonderq_storage.nats.address import Address, parse_addresses
@@ -22,12 +21,12 @@ from wonderq_storage.nats.errors import (
     NatsError,
     NatsTimeoutError,
     NatsUnreachableError,
-    NoRespondersError,
     PayloadTooLargeError,
     ProtocolError,
 )
-from wonderq_storage.nats.headers import encode_headers, parse_headers
+from wonderq_storage.nats.headers import encode_headers
 from wonderq_storage.nats.link import Link
+from wonderq_storage.nats.replies import PassedReplies, QueuedReplies, Replies, Reply, SingleReply
 
 logger = logging.getLogger("wonderq.storage.nats")
 
@@ -39,92 +38,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 #: The server is asked whether it is alive after a silence of `_PING_S`. The connection is given up after this many.
 _PING_S = 1.0
 _SILENT_PINGS = 2
-
-_NO_RESPONDERS = 503
-
-#: Bytes of replies to one request that may wait for their reader.
-_MAX_WAITING_BYTES = 64 << 20
-
-
-class Reply(NamedTuple):
-    """An answer to a request."""
-
-    status: int
-    """Status of the headers, or 0 without one."""
-    description: str
-    headers: dict[str, str]
-    payload: bytes
-
-
-class _Replies(Protocol):
-    """Where the thread that reads puts the replies to one request."""
-
-    def put(self, delivery: protocol.Delivery) -> bool:
-        """Take a reply; return False if no more are taken."""
-
-    def fail(self, error: NatsError) -> None:
-        """Take the reason why no more replies come."""
-
-
-class _Expected:
-    """The replies to one request, from the thread that reads to the one that asked."""
-
-    def __init__(self) -> None:
-        self.arrived: queue.SimpleQueue[protocol.Delivery | NatsError] = queue.SimpleQueue()
-        self.received_bytes = 0  # counted by the thread that reads
-        self.taken_bytes = 0  # counted by the one that asked
-
-    def put(self, delivery: protocol.Delivery) -> bool:
-        """Hand a reply over; return False if the reader is too far behind."""
-        self.received_bytes += len(delivery.payload)
-        if self.received_bytes - self.taken_bytes > _MAX_WAITING_BYTES:
-            self.arrived.put(NatsError("the replies to a request came faster than they were read"))
-            return False
-        self.arrived.put(delivery)
-        return True
-
-    def fail(self, error: NatsError) -> None:
-        self.arrived.put(error)
-
-    def take(self, deadline_s: float) -> Reply:
-        try:
-            found = self.arrived.get(timeout=max(deadline_s - time.monotonic(), 0))
-        except queue.Empty:
-            raise NatsTimeoutError("NATS did not answer in time") from None
-        if isinstance(found, NatsError):
-            raise found
-        self.taken_bytes += len(found.payload)
-        return _reply_of(found)
-
-
-def _reply_of(delivery: protocol.Delivery) -> Reply:
-    """Return a reply.
-
-    Raises:
-        NoRespondersError: it is the server's own, because nobody received the request.
-    """
-    status, description, fields = parse_headers(delivery.headers)
-    if status == _NO_RESPONDERS and not delivery.payload:
-        raise NoRespondersError("no NATS server answers this request at present")
-    return Reply(status, description, fields, delivery.payload)
-
-
-class _Passed:
-    """Passes the replies to one request on, on the thread that reads."""
-
-    def __init__(self, callback: Callable[[Reply | NatsError], None]) -> None:
-        self._callback = callback
-
-    def put(self, delivery: protocol.Delivery) -> bool:
-        try:
-            self._callback(_reply_of(delivery))
-        except NatsError as error:
-            self._callback(error)
-            return False
-        return True
-
-    def fail(self, error: NatsError) -> None:
-        self._callback(error)
 
 
 class Loop(Protocol):
@@ -187,10 +100,11 @@ class Connection:
         self._link: Link | None = None
         self._info: dict[str, Any] = {}
         self._problem = "it was not tried yet"
-        self._expected: dict[str, _Replies] = {}
+        self._expected: dict[str, Replies] = {}
         self._subscribed: dict[str, Callable[[protocol.Delivery], None]] = {}
         self._connected_s: float | None = None
         self._loop: Loop | None = None
+        self._next_look_s = 0.0
         self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
         self._thread.start()
 
@@ -206,9 +120,10 @@ class Connection:
         return 0.0 if began_s is None else time.monotonic() - began_s
 
     def read_on(self, loop: Loop) -> None:
-        """Have a loop read the connection within a second, until the loop ends. It then makes all calls of callbacks.
+        """Have a loop read the connection within a second, until the loop ends. It then passes replies and messages on.
 
-        A callback may wake work on the thread of the loop, which then begins without a switch between two threads.
+        The connection's own thread still tells of its end. A callback may wake work on the thread of the loop, which
+        then begins without a switch between two threads.
         """
         self._loop = loop
 
@@ -263,7 +178,7 @@ class Connection:
         Raises: as `request`.
         """
         deadline_s = time.monotonic() + timeout_s
-        expected = _Expected()
+        expected = QueuedReplies()
         inbox = f"{self._inbox}.{next(self._numbers)}"
         encoded = encode_headers(headers) if headers else b""
         message = protocol.publish(subject, inbox, encoded, payload)
@@ -297,18 +212,47 @@ class Connection:
             NatsUnreachableError, PayloadTooLargeError, ClientClosedError: it was not sent.
             ConnectionLostError: nobody knows whether it was sent.
         """
+        inbox = self._ask(subject, payload, b"", PassedReplies(callback))
+        return lambda: self._forget(inbox)
+
+    def ask_once(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: Mapping[str, str],
+        callback: Callable[[Reply | NatsError], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Send a message without waiting, and have its first reply passed on.
+
+        ``callback`` is called once, with the reply, or with the reason why there is none: `NatsTimeoutError` up to a
+        second after ``timeout_s``, or the end of the connection. The thread that reads all replies makes the call, or
+        the connection's own thread. So ``callback`` must not wait or raise.
+
+        Raises: as `ask`, unless the callback is called, and `ValueError` if the headers cannot be sent.
+        """
+        replies = SingleReply(callback, time.monotonic() + timeout_s)
+        try:
+            self._ask(subject, payload, encode_headers(headers), replies)
+        except NatsError:
+            if replies.cancel():
+                raise
+
+    def _ask(self, subject: str, payload: bytes, headers: bytes, replies: Replies) -> str:
+        """Send a message without waiting; return the subject of its replies."""
         inbox = f"{self._inbox}.{next(self._numbers)}"
-        message = protocol.publish(subject, inbox, b"", payload)
+        message = protocol.publish(subject, inbox, headers, payload)
         with self._changed:
             link = self._await_link(time.monotonic())
-            self._check_size(len(payload))
-            self._expected[inbox] = _Passed(callback)
+            self._check_size(len(headers) + len(payload))
+            self._expected[inbox] = replies
         try:
             self._post(link, message)
-        except NatsError:
+        except BaseException:
             self._expected.pop(inbox, None)
             raise
-        return lambda: self._forget(inbox)
+        return inbox
 
     def _forget(self, inbox: str) -> None:
         self._expected.pop(inbox, None)
@@ -499,7 +443,10 @@ class Connection:
             lost = list(self._expected.values())
             self._expected.clear()
         for each in lost:
-            each.fail(reason)
+            try:
+                each.fail(reason)
+            except Exception:
+                logger.exception("whoever waits for a reply cannot be told that there is none")
         if link is not None:
             link.close()
 
@@ -510,6 +457,7 @@ class Connection:
         while True:
             for event in events:
                 self._handle(link, event)
+            self._give_up_late()
             if self._loop is not None:
                 self._read_on_loop(self._loop, link, parser)
                 self._loop = None  # it has ended
@@ -530,6 +478,7 @@ class Connection:
         loop.watch(link.descriptor, reader.read, reader.ended.set)
         reads = silent = 0
         while not reader.ended.wait(_PING_S):
+            self._give_up_late()
             silent = silent + 1 if reader.reads == reads else 0
             reads = reader.reads
             if silent > _SILENT_PINGS:
@@ -541,6 +490,17 @@ class Connection:
                     link.send(protocol.PING, _PING_S)
         if reader.error is not None:
             raise reader.error
+
+    def _give_up_late(self) -> None:
+        """Fail the requests of `ask_once` that had no reply in time. Once a second is enough for that."""
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + _PING_S
+        for inbox, replies in list(self._expected.items()):
+            if isinstance(replies, SingleReply) and replies.deadline_s <= now_s:
+                self._expected.pop(inbox, None)
+                replies.fail(NatsTimeoutError("NATS did not answer in time"))
 
     def _handle(self, link: Link, event: protocol.Event) -> None:
         match event:

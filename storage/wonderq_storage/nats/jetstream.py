@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from wonderq_storage.nats.connection import Connection, Reply
+from wonderq_storage.nats.connection import Connection
 from wonderq_storage.nats.errors import ApiError, NatsError, NatsTimeoutError, NoRespondersError, ProtocolError
+from wonderq_storage.nats.replies import Reply
 
 #: Reasons of `ApiError` (`error_code`).
 WRONG_LAST_SEQUENCE = 10071
@@ -106,10 +107,32 @@ class JetStream:
 
     def publish(self, stream: str, subject: str, payload: bytes, headers: dict[str, str], *, timeout_s: float) -> Ack:
         """Append a message to a stream, and return its acknowledgement. `headers` has the conditions."""
-        answer = _answer(self.connection.request(subject, payload, headers, timeout_s=timeout_s))
-        if answer.get("stream") != stream:
-            raise ProtocolError(f"the subject {subject} belongs to the stream {answer.get('stream')}, not to {stream}")
-        return Ack(_number(answer, "seq"), answer.get("duplicate") is True)
+        return _ack(stream, subject, self.connection.request(subject, payload, headers, timeout_s=timeout_s))
+
+    def post(
+        self,
+        stream: str,
+        subject: str,
+        payload: bytes,
+        headers: dict[str, str],
+        callback: Callable[[Ack | NatsError], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Do what `publish` does without waiting, and have its result or its error passed on.
+
+        Raises: as `Connection.ask_once`, which says who calls ``callback``.
+        """
+
+        def answered(reply: Reply | NatsError) -> None:
+            result: Ack | NatsError
+            try:
+                result = reply if isinstance(reply, NatsError) else _ack(stream, subject, reply)
+            except NatsError as error:
+                result = error
+            callback(result)
+
+        self.connection.ask_once(subject, payload, headers, answered, timeout_s=timeout_s)
 
     def server_settings(self, *, timeout_s: float) -> list[ServerSettings]:
         """Return the settings of all servers with JetStream. Without any, the account may not ask.
@@ -223,6 +246,13 @@ def is_full(error: NatsError) -> bool:
     if error.error_code == NO_PEERS:  # the answer of several servers where a single one says NO_STORAGE
         return "insufficient storage" in error.description
     return error.error_code in (NO_RESOURCES, NO_STORAGE)
+
+
+def _ack(stream: str, subject: str, reply: Reply) -> Ack:
+    answer = _answer(reply)
+    if answer.get("stream") != stream:
+        raise ProtocolError(f"the subject {subject} belongs to the stream {answer.get('stream')}, not to {stream}")
+    return Ack(_number(answer, "seq"), answer.get("duplicate") is True)
 
 
 def _stored(reply: Reply) -> StoredMessage:

@@ -133,10 +133,14 @@ class Link:
             except BaseException:
                 self._sending.release()
                 raise
-            if rest:
-                self._post(len(rest), lambda: self._send_rest(rest, timeout_s))
-            else:
+            if not rest:
                 self._sending.release()
+                return
+            try:
+                self._post(len(rest), lambda: self._send_rest(rest, timeout_s))
+            except BaseException:
+                self._sending.release()
+                raise
 
     def _send_some(self, data: bytes) -> bytes:
         """Send as much as the socket takes at once; return the rest."""
@@ -171,8 +175,12 @@ class Link:
 
         if self._poster is None:
             self._poster = ThreadPoolExecutor(1, "wonderq-nats-post")
+        try:
+            self._poster.submit(run)
+        except RuntimeError as error:  # there are too many threads
+            self.shut_down()
+            raise ConnectionAbortedError(f"nothing can send the rest: {error}") from error
         self._posted_bytes += size
-        self._poster.submit(run)
 
     def _send_all(self, data: bytes, deadline_s: float) -> None:
         with memoryview(data) as view:

@@ -311,3 +311,15 @@ class RecordsContract:
         end = drop_oldest(log)
         assert log.locate(placed[0][0]) == found[0], f"also of what was dropped before {end:#x}"
         log.close()
+
+    def test_whoever_is_called_finds_the_records_durable(self, open_log: OpenLog) -> None:
+        log = started(open_log)
+        placed: list[tuple[Position, bytes]] = []
+        for record in numbered(10):
+            placed.append((log.append(record), record))
+            for position in (placed[-1][0], log.end() - 1):
+                called = threading.Event()
+                if log.call_when_durable(position, called.set):
+                    assert called.wait(PATIENCE_S)
+                log.wait(position)
+        assert reopened(open_log, log) == placed
