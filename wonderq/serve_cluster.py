@@ -204,12 +204,12 @@ def node_of(
         keys = open_keys(settings)
         # The server reads this connection. What its thread waits for must come over the other one.
         requests = nats.connect(f"wonderq {cluster.name} requests")
-        stack.callback(requests.close)
         parts = _Parts(settings, sources, keys, jetstream, JetStream(requests), nats.servers, charter, cluster.name)
         stack.callback(parts.rounds.close)
         stack.callback(parts.crossing_rounds.close)
         stack.callback(parts.link_rounds.close)
-        stack.callback(requests.close)  # before the rounds, which would wait for answers to what they have sent
+        # Closed before the rounds, which would wait for answers to what they have sent.
+        stack.callback(requests.close)
         url = url_of_node(cluster, settings, sockets[0].getsockname()[1])
         node = Node(
             cluster.name,

@@ -86,6 +86,14 @@ def _reply_of(delivery: protocol.Delivery) -> Reply:
     return Reply(status, description, fields, delivery.payload)
 
 
+def _outcome_of(delivery: protocol.Delivery) -> Reply | NatsError:
+    """Return a reply, or why there is none."""
+    try:
+        return _reply_of(delivery)
+    except NatsError as error:
+        return error
+
+
 class PassedReplies:
     """Passes each reply on at once, on the thread that reads."""
 
@@ -93,12 +101,9 @@ class PassedReplies:
         self._callback = callback
 
     def put(self, delivery: protocol.Delivery) -> bool:
-        try:
-            self._callback(_reply_of(delivery))
-        except NatsError as error:
-            self._callback(error)
-            return False
-        return True
+        outcome = _outcome_of(delivery)
+        self._callback(outcome)
+        return isinstance(outcome, Reply)
 
     def fail(self, error: NatsError) -> None:
         self._callback(error)
@@ -112,21 +117,16 @@ class SingleReply:
         self._callbacks = [callback]  # from which one of several threads takes it
 
     def put(self, delivery: protocol.Delivery) -> bool:
-        found: Reply | NatsError
-        try:
-            found = _reply_of(delivery)
-        except NatsError as error:
-            found = error
-        self._pass(found)
+        self._pass(_outcome_of(delivery))
         return False
 
     def fail(self, error: NatsError) -> None:
         self._pass(error)
 
-    def _pass(self, found: Reply | NatsError) -> None:
+    def _pass(self, outcome: Reply | NatsError) -> None:
         callback = self._take()
         if callback is not None:
-            callback(found)
+            callback(outcome)
 
     def cancel(self) -> bool:
         """Pass nothing on any more; return False if something was, or is just being passed on."""
