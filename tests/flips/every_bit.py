@@ -1,6 +1,6 @@
 """Flip every bit of a small broker's folder, one at a time, and see what becomes of it:
 
-    python -m tests.flips.every_bit [--seed N] [--every N] [--folder killed|stopped]
+    python -m tests.flips.every_bit [--seed N] [--every N] [--folder killed|stopped] [--part 2/6]
 
 Exit code 1 if any flip changes what a client sees in silence, and 3 if all bits were flipped and one of the fates never was.
 """
@@ -14,10 +14,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from tests.flips.judge import Fate, Judge, UnnoticedError
 from tests.support.mechanisms import NOT_WHOLE, Mechanisms
+from tests.support.parts import part
 from tests.support.small_folder import SmallFolder, quietly, write
 from wonderq_storage.frame import SEGMENT_HEADER_BYTES
 
@@ -50,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th bit")
     parser.add_argument("--folder", choices=["killed", "stopped"], help="only that of such a broker; otherwise both")
+    parser.add_argument(
+        "--part", type=part, default=(1, 1), metavar="N/PARTS", help="every PARTSth of these from the Nth"
+    )
     arguments = parser.parse_args(argv)
+    number_of_part, parts = arguments.part
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {arguments.seed}", flush=True)
     fates: Counter[Fate] = Counter()
@@ -63,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             size = sum(map(len, folder.files.values()))
             print(f"the folder of a {kind} broker: {len(folder.files)} files, {size:,} bytes", flush=True)
             judge = Judge(folder)
-            for number, flip in enumerate(bits(folder)):
-                if number % arguments.every:
-                    continue
+            first, step = (number_of_part - 1) * arguments.every, parts * arguments.every
+            for number, flip in islice(enumerate(bits(folder)), first, None, step):
                 try:
                     fates[judge.flip(*flip)] += 1
                 except UnnoticedError as error:
@@ -82,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     mechanisms = Mechanisms(fate.name for fate in Fate)
     mechanisms.counts.update({fate.name: count for fate, count in fates.items()})
-    verdict, is_whole = mechanisms.verdict(is_slice=arguments.every > 1 or arguments.folder is not None)
+    is_slice = arguments.every > 1 or arguments.folder is not None or parts > 1
+    verdict, is_whole = mechanisms.verdict(is_slice=is_slice)
     print(verdict)
     return 1 if unnoticed else 0 if is_whole else NOT_WHOLE
 

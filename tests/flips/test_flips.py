@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.flips import whole_files
+from tests.flips import every_bit, whole_files
 from tests.flips.every_bit import bits, header_bits
 from tests.flips.judge import Fate, Judge, UnnoticedError
 from tests.support.crash_disk import Files
@@ -132,3 +133,17 @@ def test_files_cut_short(judge: Judge) -> None:
                 assert fate is Fate.HARMLESS, what
             else:
                 assert fate in (Fate.FOUND_ON_READING, Fate.FOUND_BY_A_FULL_READ), what
+
+
+def test_parts_of_a_run_flip_the_same_bits_as_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    whole, *parts = [
+        _counts_of_a_run(capsys, "--every", "20000", "--part", part) for part in ("1/1", "1/3", "2/3", "3/3")
+    ]
+    assert sum(parts, Counter()) == whole
+    assert whole.total() > 3
+
+
+def _counts_of_a_run(capsys: pytest.CaptureFixture[str], *options: str) -> Counter[str]:
+    assert every_bit.main(["--seed", str(SEED), *options]) == 0
+    lines = re.findall(r"^ *([\d,]+)  (.*)$", capsys.readouterr().out, re.MULTILINE)
+    return Counter({fate: int(count.replace(",", "")) for count, fate in lines})

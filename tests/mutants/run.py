@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
+from tests.support.parts import part
 
 #: The tests that are named take a second or two, and more on a busy machine.
 TIMEOUT_S = 180
@@ -134,14 +135,6 @@ def chosen(arguments: argparse.Namespace) -> list[Mutant]:
         mutants = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
     number, parts = arguments.part
     return mutants[number - 1 :: parts]
-
-
-def part(text: str) -> tuple[int, int]:
-    """Read ``2/12``, the second of twelve parts."""
-    number, _, parts = text.partition("/")
-    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
-        raise argparse.ArgumentTypeError("must be like 2/12")
-    return int(number), int(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,7 @@ class Proof:
     unit: str  # what is counted
     amount: int  # in all parts together
     parts: int
-    is_scalable: bool = True
+    is_scalable: bool = True  # otherwise the parts divide one work, which one seed makes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class Part:
 
 PROOFS = (
     Proof(
-        "flips", "Every bit", ("tests.flips.every_bit", "--seed", "{seed}"), "whole runs", 1, parts=1, is_scalable=False
+        "flips",
+        "Every bit",
+        ("tests.flips.every_bit", "--seed", "{seed}", "--part", "{number}/{parts}"),
+        "parts of all bits",
+        6,
+        parts=6,
+        is_scalable=False,
     ),
     Proof(
         "mutants",
@@ -186,7 +192,7 @@ def parts_of(proof: Proof, seed: int, scale: float) -> Iterator[Part]:
     """Yield the parts of a proof.
 
     ``scale`` is the share of the whole amount that is run, above 0. A smaller share has fewer parts, each as large as those
-    of the whole, and at least one. ``seed`` is that of the first part; the others count on.
+    of the whole, and at least one. ``seed`` is that of the first part; the others count on, unless they divide one work.
     """
     if not proof.is_scalable:
         amounts = [proof.amount // proof.parts] * proof.parts
@@ -195,4 +201,4 @@ def parts_of(proof: Proof, seed: int, scale: float) -> Iterator[Part]:
         count = min(max(math.ceil(proof.parts * scale), 1), whole)
         amounts = [whole // count + (number < whole % count) for number in range(count)]
     for number, amount in enumerate(amounts, 1):
-        yield Part(proof, number, len(amounts), amount, seed + number - 1)
+        yield Part(proof, number, len(amounts), amount, seed + (number - 1 if proof.is_scalable else 0))

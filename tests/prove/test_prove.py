@@ -60,6 +60,12 @@ def test_a_scale_changes_the_number_of_parts_and_not_their_size(scale: float, am
     assert parts[0].arguments == ["example", str(parts[0].amount), "100"]
 
 
+def test_parts_that_divide_one_work_have_its_seed() -> None:
+    whole = Proof("example", "Every bit", ("example", "{seed}", "{number}/{parts}"), "parts", 3, 3, is_scalable=False)
+    arguments = [part.arguments for part in parts_of(whole, 100, 0.1)]
+    assert arguments == [["example", "100", f"{number}/3"] for number in (1, 2, 3)]
+
+
 def test_mechanisms_are_added_up_over_the_parts() -> None:
     first = outcome(exit_code=3, lines=["mechanisms: torn tails cut 0, kills 1,234", "NEVER RAN: torn tails cut"])
     second = outcome("kills-2", lines=["mechanisms: torn tails cut 2, kills 1"])
