@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.capacity import table
-from benchmarks.cluster.sides import FOLDER, NODES, ONE_ON_THREE, SERVERS, THREE
+from benchmarks.cluster.sides import FOLDER, NODES, ONE_ON_THREE, SERVERS, THREE, THREE_OWNERS
 from benchmarks.cluster.work import Crossed, Measured, Work
 from benchmarks.load import REPEATED_AFTER_S
 
 _SAYS = """\
 These {cores} cores can tell what each process takes for a message, and how copies and forwarding change that.
 They cannot tell the rate of three nodes on machines of their own: {processes} processes and this client share the
-cores, so three nodes have less of them for each than one. The last column of rates is computed from the
-processor times of the nodes, not measured: it holds if each node has a core, and nothing else is the bound."""
+cores, so three nodes have less of them for each than one. The computed columns of rates are made from the
+processor times of the nodes, not measured: they hold if each node has a core, and nothing else is the bound."""
 
 
 @dataclass
@@ -55,14 +55,15 @@ def lines(found: Found) -> Iterator[str]:
 def _rates(found: Found) -> Iterator[str]:
     others = [side for side in found.sides if side != FOLDER]
     head = ["messages/s", FOLDER, *(f"{side} (ratio)" for side in others)]
-    if {ONE_ON_THREE, THREE} <= set(others):
-        head += ["3 nodes to 1, 3 copies", "the same, computed with a core a node"]
+    of_three = [side for side in (THREE, THREE_OWNERS) if {ONE_ON_THREE, side} <= set(others)]
+    for side in of_three:
+        head += [f"{side}, to 1 node", "computed with a core a node"]
     rows = []
     for work in found.works:
         row = [work.name, f"{_rate(found, FOLDER, work):,.0f}"]
         row += [f"{_rate(found, side, work):,.0f} ({ratio(found, side, FOLDER, work):.2f})" for side in others]
-        if len(head) > len(row):
-            row += [f"{ratio(found, THREE, ONE_ON_THREE, work):.2f}", f"{ratio_by_cores(found, work):.2f}"]
+        for side in of_three:
+            row += [f"{ratio(found, side, ONE_ON_THREE, work):.2f}", f"{ratio_by_cores(found, side, work):.2f}"]
         rows.append(row)
     yield from table(head, rows)
 
@@ -129,7 +130,7 @@ def ratio(found: Found, side: str, other: str, work: Work) -> float:
     return median(one.messages_per_s / two.messages_per_s for one, two in pairs)
 
 
-def ratio_by_cores(found: Found, work: Work) -> float:
+def ratio_by_cores(found: Found, side: str, work: Work) -> float:
     """Return the ratio of three nodes to one with three copies, if the processor time of nodes alone were the bound."""
-    pairs = zip(found.measured[THREE, work], found.measured[ONE_ON_THREE, work], strict=True)
-    return median(NODES[THREE] * one.nodes_us / three.nodes_us for three, one in pairs)
+    pairs = zip(found.measured[side, work], found.measured[ONE_ON_THREE, work], strict=True)
+    return median(NODES[side] * one.nodes_us / three.nodes_us for three, one in pairs)

@@ -63,6 +63,8 @@ class Side:
     """Returns the CPU time that the nodes have used."""
     servers_s: Callable[[], float]
     """Returns the CPU time that the NATS servers have used."""
+    shards: Sequence[Sequence[int]] | None = None
+    """The shards whose queues clients ask at each address; None if they ask for any queue at any address."""
     repeated: Counter[str] = field(default_factory=Counter)
     """Number of answers after which a request was sent again, by code of the error."""
 
@@ -110,6 +112,16 @@ def three_nodes(folder: Path) -> Iterator[Side]:
         yield _side(cluster)
 
 
+@contextmanager
+def three_owners(folder: Path) -> Iterator[Side]:
+    """Run the same cluster. Clients ask the owner of each queue, as the Python client does once it knows it."""
+    with ClusterProcesses(folder, "abc", *_OPTIONS) as cluster:
+        side = _side(cluster)
+        owners = cluster.nodes[0].owners()
+        side.shards = [[at for at, owner in enumerate(owners) if owner == each.name] for each in cluster.nodes]
+        yield side
+
+
 def _side(cluster: ClusterProcesses) -> Side:
     nodes = cluster.nodes
 
@@ -137,15 +149,17 @@ def _owners(nodes: Sequence[NodeOnNats]) -> dict[str, int]:
 
 
 FOLDER, ONE, ONE_ON_THREE, THREE = "serve", "1 node, 1 copy", "1 node, 3 copies", "3 nodes, 3 copies"
+THREE_OWNERS = "3 nodes, owners asked"
 
 SIDES: dict[str, Callable[[Path], AbstractContextManager[Side]]] = {
     FOLDER: on_a_folder,
     ONE: one_node,
     ONE_ON_THREE: one_node_on_three_servers,
     THREE: three_nodes,
+    THREE_OWNERS: three_owners,
 }
 
 #: Processes of each side that own shards. Each can use a core.
-NODES = {FOLDER: 1, ONE: 1, ONE_ON_THREE: 1, THREE: 3}
+NODES = {FOLDER: 1, ONE: 1, ONE_ON_THREE: 1, THREE: 3, THREE_OWNERS: 3}
 
-SERVERS = {FOLDER: 0, ONE: 1, ONE_ON_THREE: 3, THREE: 3}
+SERVERS = {FOLDER: 0, ONE: 1, ONE_ON_THREE: 3, THREE: 3, THREE_OWNERS: 3}

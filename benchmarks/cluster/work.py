@@ -83,11 +83,18 @@ def prepare(side: Side, batch: int) -> None:
             side.ask("POST", f"/queues/{queue}/messages/produce", body)
 
 
-def scripts(work: Work) -> list[Script]:
-    """Return a script for each connection. Each goes through all queues in turn, and begins with another one."""
+def scripts(work: Work, shards: Sequence[Sequence[int]] | None = None) -> list[Script]:
+    """Return a script for each connection. Each goes through all queues in turn, and begins with another one.
+
+    With ``shards``, the connections go to as many addresses in turn, and each uses only the queues of its shards.
+    """
     found: list[Script] = []
     for number in range(work.connections):
-        queues = QUEUES[number % SHARDS :] + QUEUES[: number % SHARDS]
+        usable, begin = QUEUES, number
+        if shards is not None:
+            usable, begin = [QUEUES[at] for at in shards[number % len(shards)]], number // len(shards)
+        begin %= len(usable)
+        queues = usable[begin:] + usable[:begin]
         if work.operation == "consume":
             found.append(consumer(work.batch, JSON, queues))
         else:
@@ -108,7 +115,7 @@ def measure(side: Side, work: Work) -> Measured:
     """Let a side do some work."""
     counts = _counts(side)  # outside the times, because nodes work for it
     times = _times_s(side)
-    done = load.run(side.urls, scripts(work), requests=work.requests, passing=load.PASSING)
+    done = load.run(side.urls, scripts(work, side.shards), requests=work.requests, passing=load.PASSING)
     side.repeated.update(done.repeated)
     nodes_us, servers_us, client_us = (
         (after - before) * 1e6 / work.messages for after, before in zip(_times_s(side), times, strict=True)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.cluster import report
 from benchmarks.cluster.__main__ import run
 from benchmarks.cluster.report import Found
-from benchmarks.cluster.sides import FOLDER, ONE, ONE_ON_THREE, SIDES, THREE
+from benchmarks.cluster.sides import FOLDER, ONE, ONE_ON_THREE, SIDES, THREE, THREE_OWNERS
 from benchmarks.cluster.work import Crossed, Measured, Work
 from tests.support.nats_servers import needs_nats
 
@@ -23,16 +23,23 @@ def measured(rate: float, nodes_us: float) -> Measured:
 
 def test_the_ratios_are_medians_of_those_within_a_round() -> None:
     found = Found([WORK])
-    rates = {FOLDER: [4000, 1000], ONE: [2000, 500], ONE_ON_THREE: [1000, 250], THREE: [800, 150]}
+    rates = {
+        FOLDER: [4000, 1000],
+        ONE: [2000, 500],
+        ONE_ON_THREE: [1000, 250],
+        THREE: [800, 150],
+        THREE_OWNERS: [3000, 650],
+    }
     for side, each_round in rates.items():
         found.measured[side, WORK] = [measured(rate, 300 if side == THREE else 200) for rate in each_round]
     found.crossed[THREE] = [Crossed(5000, 20, 30), Crossed(6000, 20, 30), Crossed(9000, 20, 30)]
     found.idle = {FOLDER: (0.01, 0), THREE: (0.09, 0.06)}
     found.repeated = defaultdict(Counter, {ONE: Counter(), THREE: Counter(outcome_unknown=2, no_quorum=1)})
     lines = list(report.lines(found))
-    assert "| consume 1, 2 connections | 2,500 | 1,250 (0.50) | 625 (0.25) | 475 (0.17) | 0.70 | 2.00 |" in lines, (
-        "three nodes with 1.5 times the processor time have twice the rate on three cores"
-    )
+    assert (
+        "| consume 1, 2 connections | 2,500 | 1,250 (0.50) | 625 (0.25) | 475 (0.17) | 1,825 (0.70) | 0.70 | 2.00 | 2.80 | 3.00 |"
+        in lines
+    ), "three nodes with 1.5 times the processor time have twice the rate on three cores"
     assert f"| {THREE} | 6,000 | 20 | 30 |" in lines
     assert f"| {THREE} | 3.0% | 2.0% |" in lines
     assert f"| {FOLDER} | 1.0% |  |" in lines
@@ -53,5 +60,5 @@ def test_a_small_run(tmp_path: Path) -> None:
             assert each.nodes_us >= 0
             assert (each.forwarded > 0) == (side == THREE), "only nodes that do not own everything pass requests on"
             assert each.appends > 0
-    assert list(found.crossed) == [ONE, ONE_ON_THREE, THREE]
+    assert list(found.crossed) == [ONE, ONE_ON_THREE, THREE, THREE_OWNERS]
     assert len(list(report.lines(found))) > len(works) * (1 + len(SIDES))

@@ -25,11 +25,15 @@ from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Retries
 from wonderq.rest.health import Standing
 
+URLS = ["http://a:7979", "http://b:7979", "http://c:7979"]
+
+ASKED = Request("POST", "/queues/orders/messages/produce")
+
 
 @pytest.fixture(autouse=True)
 def _begin_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Addresses.__init__
-    monkeypatch.setattr(Addresses, "__init__", lambda self, count: original(self, count, lambda _: 0))
+    monkeypatch.setattr(Addresses, "__init__", lambda self, urls: original(self, urls, lambda _: 0))
 
 
 def url_of(served: ServedBroker) -> str:
@@ -74,47 +78,129 @@ def cutting(requests: list[bytes]) -> Iterator[str]:
 
 
 def test_a_failure_moves_on_and_a_good_answer_stays() -> None:
-    addresses = Addresses(3)
+    addresses = Addresses(URLS)
     good, gone = Answer(200, b""), NoAnswer("refused", outcome_unknown=False)
-    assert addresses.judge(0, good) == (good, False)
+    assert addresses.judge(0, ASKED, good) == (good, False)
     assert addresses.at == 0
-    assert addresses.judge(0, gone) == (gone, True)
-    assert addresses.judge(1, gone) == (gone, True)
-    assert addresses.judge(2, gone) == (gone, False), "all were tried"
+    assert addresses.judge(0, ASKED, gone) == (gone, True)
+    assert addresses.judge(1, ASKED, gone) == (gone, True)
+    assert addresses.judge(2, ASKED, gone) == (gone, False), "all were tried"
     assert addresses.at == 0
-    assert addresses.judge(0, good) == (good, False)
-    assert addresses.judge(0, gone) == (gone, True), "and another round may begin"
+    assert addresses.judge(0, ASKED, good) == (good, False)
+    assert addresses.judge(0, ASKED, gone) == (gone, True), "and another round may begin"
 
 
 def test_a_request_that_may_have_arrived_is_left_to_the_policy_of_repetitions() -> None:
-    addresses = Addresses(2)
+    addresses = Addresses(URLS[:2])
     lost = NoAnswer("cut", outcome_unknown=True)
-    assert addresses.judge(0, lost) == (lost, False)
+    assert addresses.judge(0, ASKED, lost) == (lost, False)
     assert addresses.at == 1
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 def test_the_pause_that_one_address_asks_for_does_not_hold_for_the_next(status: int) -> None:
-    addresses = Addresses(2)
+    addresses = Addresses(URLS[:2])
     busy = Answer(status, b"", retry_after_s=5.0)
-    assert addresses.judge(0, busy) == (Answer(status, b""), False)
-    assert addresses.judge(1, busy) == (busy, False), "all of them ask for it"
+    assert addresses.judge(0, ASKED, busy) == (Answer(status, b""), False)
+    assert addresses.judge(1, ASKED, busy) == (busy, False), "all of them ask for it"
 
 
 def test_other_refusals_do_not_move_a_client() -> None:
-    addresses = Addresses(2)
+    addresses = Addresses(URLS[:2])
     for status in (400, 404, 409, 429, 507):
         refused = Answer(status, b"", retry_after_s=1.0)
-        assert addresses.judge(0, refused) == (refused, False)
+        assert addresses.judge(0, ASKED, refused) == (refused, False)
     assert addresses.at == 0
 
 
 def test_a_late_failure_of_an_address_that_was_left_does_not_move_again() -> None:
-    addresses = Addresses(3)
+    addresses = Addresses(URLS)
     lost = NoAnswer("cut", outcome_unknown=True)
-    addresses.judge(0, lost)
-    addresses.judge(0, lost)
+    addresses.judge(0, ASKED, lost)
+    addresses.judge(0, ASKED, lost)
     assert addresses.at == 1
+
+
+# Owners of queues
+
+
+def told(owner: str) -> Answer:
+    """Return an answer that a node passed on."""
+    return Answer(200, b"", owner=owner)
+
+
+def test_further_requests_for_a_queue_go_to_its_owner() -> None:
+    addresses = Addresses(URLS)
+    assert addresses.judge(0, ASKED, told(URLS[2])) == (told(URLS[2]), False)
+    assert addresses.of(ASKED) == 2
+    assert addresses.of(Request("GET", "/queues/invoices")) == 0
+    assert addresses.of(Request("GET", "/overview")) == 0
+    addresses.judge(2, ASKED, Answer(200, b""))
+    assert addresses.of(ASKED) == 2, "the owner passes nothing on, and so tells nothing"
+    addresses.judge(2, ASKED, told(URLS[1]))
+    assert addresses.of(ASKED) == 1, "the queue has moved"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("GET", "/queues/orders"),
+        Request("GET", "/queues/orders?figures=true"),
+        Request("PUT", "/topics/orders/subscriptions/all"),
+        Request("PUT", "/schedules/orders--nightly"),
+        Request("GET", "/queues/orders--dead/dev/messages?limit=10"),
+        Request("POST", "/messages/consume", queue="orders"),
+        Request("POST", "/messages/next", queue="orders--urgent"),
+    ],
+    ids=lambda each: each.queue or each.target,
+)
+def test_names_that_share_what_stands_before_the_hyphens_have_one_owner(request_: Request) -> None:
+    addresses = Addresses(URLS)
+    addresses.judge(0, ASKED, told(URLS[2]))
+    assert addresses.of(request_) == 2
+    learnt = Addresses(URLS)
+    learnt.judge(0, request_, told(URLS[1]))
+    assert learnt.of(ASKED) == 1
+
+
+@pytest.mark.parametrize("target", ["/queues", "/queues?prefix=orders", "/overview", "/messages/consume", "/"])
+def test_a_request_about_no_particular_queue_teaches_nothing(target: str) -> None:
+    addresses = Addresses(URLS)
+    addresses.judge(0, ASKED, told(URLS[2]))
+    addresses.judge(0, Request("GET", target), told(URLS[1]))
+    assert addresses.of(Request("GET", target)) == 0
+    assert addresses.of(ASKED) == 2
+
+
+def test_a_client_goes_to_no_address_that_it_was_not_given() -> None:
+    addresses = Addresses(URLS)
+    for url in ("http://elsewhere:7979", "http://a:7980", "https://b:7979", "", "nonsense"):
+        addresses.judge(0, ASKED, told(url))
+        assert addresses.of(ASKED) == 0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [NoAnswer("refused", outcome_unknown=False), NoAnswer("cut", outcome_unknown=True), Answer(503, b"")],
+    ids=["refused", "cut", "503"],
+)
+def test_an_owner_that_fails_is_forgotten(failure: Answer | NoAnswer) -> None:
+    addresses = Addresses(URLS)
+    invoices, letters = Request("GET", "/queues/invoices"), Request("GET", "/queues/letters")
+    for request, owner in ((ASKED, 2), (invoices, 2), (letters, 1)):
+        addresses.judge(0, request, told(URLS[owner]))
+    _, again = addresses.judge(2, ASKED, failure)
+    assert again == (isinstance(failure, NoAnswer) and not failure.outcome_unknown)
+    assert [addresses.of(each) for each in (ASKED, invoices, letters)] == [0, 0, 1]
+
+
+def test_the_owners_that_a_client_remembers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wonderq.client.addresses.MOST_OWNERS", 3)
+    addresses = Addresses(URLS)
+    requests = [Request("GET", f"/queues/q{number}") for number in range(5)]
+    for each in requests:
+        addresses.judge(0, each, told(URLS[1]))
+    assert [addresses.of(each) for each in requests] == [0, 0, 0, 1, 1], "it began anew"
 
 
 def test_addresses_come_as_a_list_or_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from tests.support.shared_processes import Reply
 from tests.support.sqs_clients import REGION
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq import Client
+from wonderq.client.addresses import Addresses
+from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.cluster.shard_map import shard_of
 from wonderq.worker.worker import Worker
 
@@ -56,6 +58,32 @@ def test_a_message_is_produced_claimed_and_deleted_at_three_nodes(cluster: Clust
         path = f"/queues/{queue}/messages/{message['id']}?receipt={message['receipt']}"
         assert third("DELETE", path).status == 200
         assert first("GET", f"/queues/{queue}/dev/messages").json == []
+
+
+def test_a_client_with_all_addresses_comes_to_ask_the_owner_of_each_queue(
+    cluster: ClusterProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_on: list[str] = []
+    judge = Addresses.judge
+
+    def watch(self: Addresses, at: int, request: Request, outcome: Answer | NoAnswer) -> tuple[Answer | NoAnswer, bool]:
+        if isinstance(outcome, Answer) and outcome.owner is not None:
+            passed_on.append(request.target)
+        return judge(self, at, request, outcome)
+
+    monkeypatch.setattr(Addresses, "judge", watch)
+    queues = names("asked-")
+    with Client([each.url for each in cluster.nodes]) as client:
+        for queue in queues:
+            client.queue(queue).send("x")
+        assert 0 < len(passed_on) < len(queues), "each node owns some shards"
+        passed_on.clear()
+        for queue in queues:
+            client.queue(queue).send("y")
+            messages = client.receive([queue], 2)
+            assert sorted(each.body for each in messages) == ["x", "y"]
+            client.queue(queue).delete(messages)
+    assert passed_on == []
 
 
 def test_every_node_lists_the_queues_of_all_shards(cluster: ClusterProcesses) -> None:

@@ -43,6 +43,7 @@ class Others:
         self.ids: list[str] = []
         self._clock = clock
         self._takes_s = takes_s
+        self.url_of_other = ""
 
     def local(self, _: int) -> None:
         return None
@@ -52,6 +53,9 @@ class Others:
 
     def time_ms(self, _: str) -> int:
         return 0
+
+    def url_of(self, _: str) -> str:
+        return self.url_of_other
 
     def changed(self, _: Callable[[int], None]) -> Callable[[], None]:
         return lambda: None
@@ -90,6 +94,14 @@ def test_a_request_that_was_surely_not_carried_out_is_tried_again(clock: Clock) 
     others = Others(clock, [NOT_DONE, NOT_DONE, DONE])
     assert carry_out(others) is DONE.response
     assert len(set(others.ids)) == 3, "each try has an id of its own, so that a cancellation means one of them"
+
+
+def test_the_response_tells_the_address_of_the_owner_if_that_is_known(clock: Clock) -> None:
+    others = Others(clock, [NOT_DONE, DONE])
+    others.url_of_other = "http://10.0.0.2:7979"
+    response = carry_out(others)
+    assert response.headers == [("WonderQ-Owner", "http://10.0.0.2:7979")]
+    assert response.read() == b"done"
 
 
 def test_it_is_tried_until_the_time_of_its_client_is_up(clock: Clock) -> None:

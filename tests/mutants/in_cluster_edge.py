@@ -11,6 +11,7 @@ _RECEIVING = "wonderq/cluster/receiving.py"
 _LISTINGS = "wonderq/cluster/listings.py"
 _ENDPOINTS = "wonderq/broker/endpoints.py"
 _ADDRESSES = "wonderq/client/addresses.py"
+_OWNER_TESTS = "tests/edge/test_owners.py"
 
 _CARRYING_TESTS = "tests/edge/test_carrying.py"
 _FORWARDING_TESTS = "tests/edge/test_forwarding.py"
@@ -174,6 +175,44 @@ MUTANTS = [
         "return outcome, is_untried and not outcome.outcome_unknown",
         "return outcome, is_untried",
         ("tests/client/test_addresses.py::test_a_request_that_is_not_safe_to_repeat_goes_to_no_other_address",),
+    ),
+    Mutant(
+        "client_never_asks_the_owner",
+        "Two of three requests go through a node that only passes them on.",
+        _ADDRESSES,
+        "            self._learn(request, outcome)\n",
+        "",
+        (
+            "tests/client/test_addresses.py::test_further_requests_for_a_queue_go_to_its_owner",
+            f"{_OWNER_TESTS}::test_a_client_learns_the_owner_of_each_queue",
+        ),
+    ),
+    Mutant(
+        "client_asks_a_dead_owner_for_ever",
+        "All requests for the queues of a dead node fail, although any other node would answer them.",
+        _ADDRESSES,
+        "if owner != at}",
+        "}",
+        ("tests/client/test_addresses.py::test_an_owner_that_fails_is_forgotten",),
+    ),
+    Mutant(
+        "client_learns_an_owner_for_each_name",
+        "A client that makes a queue with a new name for each customer never asks an owner.",
+        "wonderq/client/requests.py",
+        'return self.queue.partition("--")[0]',
+        "return self.queue",
+        ("tests/client/test_addresses.py::test_names_that_share_what_stands_before_the_hyphens_have_one_owner",),
+    ),
+    Mutant(
+        "node_does_not_tell_the_owner",
+        "Clients never learn the owner of a queue.",
+        "wonderq/cluster/carrying.py",
+        "if outcome.response is None or not url:",
+        "if True:",
+        (
+            "tests/edge/test_carrying.py::test_the_response_tells_the_address_of_the_owner_if_that_is_known",
+            f"{_OWNER_TESTS}::test_a_node_that_passes_a_request_on_tells_the_address_of_the_owner",
+        ),
     ),
     Mutant(
         "listing_of_a_lost_shard_is_a_bug_in_the_log",

@@ -39,6 +39,8 @@ class FakeShards:
         self.heard: dict[int, str | None] = {}
         self.ahead_ms = 0
         """By how much the clock of this node is said to be ahead of all others."""
+        self.urls: dict[str, str] = {}
+        """Addresses that the nodes have announced, by name."""
         self._callbacks: list[Callable[[int], None]] = []
 
     def local(self, shard: int) -> Broker | None:
@@ -49,6 +51,9 @@ class FakeShards:
 
     def time_ms(self, _node: str) -> int:
         return time.time_ns() // 1_000_000 - self.ahead_ms
+
+    def url_of(self, node: str) -> str:
+        return self.urls.get(node, "")
 
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         self._callbacks.append(callback)
@@ -164,6 +169,7 @@ class EdgeCluster:
             self.nodes[name] = EdgeNode(name, servers, access, settings, count)
         for each in self.nodes.values():
             each.connection.server_info(timeout_s=PATIENCE_S)
+            each.shards.urls = {name: node.url for name, node in self.nodes.items()}
         for shard in range(count):
             self.give(shard, names[shard % len(names)])
 

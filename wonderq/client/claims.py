@@ -234,8 +234,9 @@ def _bound(messages: list[M], engine: Any) -> list[M]:
 
 
 def _claiming_call(target: str, claim: Claim, fields: dict[str, Any], read: Any, messages: Any) -> Call[Any]:
-    request = Request.of("POST", target, fields)
+    first = None if claim.queues is None else next(iter(claim.queues), None)
+    request = Request.of("POST", target, fields, queue=first)
     at_cancel = msgspec.structs.replace(request, follows_wait=True)
     if claim.wait_s:
-        request = Request.of("POST", target, {**fields, "wait": claim.wait_s}, wait_s=claim.wait_s)
+        request = Request.of("POST", target, {**fields, "wait": claim.wait_s}, wait_s=claim.wait_s, queue=first)
     return Call(request, read, at_cancel, messages)

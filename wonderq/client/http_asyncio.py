@@ -88,7 +88,8 @@ class AsyncHttpPool:
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
             return NoAnswer(f"{self._url} did not answer: {reason}", outcome_unknown=True, cause=error)
-        return Answer(response.status, body, retry_after_of(response.headers.get("Retry-After")))
+        retry_after_s = retry_after_of(response.headers.get("Retry-After"))
+        return Answer(response.status, body, retry_after_s, owner=response.headers.get("WonderQ-Owner"))
 
     async def close(self) -> None:
         await self._session.close()
@@ -112,16 +113,16 @@ class AsyncHttpPools:
 
     def __init__(self, endpoints: Sequence[Endpoint], connections: int, connect_timeout_s: float) -> None:
         self._pools = [AsyncHttpPool(each, connections, connect_timeout_s) for each in endpoints]
-        self._addresses = Addresses(len(self._pools))
+        self._addresses = Addresses([each.url for each in endpoints])
 
     async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
-        """Send a request to the address in use, and to others that surely have not got it; return what came of it.
+        """Send a request to the address for it, and to others that surely have not got it; return what came of it.
 
         Raises: as `AsyncHttpPool.exchange`.
         """
         while True:
-            at = self._addresses.at
-            outcome, again = self._addresses.judge(at, await self._pools[at].exchange(request, poll))
+            at = self._addresses.of(request)
+            outcome, again = self._addresses.judge(at, request, await self._pools[at].exchange(request, poll))
             if not again:
                 return outcome
 

@@ -1,6 +1,6 @@
 """One HTTP connection of the client for threads.
 
-The client needs little of HTTP: one kind of request, and an answer whose head has four headers that matter. A request
+The client needs little of HTTP: one kind of request, and an answer whose head has five headers that matter. A request
 takes a quarter of the CPU time that it takes with urllib3, and half of that with `http.client`, which parses the head
 of an answer as that of a mail.
 """
@@ -27,7 +27,9 @@ _RECEIVE_BYTES = 64 << 10  # for more, the memory of each receive would be mappe
 
 _REQUEST_LINE = re.compile("[A-Z]+ /[!-~]*")
 _STATUS_LINE = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?(?=\r\n|$)")
-_HEADER = re.compile("\r\n(content-length|transfer-encoding|connection|retry-after):[ \t]*([^\r\n]*)", re.IGNORECASE)
+_HEADER = re.compile(
+    "\r\n(content-length|transfer-encoding|connection|retry-after|wonderq-owner):[ \t]*([^\r\n]*)", re.IGNORECASE
+)
 _SIZE = re.compile("[0-9]{1,15}")
 _CHUNK_SIZE = re.compile("([0-9A-Fa-f]{1,12})[ \t]*(?:;.*)?")
 
@@ -122,7 +124,8 @@ class Connection:
             body = self._read_rest()
         keeps = version == "1.1" and headers.get("connection", "").lower() != "close"
         self.is_reusable = keeps and not ends_with_connection and not self._buffer
-        return Answer(status, body, retry_after_of(headers.get("retry-after")))
+        retry_after_s = retry_after_of(headers.get("retry-after"))
+        return Answer(status, body, retry_after_s, owner=headers.get("wonderq-owner"))
 
     def _read_head(self) -> tuple[str, int, dict[str, str]]:
         """Return the version, the status, and the headers that matter by their names in lower case."""

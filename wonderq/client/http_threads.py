@@ -177,16 +177,16 @@ class HttpPools:
 
     def __init__(self, endpoints: Sequence[Endpoint], connections: int, connect_timeout_s: float) -> None:
         self.pools = [HttpPool(each, connections, connect_timeout_s) for each in endpoints]
-        self._addresses = Addresses(len(self.pools))
+        self._addresses = Addresses([each.url for each in endpoints])
 
     def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
-        """Send a request to the address in use, and to others that surely have not got it; return what came of it.
+        """Send a request to the address for it, and to others that surely have not got it; return what came of it.
 
         Raises: as `HttpPool.exchange`.
         """
         while True:
-            at = self._addresses.at
-            outcome, again = self._addresses.judge(at, self.pools[at].exchange(request, poll))
+            at = self._addresses.of(request)
+            outcome, again = self._addresses.judge(at, request, self.pools[at].exchange(request, poll))
             if not again:
                 return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -17,6 +18,9 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 #: A larger body is sent as msgpack, which escapes no characters: as JSON, a message that the broker accepts could be
 #: six times as large, and so exceed the limit on the size of a request.
 _LARGEST_JSON_BYTES = 2 << 20
+
+#: The name in a target, up to the ``--`` after which it does not matter which node of a cluster it belongs to.
+_STEM = re.compile("/(?:queues|topics|schedules)/((?:(?!--)[^/?])+)")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -35,6 +39,19 @@ class Request(msgspec.Struct, frozen=True):
     """Seconds without an answer after which it is given up."""
     follows_wait: bool = False
     """Whether it asks for what a request that waits, and was cut off, has got."""
+    queue: str | None = None
+    """The queue that decides which node of a cluster answers, if only the body names it."""
+
+    @property
+    def stem(self) -> str | None:
+        """The part of a name up to ``--``: one node of a cluster owns all queues, topics and schedules that share it.
+
+        None if the request is about no particular one.
+        """
+        if self.queue is not None:
+            return self.queue.partition("--")[0]
+        found = _STEM.match(self.target)
+        return None if found is None else found[1]
 
     @property
     def waits(self) -> bool:
@@ -46,11 +63,18 @@ class Request(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(
-        cls, method: str, target: str, fields: Any = None, *, wait_s: float = 0.0, repeatable: bool = True
+        cls,
+        method: str,
+        target: str,
+        fields: Any = None,
+        *,
+        wait_s: float = 0.0,
+        repeatable: bool = True,
+        queue: str | None = None,
     ) -> Request:
         """Return a request whose body has these fields."""
         data, media_type = (None, JSON) if fields is None else _encode(fields)
-        return cls(method, target, data, media_type, wait_s, repeatable)
+        return cls(method, target, data, media_type, wait_s, repeatable, queue=queue)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,6 +85,8 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
     attempts: int = 1
     """Number of times that the request was sent."""
+    owner: str | None = None
+    """Address of the node that owns the queue, if the node that was asked had to pass the request on to it."""
 
     @property
     def outcome_unknown(self) -> bool:

@@ -174,6 +174,11 @@ class Node:
         with self._lock:
             return _now_ms() - self._roster.own_clock_ahead_ms(node, time.monotonic())
 
+    def url_of(self, node: str) -> str:
+        """Return the address at which clients reach another node, as it announced it; empty if it is not heard."""
+        with self._lock:
+            return self._roster.url_of(node, time.monotonic())
+
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Have ``callback(shard)`` called after the broker or the owner of a shard has changed, as `Shards` says."""
         with self._lock:

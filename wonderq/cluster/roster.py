@@ -128,6 +128,11 @@ class Roster:
         peer = self.present(now_s).get(node)
         return 0 if peer is None else peer.own_clock_ahead_ms
 
+    def url_of(self, node: str, now_s: float) -> str:
+        """Return the address that a node announced; empty if it is not heard."""
+        peer = self.present(now_s).get(node)
+        return "" if peer is None else peer.newest.url
+
     def silent(self, now_s: float) -> dict[str, Peer]:
         """Return the nodes that were heard once and not lately, by name: of each, the process that was heard last."""
         present = self.present(now_s)

@@ -32,6 +32,9 @@ class Shards(Protocol):
     def time_ms(self, node: str) -> int:
         """Return the wall clock of another node, in ms since 1970. It may differ much from the own one."""
 
+    def url_of(self, node: str) -> str:
+        """Return the address at which clients reach another node, as it announced it; empty if it is not heard."""
+
     def changed(self, callback: Callable[[int], None]) -> Callable[[], None]:
         """Have ``callback(shard)`` called after the broker or the owner of a shard has changed.
 
