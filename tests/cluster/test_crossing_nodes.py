@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from tests.support.cluster_processes import SHARDS, ClusterProcesses
 from tests.support.nats_servers import needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.cluster.forwarding import ANSWER_S
 from wonderq.cluster.shard_map import shard_of
 
 pytestmark = [pytest.mark.slow, needs_nats]
@@ -114,3 +116,28 @@ def test_a_dead_letter_crosses_and_is_brought_back(cluster: ClusterProcesses) ->
     assert reply.status in (201, 202), reply
     eventually(lambda: bodies(cluster, here) == ["x"], "the message to come back")
     assert bodies(cluster, there) == []
+
+
+def test_a_node_that_stops_does_not_wait_for_a_frozen_one(tmp_path: Path) -> None:
+    with ClusterProcesses(tmp_path, "abc", "--shards", str(SHARDS)) as cluster:
+        cluster.await_owners("a", "b", "c")
+        stopping, absent, frozen = cluster.nodes
+        absent.kill()  # so that nobody takes the shards of the frozen one
+        cluster.await_owners("a", "c")
+        owners = stopping.owners()
+        topic = names("topic-")[owners.index("a")]
+        queue = names("queue-")[owners.index("c")]
+        for path, fields in (
+            (f"/queues/{queue}", {}),
+            (f"/topics/{topic}", {}),
+            (f"/topics/{topic}/subscriptions/s", {"queue": queue}),
+        ):
+            assert stopping("PUT", path, fields).status == 201
+        frozen.freeze()
+        try:
+            assert stopping("POST", f"/topics/{topic}/publish", {"message": "x"}).status == 201
+            assert stopping.stop(ANSWER_S / 2) == 0
+        finally:
+            frozen.thaw()
+        assert "stopped cleanly" in stopping.log()
+        eventually(lambda: bodies(cluster, queue) == ["x"], "the message to arrive from its new owner")

@@ -177,6 +177,16 @@ MUTANTS = [
         ("tests/client/test_addresses.py::test_a_request_that_is_not_safe_to_repeat_goes_to_no_other_address",),
     ),
     Mutant(
+        "stop_waits_for_a_frozen_node",
+        "A node that stops while another one is frozen waits for its answer for most of a minute, and is killed.",
+        "wonderq/serve_cluster.py",
+        """        # Closed before the rounds, which would wait for answers to what they have sent.
+        stack.callback(requests.close)
+""",
+        "",
+        ("tests/cluster/test_crossing_nodes.py::test_a_node_that_stops_does_not_wait_for_a_frozen_one",),
+    ),
+    Mutant(
         "client_never_asks_the_owner",
         "Two of three requests go through a node that only passes them on.",
         _ADDRESSES,

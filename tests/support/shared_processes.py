@@ -121,10 +121,14 @@ class SharedProcess:
         self.process.kill()
         self.process.wait(PATIENCE_S)
 
-    def stop(self) -> int:
-        """End it in order; return its exit code."""
+    def stop(self, patience_s: float = PATIENCE_S) -> int:
+        """End it in order; return its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it goes on for longer than ``patience_s``.
+        """
         self.process.terminate()
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(patience_s)
 
     def log(self) -> str:
         return self.stderr.read_text()
