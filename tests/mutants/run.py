@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,7 @@ def run_tests(tree: Path, tests: Iterable[str], timeout_s: float = TIMEOUT_S) ->
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+            end_processes_of(tree.parent)
     took_s = time.monotonic() - began
     if process.returncode == 0:
         return Outcome(End.PASSED, "", took_s)
@@ -112,6 +113,17 @@ def run_tests(tree: Path, tests: Iterable[str], timeout_s: float = TIMEOUT_S) ->
     if process.returncode == 1 and failed:
         return Outcome(End.FAILED, failed[0], took_s)
     return Outcome(End.BROKEN, "\n".join(lines[-20:]), took_s)
+
+
+def end_processes_of(folder: Path) -> None:
+    """Kill the processes whose command names a path in a folder, on Linux.
+
+    A NATS server has a session of its own, so it outlives tests that are killed.
+    """
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.fsencode(folder) + b"/" in each.read_bytes():
+                os.kill(int(each.parent.name), signal.SIGKILL)
 
 
 def run_mutant(tree: Path, mutant: Mutant, tests: Sequence[str] = ()) -> Outcome:

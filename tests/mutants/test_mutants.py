@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.mutants.run import End, copy_of_the_tree, run_mutant
+from tests.mutants.run import End, copy_of_the_tree, end_processes_of, run_mutant
+from tests.support.needs import needs_path
+from tests.support.waiting import PATIENCE_S
 
 SAMPLE = 2
 
@@ -66,6 +72,21 @@ def test_a_few_are_caught() -> None:
         for mutant in random.Random(seed).sample(QUICK, SAMPLE):
             outcome = run_mutant(tree, mutant)
             assert outcome.catches(mutant), f"{mutant.name}: {outcome}: {mutant.harm}"
+
+
+@needs_path("/proc/self/cmdline")
+def test_what_tests_have_started_is_ended_with_them(tmp_path: Path) -> None:
+    wait = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    inside, outside = tmp_path / "of-the-bug", tmp_path / "of-the-bugs"
+    started = [subprocess.Popen([*wait, str(each / "nats.conf")], start_new_session=True) for each in (inside, outside)]
+    try:
+        end_processes_of(inside)
+        assert started[0].wait(PATIENCE_S) == -signal.SIGKILL
+        assert started[1].poll() is None, "it is of another folder"
+    finally:
+        for each in started:
+            each.kill()
+            each.wait()
 
 
 @pytest.mark.slow
