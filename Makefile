@@ -131,8 +131,8 @@ promises: $(READY)  ## hold a broker that is killed to the sentences of docs/SEM
 brute-force: $(READY)  ## compare the history checker with an exhaustive search on HISTORIES histories (SEED=n)
 	$(BIN)/python -m tests.crash.brute_force --histories $(or $(HISTORIES),100000) $(if $(SEED),--seed $(SEED))
 
-prove: $(READY)  ## run all long proofs of a release on this commit, and write reports/COMMIT.json (SCALE=0.01, SEED=n, MINUTES=n; goes on)
-	$(BIN)/python -m tests.prove $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+prove: $(READY)  ## run all long proofs of a release on this commit, and write reports/COMMIT.json (SCALE=0.01, SEED=n, MINUTES=n, AT_ONCE=n; goes on)
+	$(BIN)/python -m tests.prove $(if $(SCALE),--scale $(SCALE)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AT_ONCE),--at-once $(AT_ONCE))
 
 fuzz-http: $(READY)  ## compare the answers to CASES generated requests with the OpenAPI document (SEED=n)
 	$(BIN)/python -m tests.fuzz.http --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))

@@ -126,6 +126,43 @@ def test_a_run_goes_on_with_what_is_missing(run: Path) -> None:
     assert len(list((run / "reports").glob("*.log"))) == 4
 
 
+@pytest.mark.parametrize("at_once", [2, 3, 9])
+def test_parts_run_side_by_side(run: Path, at_once: int) -> None:
+    """Each waits until as many have begun as run at once."""
+    (run / "example.py").write_text(
+        "import pathlib, sys, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "(here / f'begun-{sys.argv[2]}').touch()\n"
+        f"while len(list(here.glob('begun-*'))) < min({at_once}, 4): time.sleep(0.01)\n"
+        "sys.exit(sys.argv[2] == '2')\n"
+    )
+    options = ["--reports", str(run / "reports"), "--seed", "1", "--at-once", str(at_once)]
+    assert command.main(options) == 1
+    report = Report.read(run / "reports" / "0123456789abcdef.json")
+    assert [(each.seed, each.exit_code) for each in report.outcomes] == [(1, 0), (2, 1), (3, 0), (4, 0)]
+
+
+def test_an_interrupted_run_ends_what_it_has_begun(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "example.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "if sys.argv[2] == '1':\n"
+        "    while not (here / 'begun').exists(): time.sleep(0.01)\n"
+        "    sys.exit()\n"
+        "try: (here / 'begun').touch(), time.sleep(1000)\n"
+        "finally: (here / 'ended').touch()\n"
+    )
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_put", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--reports", str(run / "reports"), "--seed", "1", "--at-once", "2"])
+    assert (run / "ended").exists()
+
+
 def test_a_report_of_another_scale_is_not_continued(run: Path) -> None:
     options = ["--reports", str(run / "reports"), "--seed", "1"]
     assert command.main([*options, "--scale", "0.1"]) == 0
