@@ -262,6 +262,14 @@ MUTANTS = [
         (f"{_OF_SNS}::test_an_endpoint_that_is_unsubscribed_is_told",),
     ),
     Mutant(
+        "request_to_confirm_has_an_old_token",
+        "An endpoint that subscribes twice gets the first token twice, and cannot confirm its subscription.",
+        _PUSHER,
+        "self._deliver(line, claim.pushed, policy, message)",
+        "self._deliver(line, pushed, policy, message)",
+        (f"{_OF_SNS}::test_a_request_to_confirm_has_the_newest_token",),
+    ),
+    Mutant(
         "any_token_subscribes_again",
         "Whoever knows the id of a notice subscribes an endpoint of others again.",
         "wonderq/broker/notices.py",

@@ -161,6 +161,22 @@ def test_subscribing_again_asks_again_with_another_token(sns: Sns, hook: HookSer
     assert listed(sns)["SubscriptionArn"] == "PendingConfirmation"
 
 
+def test_a_request_to_confirm_has_the_newest_token(sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = sns.broker.pushes.claim
+
+    def claim_later(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(sns.broker.pushes, "claim", claim)
+        subscribe(sns, hook)
+        return claim(*arguments, **named)
+
+    monkeypatch.setattr(sns.broker.pushes, "claim", claim_later)
+    subscribe(sns, hook)
+    eventually(lambda: len(hook.received) == 2)
+    first, second = (json.loads(each.body)["Token"] for each in hook.received)
+    assert first == second
+    sns("ConfirmSubscription", TopicArn=topic_arn("orders"), Token=second)
+
+
 def test_what_cannot_be_delivered_goes_to_the_dead_letter_queue(sns: Sns, hook: HookServer) -> None:
     redrive = json.dumps({"deadLetterTargetArn": sns.queue("dead")})
     confirmed(sns, hook, RedrivePolicy=redrive)

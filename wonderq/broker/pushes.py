@@ -29,7 +29,6 @@ from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import PUBLISHED_HEADER, Published, Subscription, TopicSettings
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.state.state import Queue
-from wonderq.state.topics import Topic
 
 _ENDED = (MessageNotFoundError, NotClaimedError, StaleReceiptError)
 
@@ -72,6 +71,8 @@ class PushedMessage(NamedTuple):
 class PushClaim(NamedTuple):
     """Outcome of a claim for an endpoint."""
 
+    pushed: Pushed
+    """The subscription at the moment of the claim. Its token is that of the newest request to confirm."""
     messages: Sequence[PushedMessage]
     wait_s: float | None
     """Seconds after which to claim again: 0 if another claim may find more at once, or the time until a delay or a
@@ -136,19 +137,15 @@ class Pushes:
         """Return a subscription, or None if it has ended."""
         with self._core.transaction:
             found = self._find(key)
-            if found is None:
-                return None
-            topic, subscription, queue = found
-            assert subscription.push is not None
-            return Pushed(topic.name, topic.settings, subscription, subscription.push, queue.name)
+            return None if found is None else found[0]
 
-    def _find(self, key: PushKey) -> tuple[Topic, Subscription, Queue] | None:
+    def _find(self, key: PushKey) -> tuple[Pushed, Queue] | None:
         topic = self._core.state.find_topic(key.topic)
         subscription = None if topic is None else topic.subscriptions.get(key.subscription)
         queue = None if subscription is None else self._core.state.find(subscription.queue)
         if topic is None or subscription is None or subscription.push is None or queue is None:
             return None
-        return topic, subscription, queue
+        return Pushed(topic.name, topic.settings, subscription, subscription.push, queue.name), queue
 
     def claim(self, key: PushKey, waiter: Waiter, *, limit: int, timeout_ms: int, most_bytes: int) -> PushClaim | None:
         """Claim messages for an endpoint, or return None if its subscription has ended.
@@ -163,24 +160,24 @@ class Pushes:
                 found = self._find(key)
                 if found is None:
                     return None
-                queue = found[2]
+                pushed, queue = found
                 if queue.is_fifo:
                     options = options._replace(limit=1)
                 if core.stopping:
-                    return PushClaim((), None)
+                    return PushClaim(pushed, (), None)
                 core.consumers.join(queue, waiter)
                 outcome = self._claims.try_claim(queue, now_ms, options)
                 due_ms = queue.messages.next_due_ms()
             if isinstance(outcome, Claim):
                 messages = self._read(outcome)
                 if messages:
-                    return PushClaim(messages, 0 if len(messages) == options.limit < limit else None)
+                    return PushClaim(pushed, messages, 0 if len(messages) == options.limit < limit else None)
             elif outcome.dead:
                 self._transfers.dead_letter(queue, outcome.dead[:PORTION_MESSAGES])
             elif not outcome.unfinished:
                 waits = [outcome.wait_s] if due_ms is None else [outcome.wait_s, (due_ms - now_ms) / 1000]
                 wait_s = min(waits)
-                return PushClaim((), wait_s if wait_s < _LONGEST_S else None)
+                return PushClaim(pushed, (), wait_s if wait_s < _LONGEST_S else None)
             yield_to_others()
 
     def _read(self, claim: Claim) -> list[PushedMessage]:
@@ -230,7 +227,7 @@ class Pushes:
         with self._core.lock:
             found = self._find(key)
             if found is not None:
-                self._core.consumers.withdraw(waiter, found[2])
+                self._core.consumers.withdraw(waiter, found[1])
 
 
 #: Longest wait for a deadline: a clock that moves on wakes nobody.

@@ -262,7 +262,7 @@ class Pusher:
         for message in claim.messages:
             line.running += 1
             self._free_bytes -= message.length
-            self._spawn(self._deliver(line, pushed, policy, message), self._deliveries)
+            self._spawn(self._deliver(line, claim.pushed, policy, message), self._deliveries)
         self._counters.in_flight = len(self._deliveries)
         return claim.wait_s
 
