@@ -258,10 +258,9 @@ def _target(module: str, name: str) -> str:
 
 def package_of(module: str) -> str | None:
     """Return the package that has a rule for a module, or None for a composition root."""
-    if module in ROOTS:
-        return None
     parts = module.split(".")
-    return parts[0] if parts[0] == "wonderq_storage" else ".".join(parts[:2])
+    package = parts[0] if parts[0] == "wonderq_storage" else ".".join(parts[:2])
+    return None if package in ROOTS else package
 
 
 def allows(package: str, target: str) -> bool:

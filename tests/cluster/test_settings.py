@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.commands import run
 from wonderq.config import DEFAULT_SHARD_BYTES, MAX_SHARED_BATCH_BYTES, ConfigError, Peer, load, load_cluster
-from wonderq.serve_cluster import url_of_node
+from wonderq.serve_cluster.serving import url_of_node
 
 
 def test_flags_variables_and_the_table_of_the_file(tmp_path: Path) -> None:

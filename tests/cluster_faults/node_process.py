@@ -19,8 +19,8 @@ def main() -> None:
     time.time_ns = lambda: right_ns() + ahead_ns
     time.time = lambda: time.time_ns() / 1e9
 
-    from wonderq import serve_cluster  # noqa: PLC0415
     from wonderq.cli.main import main as run_command  # noqa: PLC0415
+    from wonderq.serve_cluster import parts  # noqa: PLC0415
     from wonderq_storage import jetstream_log  # noqa: PLC0415
 
     jetstream_log.DEFAULT_PART_BYTES = PART_BYTES
@@ -28,8 +28,8 @@ def main() -> None:
     assert defaults is not None
     defaults["part_bytes"] = PART_BYTES
     defaults["settle_s"] = 0.0  # no fault of the run cuts the power of all machines
-    hurried = partial(serve_cluster.LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[attr-defined]
-    serve_cluster.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
+    hurried = partial(parts.LogMaintenance, checkpoint_every_bytes=CHECKPOINT_EVERY_BYTES, tick_s=TICK_S)  # type: ignore[attr-defined]
+    parts.LogMaintenance = hurried  # type: ignore[assignment, attr-defined]
     sys.exit(run_command())
 
 

@@ -19,7 +19,7 @@ from wonderq.auth import keys
 from wonderq.auth.roles import CLUSTER_RULES
 from wonderq.cli.main import build_parser
 from wonderq.config import ROUTE_PORT, ClusterSettings, Peer, Settings, load_cluster
-from wonderq.serve_cluster import DEFAULT_SHARDS
+from wonderq.serve_cluster.founding import DEFAULT_SHARDS
 
 FOLDER = ROOT / "tools" / "deploy" / "cluster"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())

@@ -179,7 +179,7 @@ MUTANTS = [
     Mutant(
         "stop_waits_for_a_frozen_node",
         "A node that stops while another one is frozen waits for its answer for most of a minute, and is killed.",
-        "wonderq/serve_cluster.py",
+        "wonderq/serve_cluster/serving.py",
         """        # Closed before the rounds, which would wait for answers to what they have sent.
         stack.callback(requests.close)
 """,

@@ -65,7 +65,7 @@ def _start(options: argparse.Namespace, signals: Signals) -> int:
     # Not at the top: loading the server's libraries takes longer than sending a message.
     from wonderq.logs import set_up_logging  # noqa: PLC0415
     from wonderq.serve import StartError  # noqa: PLC0415
-    from wonderq.serve_cluster import serve_cluster  # noqa: PLC0415
+    from wonderq.serve_cluster.serving import serve_cluster  # noqa: PLC0415
 
     flags = flags_of(options, {each.name for kind in (ClusterSettings, Settings) for each in fields(kind)})
     try:

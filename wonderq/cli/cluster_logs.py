@@ -192,7 +192,7 @@ def _add_restore(verbs: Verbs) -> None:
 def _restore(options: argparse.Namespace) -> int:
     from wonderq.logs import set_up_logging  # noqa: PLC0415
     from wonderq.serve import StartError  # noqa: PLC0415
-    from wonderq.serve_cluster import restore_cluster  # noqa: PLC0415
+    from wonderq.serve_cluster.restoring import restore_cluster  # noqa: PLC0415
 
     flags = flags_of(options, {each.name for kind in (ClusterSettings, Settings) for each in fields(kind)})
     cluster, settings, _ = load_cluster(flags, os.environ, options.config)

@@ -1,0 +1,1 @@
+"""`wonderq cluster start`: a node of a cluster. It runs a broker for each shard that it owns."""
