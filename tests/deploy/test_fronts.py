@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -22,6 +21,7 @@ import pytest
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
+from wonderq_storage.nats.local_servers import free_ports
 
 NODE = shutil.which("node")
 SCRIPTS = Path(__file__).parents[1] / "clients" / "node"
@@ -124,9 +124,7 @@ def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Proxied]
     data = tmp_path / "data"
     data.mkdir()
     signer, secret = keys.create(data / "keys.json", name="tests", roles=["admin"], queues=["*"], for_sqs=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     with RunningBroker(data) as broker:
         command = front(tmp_path, port, urlsplit(broker.url).netloc, certificate, key_file)
         log = tmp_path / "front.log"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -23,15 +22,9 @@ from tests.support.broker_process import RunningBroker
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.auth import keys
+from wonderq_storage.nats.local_servers import free_ports
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
 
 
 class Prometheus:
@@ -57,7 +50,7 @@ class Prometheus:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
-    key_file, port = tmp_path / "keys.json", free_port()
+    key_file, port = tmp_path / "keys.json", free_ports(1)[0]
     _, key = keys.create(key_file, name="prometheus", roles=["metrics"], queues=["*"])
     _, producer = keys.create(key_file, name="producer", roles=["produce"], queues=["*"])
     with RunningBroker(tmp_path / "data", "--keys", str(key_file)) as broker:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +33,17 @@ def test_a_server_ends_when_it_is_stopped(tmp_path: Path, is_frozen: bool) -> No
     assert server.process is None
     server.stop()
     assert server.output.read_bytes()
+
+
+def test_a_free_port_is_given_to_nobody_else(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    assert len(set(ports)) == 3
+    for port in ports:
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
+        if sys.platform == "linux":
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))  # as one that the system chooses a port for: it shares none
 
 
 def test_servers_sync_and_listen_on_loopback_only(tmp_path: Path) -> None:

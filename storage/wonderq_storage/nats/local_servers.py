@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from pathlib import Path
 
 _HOST = "127.0.0.1"
 
+#: Sockets that keep ports of `free_ports` from others, the oldest first, and the most of them.
+_bound: deque[socket.socket] = deque()
+_MOST_BOUND = 256
 
 #: Everybody may use the server, and ask whether it syncs.
 OPEN_ACCOUNTS = """accounts {
@@ -34,10 +38,25 @@ def find_program() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody uses at this moment."""
+    """Return ports of this machine that nobody uses.
+
+    On Linux, nobody else is given one of them while this process lives, but for the oldest ones if there are very many:
+    a socket stays bound to each, beside which a server can listen. Elsewhere no server could, so another process may
+    take a port before its server starts.
+    """
+    found = [socket.socket() for _ in range(count)]
     with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in found]
+        for each in found:
+            stack.callback(each.close)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind((_HOST, 0))
+        ports: list[int] = [each.getsockname()[1] for each in found]
+        if sys.platform == "linux":
+            _bound.extend(found)
+            stack.pop_all()
+    while len(_bound) > _MOST_BOUND:
+        _bound.popleft().close()
+    return ports
 
 
 @dataclass
