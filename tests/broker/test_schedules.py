@@ -432,6 +432,19 @@ class TestChanging:
         world.fire()
         assert [message.body for message in world.messages()] == ["changed"]
 
+    def test_those_that_are_due_together_share_syncs(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(300):
+            world.put(f"s{number}", queue=f"jobs-{number % 3}", body="x" * 1000)
+        waits: list[int] = []
+        wait = world.log.wait
+        monkeypatch.setattr(world.log, "wait", lambda position: (waits.append(position), wait(position)))
+        world.fire(MINUTE_MS)
+        assert 2 <= len(waits) <= 5, "each for about 256 KiB"
+        world.restart()
+        assert [len(world.messages(f"jobs-{number}")) for number in range(3)] == [100] * 3, "all of it is durable"
+        world.fire()
+        assert [len(world.messages(f"jobs-{number}")) for number in range(3)] == [100] * 3
+
     def test_compaction_keeps_it_and_it_goes_on(self, tmp_path: Path) -> None:
         world = World()
 
@@ -525,6 +538,25 @@ class TestRefused:
         with pytest.raises(TooManySchedulesError):
             world.put("c")
         world.put("a", body="changed")
+
+
+class TestLists:
+    def names(self, world: World, **options: Any) -> list[str]:
+        return [each.name for each in world.broker.schedules.list(**options)]
+
+    def test_pages_by_name(self, world: World) -> None:
+        for name in ("d", "b", "a", "c"):
+            world.put(name)
+        assert self.names(world) == ["a", "b", "c", "d"]
+        assert self.names(world, limit=2) == ["a", "b"]
+        assert self.names(world, after="b", limit=2) == ["c", "d"]
+        assert self.names(world, after="d") == []
+
+    def test_a_page_has_only_what_is_wanted_and_permitted(self, world: World) -> None:
+        for name, queue in (("a-1", "mine"), ("a-2", "yours"), ("b-1", "mine"), ("a-3", "mine")):
+            world.put(name, queue=queue)
+        assert self.names(world, contains="a-") == ["a-1", "a-2", "a-3"]
+        assert self.names(world, permits=lambda queue: queue == "mine", contains="a-", limit=2) == ["a-1", "a-3"]
 
 
 @settings(max_examples=100, deadline=None)

@@ -233,6 +233,7 @@ def test_topics_schedules_and_redrives_of_all_shards(cluster: EdgeCluster) -> No
         assert [each["topic"] for each in node("GET", "/topics").json] == stems
         assert [each["topic"] for each in node("GET", "/topics?limit=2").json] == stems[:2]
         assert [each["name"] for each in node("GET", "/schedules").json] == stems
+        assert [each["name"] for each in node("GET", f"/schedules?limit=2&after={stems[0]}").json] == stems[1:3]
         assert {each["queue"] for each in node("GET", "/redrives").json} == {f"{stem}--dead" for stem in stems}
         assert node("GET", f"/schedules/{stems[0]}").json["queue"] == stems[0]
     assert cluster.nodes["b"]("DELETE", f"/schedules/{stems[0]}").status == 200

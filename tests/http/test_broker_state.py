@@ -33,7 +33,7 @@ def test_limits_and_their_use(client: Client) -> None:
     assert found["total_bytes"][0] > 0
     assert found["total_bytes"][1] is None, "unlimited"
     assert found["total_keys"] == (1, Limits().total_keys)
-    assert (found["schedules"], found["listings"]) == ((1, 1000), (0, 16))
+    assert (found["schedules"], found["listings"]) == ((1, 10_000), (0, 16))
 
 
 def test_each_limit_of_the_broker_as_a_whole_is_there(client: Client) -> None:

@@ -68,6 +68,20 @@ def test_made_changed_listed_and_deleted(client: Client) -> None:
     assert client.get("/schedules") == [expected]
 
 
+def test_a_page_of_them(client: Client) -> None:
+    for number in range(5):
+        put(client, f"{'even' if number % 2 == 0 else 'odd'}-{number}", **NIGHTLY)
+
+    def names(query: str) -> list[str]:
+        return [each["name"] for each in client.get(f"/schedules{query}")]
+
+    assert names("") == ["even-0", "even-2", "even-4", "odd-1", "odd-3"]
+    assert names("?limit=2") == ["even-0", "even-2"]
+    assert names("?limit=2&after=even-2") == ["even-4", "odd-1"]
+    assert names("?contains=odd&after=odd-1") == ["odd-3"]
+    check_refused(client("GET", "/schedules?limit=1001"), 400, "invalid_value", "limit")
+
+
 def test_it_produces_what_it_says(client: Client, clock: FakeClock) -> None:
     put(client, **NIGHTLY, attributes={"tenant": "acme"}, priority=2)
     clock.advance(22_600)

@@ -152,6 +152,27 @@ def test_pages_lead_both_ways(served: ServedBroker, open_page: OpenBrowser, quer
     assert "before" not in page.url
 
 
+def test_schedules_have_pages_and_a_filter(served: ServedBroker, open_page: OpenBrowser) -> None:
+    for number in range(120):
+        served.broker.schedules.put(f"report-{number:03}", cron="30 4 * * *", queue="reports", body="send it")
+    page = open_page().open("/ui/schedules")
+    page.get_by_role("rowheader", name="report-049").wait_for()
+    assert page.locator("tbody tr").count() == 50
+    page.get_by_role("link", name="Next page").click()
+    page.get_by_role("rowheader", name="report-099").wait_for()
+    page.get_by_role("link", name="Next page").click()
+    page.get_by_role("rowheader", name="report-119").wait_for()
+    assert page.locator("tbody tr").count() == 20
+    assert not page.get_by_role("link", name="Next page").count()
+    page.get_by_label("Filter schedules by name").fill("t-07")
+    page.get_by_role("rowheader", name="report-070").wait_for()
+    assert page.locator("tbody tr").count() == 10
+    page.get_by_label("Filter schedules by name").fill("nothing")
+    page.get_by_text("No schedule has “nothing” in its name.").wait_for()
+    page.get_by_role("link", name="Clear the filter").click()
+    page.get_by_role("rowheader", name="report-000").wait_for()
+
+
 def test_a_search_in_all_queues_finds_a_message_and_its_queue(served: ServedBroker, open_page: OpenBrowser) -> None:
     for queue in ("a", "b", "c"):
         served.broker.produce(queue, [f"{queue} order {number}" for number in range(40)])

@@ -182,7 +182,7 @@ class Producer:
     def send_with(
         self, queue: str, messages: NewMessages, also: Callable[[State, int], Sequence[Record] | None]
     ) -> bool:
-        """Add messages together with the records that ``also`` returns, and return True.
+        """Add messages together with the records that ``also`` returns, and return True. The caller waits for the log.
 
         For a queue of another shard, add them to its outbox.
         ``also`` is called under the lock with the state and the time. If it returns None, add nothing and return False.
@@ -196,7 +196,6 @@ class Producer:
             output = self._decide_output(queue, encoded, now_ms, may_cross=True)
             core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
             self._count(output)
-        core.wait_until_durable()
         return True
 
     def _encode(self, queue: str, messages: NewMessages) -> _Encoded:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice, takewhile
 from math import inf
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
@@ -39,7 +40,7 @@ from wonderq.state.state import MetadataEntry, State
 NAMESPACE = "schedule"
 
 #: Schedules are kept in memory together with their messages.
-MAX_SCHEDULES = 1000
+MAX_SCHEDULES = 10_000
 MAX_MESSAGE_BYTES = 16 << 10
 
 #: Longest delay of a message after its due time. After that, the due time counts as missed.
@@ -48,7 +49,10 @@ ON_TIME_MS = 60_000
 #: Most missed due times to catch up on, or to count. These are the oldest.
 MAX_MISSED = 1000
 
-#: Size of a portion: the broker's lock is held while one is produced.
+#: Schedules that a listing passes over, and that it reads, before other requests have their turn.
+_STORED_PER_TURN, _READ_PER_TURN = 1000, 100
+
+#: Size of a portion: the broker's lock is held while one is produced, and the log is synced after about so many bytes.
 _PORTION_MESSAGES = 100
 _PORTION_BYTES = 256 << 10
 
@@ -133,6 +137,8 @@ class Schedules:
         self._producer = producer
         self._due_ms: float = 0
         """Time in ms before which no schedule is due. Changed under the broker's lock."""
+        self._unsynced_bytes = 0
+        """Bytes that `fire_due` has appended and not waited for."""
 
     def put(self, name: str, permits: Permits = everything, /, **given: Any) -> tuple[Schedule, bool]:
         """Create a schedule, or change the given fields of one; return it and whether it is new.
@@ -217,11 +223,19 @@ class Schedules:
         with self._core.durable_transaction() as (state, _, _):
             return _find(state, name, permits)
 
-    def list(self) -> Sequence[Schedule]:
-        """Return all schedules, in the order of their names."""
+    def list(
+        self, permits: Permits = everything, *, contains: str = "", after: str = "", limit: int | None = None
+    ) -> Sequence[Schedule]:
+        """Return the schedules of permitted queues, by name: at most ``limit``, and only those after ``after``.
+
+        ``contains`` chooses those whose name has this text in it. Other requests have their turn meanwhile.
+        """
         with self._core.durable_transaction() as (state, _, _):
-            stored = state.metadata.get(NAMESPACE, {})
-            return [Schedule.from_record(name, stored[name].value) for name in sorted(stored)]
+            stored = list(state.metadata.get(NAMESPACE, {}).items())
+        found = sorted([each for each in stored if each[0] > after and contains in each[0]], key=itemgetter(0))
+        theirs = (each for each in in_turns(found, _STORED_PER_TURN) if permits(each[1].value["queue"]))
+        read = (Schedule.from_record(name, each.value) for name, each in islice(theirs, limit))
+        return list(in_turns(read, _READ_PER_TURN))
 
     def next_times(self, cron: str, timezone: str, limit: int) -> tuple[str, Sequence[int]]:
         """Return an expression in words, and its next due times in ms, at most ``limit``; nothing is scheduled.
@@ -255,13 +269,24 @@ class Schedules:
         with self._core.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
-            stored = state.metadata.get(NAMESPACE, {})
-            due = [(name, each.value) for name, each in stored.items() if _due_ms(each) <= now_ms]
+            stored = list(state.metadata.get(NAMESPACE, {}).items())
+        due = [(name, each.value) for name, each in stored if _due_ms(each) <= now_ms]
         for name, value in due:
             self._fire(Schedule.from_record(name, value), value, now_ms)
+        self._sync()
         with self._core.locked() as (state, _, now_ms):
             self._due_ms = min(map(_due_ms, state.metadata.get(NAMESPACE, {}).values()), default=inf)
             return max(self._due_ms - now_ms, 0) / 1000
+
+    def _sync(self) -> None:
+        """Wait until all that `fire_due` has appended is durable. Schedules that are due together share a sync."""
+        self._unsynced_bytes = 0
+        self._core.wait_until_durable()
+
+    def _appended(self, size: int) -> None:
+        self._unsynced_bytes += size
+        if self._unsynced_bytes >= _PORTION_BYTES:
+            self._sync()
 
     def _fire(self, schedule: Schedule, value: Mapping[str, Any], now_ms: int) -> None:
         """Do the due work of a schedule, unless its record changes meanwhile. ``value`` is the record's value."""
@@ -283,7 +308,8 @@ class Schedules:
         meanwhile.
         """
         message = schedule.message_for(0)
-        most = max(min(_PORTION_BYTES // size_of(message.body, message.attributes), _PORTION_MESSAGES), 1)
+        size = size_of(message.body, message.attributes)
+        most = max(min(_PORTION_BYTES // size, _PORTION_MESSAGES), 1)
         left_ms = plan.times_ms
         while left_ms:
             portion_ms, left_ms = left_ms[:most], left_ms[most:]
@@ -296,6 +322,7 @@ class Schedules:
                 before = Schedule.from_record(schedule.name, value)
                 self._update(replace(before, next_ms=plan.next_ms, failure=str(error)), value)
                 return len(portion_ms) + len(left_ms)
+            self._appended(size * (len(portion_ms) + 1))  # the record of the schedule has the message, too
             value = after
             self._core.counters.schedules_fired += len(portion_ms)
         return 0
@@ -318,9 +345,11 @@ class Schedules:
 
     def _update(self, schedule: Schedule, value: Mapping[str, Any]) -> None:
         """Change the record of a schedule, unless it has another value than ``value``."""
-        with self._core.durable_transaction() as (state, append_and_apply, now_ms):
-            if _has_value(state, schedule.name, value):
-                append_and_apply(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
+        core = self._core
+        with core.transaction as now_ms:
+            if _has_value(core.state, schedule.name, value):
+                core.append_and_apply(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
+        self._appended(size_of(schedule.body, schedule.attributes))
 
 
 def _plan(schedule: Schedule, now_ms: int) -> _Plan:

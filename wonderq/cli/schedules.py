@@ -18,6 +18,7 @@ from wonderq.cli.arguments import (
 from wonderq.cli.client_options import add_broker_verb, add_fields, client_from, fields_from
 from wonderq.cli.confirmation import confirm
 from wonderq.cli.exit_codes import OK
+from wonderq.cli.listings import listed
 from wonderq.cli.output import print_lines, print_result, write_json
 from wonderq.terminal import table
 
@@ -61,7 +62,7 @@ def _list(options: argparse.Namespace) -> int:
     from wonderq.client import administration  # noqa: PLC0415
 
     with client_from(options) as client:
-        found = client.do(administration.schedules().as_json())
+        found = list(listed(client, administration.schedules, "name"))
     if options.json:
         write_json(found)
         return OK

@@ -150,9 +150,9 @@ def redrive(method: str, queue: str, redrive_id: str) -> Call[Redrive]:
     return call(Request.of(method, queue_path(queue, f"/redrive/{quote(redrive_id, safe='')}")), Redrive)
 
 
-def schedules() -> Call[list[Schedule]]:
-    """List schedules."""
-    return call(Request.of("GET", "/schedules"), list[Schedule])
+def schedules(after: str) -> Call[list[Schedule]]:
+    """List a page of schedules by name."""
+    return call(Request.of("GET", with_query("/schedules", _page("", after))), list[Schedule])
 
 
 def put_schedule(

@@ -143,8 +143,8 @@ class AsyncClient:
     # Schedules
 
     async def schedules(self) -> list[Schedule]:
-        """Return the schedules of the queues that the key opens."""
-        return await self.do(administration.schedules())
+        """Return the schedules of the queues that the key opens, by name."""
+        return await self._engine.list_all(administration.schedules)
 
     async def get_schedule(self, name: str) -> Schedule:
         """Return a schedule; see `wonderq.Client.get_schedule`."""

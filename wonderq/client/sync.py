@@ -174,8 +174,8 @@ class Client:
     # Schedules
 
     def schedules(self) -> list[Schedule]:
-        """Return the schedules of the queues that the key opens."""
-        return self.do(administration.schedules())
+        """Return the schedules of the queues that the key opens, by name."""
+        return self._engine.list_all(administration.schedules)
 
     def get_schedule(self, name: str) -> Schedule:
         """Return a schedule.

@@ -219,9 +219,10 @@ class Schedules(_ListingResource):
     """``/schedules``: those of all shards, by name."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        read_query(req, schemas.Body)
-        found = self.listings.everything(shard_request(self.forwarding, req))
-        render(req, resp, sorted(found, key=lambda each: str(each["name"])))
+        query = read_query(req, schemas.ScheduleListing)
+        request = shard_request(self.forwarding, req)
+        values = [each.data for each in self.listings.merged(request, given_query(req), _Named, query.limit)]
+        self.send(req, resp, iter(values))
 
 
 class Redrives(_ListingResource):

@@ -212,7 +212,8 @@ _SCHEDULES = [
         "Schedules",
         "List the schedules whose queues the key opens.",
         {200: Response(list[response_schemas.Schedule], [_SCHEDULE], "Schedules, ordered by name.")},
-        LOG_CODES,
+        ("invalid_value", *LOG_CODES),
+        query=schemas.ScheduleListing,
     ),
     Operation(
         "GET",

@@ -104,7 +104,7 @@ ERROR_CODES = {
     "not_ready": ErrorCode((503,), "The broker cannot serve requests.", 30),
     "too_many_queues": ErrorCode((507,), "The limit of queues is reached."),
     "too_many_keys": ErrorCode((507,), "The limit of remembered idempotency keys is reached.", 5),
-    "too_many_schedules": ErrorCode((507,), "The limit of 1000 schedules is reached."),
+    "too_many_schedules": ErrorCode((507,), "The limit of 10,000 schedules is reached."),
     "too_many_topics": ErrorCode((507,), "The limit of 10,000 topics is reached."),
     "too_many_subscriptions": ErrorCode(
         (507,), "The limit of 10,000 subscriptions of a topic, or of 100,000 in all, is reached."

@@ -14,17 +14,25 @@ from wonderq.rest.bodies import read_body, read_query, render
 from wonderq.rest.masks import hide, hide_attributes, mask_of
 from wonderq.rest.objects import schedule_object
 from wonderq.rest.resource import Resource
-from wonderq.rest.values import schedule_fields_of
+from wonderq.rest.values import schedule_fields_of, set_value
+from wonderq.runtime.fibers import in_turns
+
+#: Schedules that are encoded before other requests have their turn.
+_SHOWN_PER_TURN = 100
 
 
 class ScheduleCollection(Resource):
     """``/schedules``: the schedules of the queues that the key opens."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        read_query(req, schemas.Body)
-        is_theirs = self.permits(req)
-        found = [each for each in self.broker.schedules.list() if is_theirs(each.queue)]
-        render(req, resp, [_shown(req, each) for each in found])
+        query = read_query(req, schemas.ScheduleListing)
+        found = self.broker.schedules.list(
+            self.permits(req),
+            contains=set_value(query.contains) or "",
+            after=set_value(query.after) or "",
+            limit=query.limit,
+        )
+        render(req, resp, [_shown(req, each) for each in in_turns(found, _SHOWN_PER_TURN)])
 
 
 class ScheduleResource(Resource):

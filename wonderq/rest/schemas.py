@@ -518,6 +518,31 @@ WithFigures = Annotated[
 ]
 
 
+class Page(Body):
+    """A page of a listing by name."""
+
+    contains: (
+        Annotated[str, Meta(max_length=256, description="Only names that have this text in them.", examples=["or"])]
+        | UnsetType
+    ) = UNSET
+    after: (
+        Annotated[
+            str,
+            Meta(
+                max_length=256,
+                description="Only names after this one: the last name of the page before.",
+                examples=["a"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    limit: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of items to return.", examples=[100])] = 1000
+
+
+class ScheduleListing(Page):
+    """A page of the schedules."""
+
+
 class QueueListing(Body):
     """The queues to list."""
 

@@ -11,7 +11,7 @@ from wonderq.model.push import MAX_URL_CHARACTERS, Backoff, Style
 from wonderq.model.queue_names import QUEUE_NAME_PATTERN
 from wonderq.model.topics import MAX_SUBJECT_CHARACTERS, WhenFull
 from wonderq.rest.field_types import QueueName, Text
-from wonderq.rest.schemas import Body, MessageFields, range_of
+from wonderq.rest.schemas import Body, MessageFields, Page, range_of
 
 Subject = Annotated[
     str,
@@ -65,27 +65,6 @@ class MatchedMessage(PublishFields, kw_only=True):
 
     message: Text
     limit: Annotated[int, Meta(ge=1, le=10_000, description="Maximum number of subscriptions to return.")] = 1000
-
-
-class Page(Body):
-    """A page of a listing by name."""
-
-    contains: (
-        Annotated[str, Meta(max_length=256, description="Only names that have this text in them.", examples=["or"])]
-        | UnsetType
-    ) = UNSET
-    after: (
-        Annotated[
-            str,
-            Meta(
-                max_length=256,
-                description="Only names after this one: the last name of the page before.",
-                examples=["a"],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    limit: Annotated[int, Meta(ge=1, le=1000, description="Maximum number of items to return.", examples=[100])] = 1000
 
 
 Figures = Annotated[bool, Meta(description="Add `figures` to each topic.")]

@@ -151,7 +151,7 @@ class MatchResource(Resource):
         render_array(req, resp, map(shown, found))
 
 
-def _page_of(query: topic_schemas.Page) -> dict[str, Any]:
+def _page_of(query: schemas.Page) -> dict[str, Any]:
     """Return the arguments of a listing."""
     return {
         "contains": set_value(query.contains) or "",

@@ -2,23 +2,33 @@
 
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { parsed } from "../app/actions.js";
-import { Link, queueHref } from "../app/address.js";
+import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
 import { oneLine } from "../app/format.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Badge, Empty, Failure, More } from "../app/parts.js";
 
+const PAGE = 50;
+
 /** @param {any} properties */
 export function Schedules({ rights }) {
-  const { data, error } = usePoll(rights.seesMessages ? "/schedules" : null);
-  return html`<div class="heading"><h1>Schedules</h1>${rights.isAdmin && html`<button type="button" onClick=${() => edit(null)}>New…</button>`}</div>
+  const { query } = useAddress();
+  const [filter, after] = [query.get("filter") ?? "", query.get("after") ?? ""];
+  const { data, error } = usePoll(rights.seesMessages ? withQuery("/schedules", { limit: PAGE + 1, contains: filter, after }) : null);
+  const rows = data?.slice(0, PAGE);
+  return html`<div class="heading"><h1>Schedules</h1><div class="actions">
+      <input type="search" data-filter placeholder="Filter by name ( / )" aria-label="Filter schedules by name" value=${filter} maxlength="80"
+        onInput=${(/** @type {any} */ event) => go(changed({ filter: event.target.value, after: null }), true)} />
+      ${rights.isAdmin && html`<button type="button" onClick=${() => edit(null)}>New…</button>`}</div></div>
     <p class="faint">Messages that the broker sends by itself, at the times of a cron expression.</p>
     <${Failure} error=${error} />
     ${rights.isKnown && !rights.seesMessages && html`<${Empty}>Your key does not show schedules. They need the role <code>inspect</code>.</${Empty}>`}
-    ${data && !data.length && html`<${Empty}>No schedule yet.</${Empty}>`}
-    ${data?.length > 0 && html`<table class="stack schedules"><thead><tr><th scope="col">Name</th><th scope="col">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
-      <tbody>${data.map((/** @type {any} */ each) => html`<${Row} key=${each.name} schedule=${each} rights=${rights} />`)}</tbody></table>`}`;
+    ${rows && !rows.length && html`<${Empty}>${filter ? html`No schedule has “${filter}” in its name. <${Link} href=${changed({ filter: null, after: null })}>Clear the filter</${Link}>` : after ? "No more schedules." : "No schedule yet."}</${Empty}>`}
+    ${rows?.length > 0 && html`<table class="stack schedules"><thead><tr><th scope="col">Name</th><th scope="col">Times</th><th scope="col">Queue</th><th scope="col">Next</th><th scope="col" class="wide">Last</th><th scope="col" class="wide">Message</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+      <tbody>${rows.map((/** @type {any} */ each) => html`<${Row} key=${each.name} schedule=${each} rights=${rights} />`)}</tbody></table>`}
+    <p class="pager">${after && html`<${Link} class="button" href=${changed({ after: null })}>First page</${Link}>`}
+      ${data?.length > PAGE && html`<${Link} class="button" href=${changed({ after: rows[PAGE - 1].name })}>Next page</${Link}>`}</p>`;
 }
 
 /** @param {any} properties */
