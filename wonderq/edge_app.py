@@ -46,6 +46,9 @@ from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
 from wonderq_storage.nats import Connection
 
+#: Header of a response that another node has given, with the address of that node.
+OWNER = "WonderQ-Owner"
+
 #: Routes with an answer of their own on the edge. All others of `RULES` go to the shard of the name in their path.
 _OWN_ROUTES = {
     *("/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/ui/session", "/ui/assets/{folder}/{file}"),
@@ -211,4 +214,7 @@ class PassedOn:
         def is_repeatable() -> bool:
             return routing.is_repeatable(req.method, req.path, request.headers, body)
 
-        respond(req, resp, self._forwarding.ask(req, shard, request, is_repeatable))
+        response = self._forwarding.ask(req, shard, request, is_repeatable)
+        respond(req, resp, response)
+        if response.owner_url:
+            resp.set_header(OWNER, response.owner_url)

@@ -117,7 +117,7 @@ def three_owners(folder: Path) -> Iterator[Side]:
     """Run the same cluster. Clients ask the owner of each queue, as the Python client does once it knows it."""
     with ClusterProcesses(folder, "abc", *_OPTIONS) as cluster:
         side = _side(cluster)
-        owners = cluster.nodes[0].owners()
+        owners = eventually(cluster.nodes[0].owners, "a node to tell the owners")
         side.shards = [[at for at, owner in enumerate(owners) if owner == each.name] for each in cluster.nodes]
         yield side
 

@@ -19,7 +19,7 @@ from wonderq.app import create_stand_by_app
 from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.broker.broker import Broker
-from wonderq.client.addresses import Addresses
+from wonderq.client.addresses import AVOIDED_S, Addresses
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Retries
@@ -151,6 +151,9 @@ def test_further_requests_for_a_queue_go_to_its_owner() -> None:
         Request("GET", "/queues/orders--dead/dev/messages?limit=10"),
         Request("POST", "/messages/consume", queue="orders"),
         Request("POST", "/messages/next", queue="orders--urgent"),
+        Request("GET", "/queues/orders.fifo"),
+        Request("GET", "/queues/orders--dead.fifo"),
+        Request("POST", "/messages/next", queue="orders.fifo"),
     ],
     ids=lambda each: each.queue or each.target,
 )
@@ -192,6 +195,52 @@ def test_an_owner_that_fails_is_forgotten(failure: Answer | NoAnswer) -> None:
     _, again = addresses.judge(2, ASKED, failure)
     assert again == (isinstance(failure, NoAnswer) and not failure.outcome_unknown)
     assert [addresses.of(each) for each in (ASKED, invoices, letters)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("failure", [NoAnswer("cut", outcome_unknown=True), Answer(503, b"")], ids=["cut", "503"])
+def test_an_owner_that_has_failed_is_not_asked_again_for_some_time(
+    failure: Answer | NoAnswer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("wonderq.client.addresses.monotonic", lambda: now_s)
+    addresses = Addresses(URLS)
+    addresses.judge(0, ASKED, told(URLS[2]))
+    addresses.judge(2, ASKED, failure)
+    for _ in range(3):
+        assert addresses.of(ASKED) == 0
+        addresses.judge(0, ASKED, told(URLS[2]))
+    addresses.judge(0, ASKED, told(URLS[1]))
+    assert addresses.of(ASKED) == 1, "another owner is asked at once"
+    now_s += AVOIDED_S
+    addresses.judge(1, ASKED, told(URLS[2]))
+    assert addresses.of(ASKED) == 2
+
+
+def test_when_an_owner_and_the_address_in_use_are_gone_the_third_is_tried_at_once() -> None:
+    addresses = Addresses(URLS)
+    addresses.judge(0, ASKED, told(URLS[1]))
+    gone = NoAnswer("refused", outcome_unknown=False)
+    tried = []
+    again = True
+    while again:
+        tried.append(addresses.of(ASKED))
+        _, again = addresses.judge(tried[-1], ASKED, gone)
+    assert tried == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "announced"),
+    [
+        ("https://b.example.com", "https://b.example.com"),
+        ("https://b.example.com", "https://b.example.com:443/"),
+        ("http://b.example.com:7979", "http://B.example.com:7979"),
+        ("http://[::1]:7979", "http://[::1]:7979"),
+    ],
+)
+def test_an_address_may_be_announced_in_another_spelling(given: str, announced: str) -> None:
+    addresses = Addresses([each.url for each in Endpoint.each(["http://a:1", given], None)])
+    addresses.judge(0, ASKED, told(announced))
+    assert addresses.of(ASKED) == 1
 
 
 def test_the_owners_that_a_client_remembers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_the_response_tells_the_address_of_the_owner_if_that_is_known(clock: Clo
     others = Others(clock, [NOT_DONE, DONE])
     others.url_of_other = "http://10.0.0.2:7979"
     response = carry_out(others)
-    assert response.headers == [("WonderQ-Owner", "http://10.0.0.2:7979")]
+    assert response.owner_url == "http://10.0.0.2:7979"
     assert response.read() == b"done"
 
 

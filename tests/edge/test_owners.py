@@ -47,6 +47,15 @@ def test_a_node_that_passes_a_request_on_tells_the_address_of_the_owner(cluster:
         assert (reply.status, reply.headers.get("wonderq-owner")) == (status, None)
 
 
+def test_sqs_clients_see_no_address_of_a_node(cluster: EdgeCluster) -> None:
+    queue = cluster.queue_of(0)
+    other = cluster.other(queue)
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.CreateQueue"}
+    reply = other("POST", "/", json={"QueueName": queue}, headers=headers)
+    assert reply.status == 200, reply.content
+    assert "wonderq-owner" not in reply.headers
+
+
 def test_what_a_node_answers_by_itself_names_no_owner(cluster: EdgeCluster) -> None:
     queue = cluster.queue_of(0)
     large = cluster.other(queue)("POST", f"/queues/{queue}/messages/produce", body=b"x" * (MOST_BODY_BYTES + 1))

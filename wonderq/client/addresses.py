@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 import msgspec
 
+from wonderq.client.endpoint import Endpoint
 from wonderq.client.requests import Answer, NoAnswer, Request
 
 #: Statuses that say nothing about other addresses: a process that stands by, stops, or cannot be reached by its proxy.
@@ -14,6 +16,9 @@ _ELSEWHERE = (502, 503, 504)
 
 #: Owners that a client remembers at most. With more, it begins anew, and requests go to their owners a little later.
 MOST_OWNERS = 10_000
+
+#: Time in which an address that has failed is not taken for that of an owner, whatever another node says.
+AVOIDED_S = 30.0
 
 
 class Addresses:
@@ -28,9 +33,12 @@ class Addresses:
     """
 
     def __init__(self, urls: Sequence[str], choose: Callable[[int], int] = random.randrange) -> None:
+        """``urls`` are those of `Endpoint`."""
         self._numbers = {url: number for number, url in enumerate(urls)}
-        self._owners: dict[str, int] = {}  # never changed, but replaced: other threads read it
-        self._failures = 0  # since the last good answer
+        # Neither is ever changed, but replaced: other threads read it.
+        self._owners: dict[str, int] = {}
+        self._failed: frozenset[int] = frozenset()  # since the last good answer
+        self._failed_s = [-AVOIDED_S] * len(urls)  # when each failed last
         self.at = choose(len(urls))
         """The address for the next request whose owner is not known."""
 
@@ -42,28 +50,43 @@ class Addresses:
         return self.at if stem is None else self._owners.get(stem, self.at)
 
     def judge(self, at: int, request: Request, outcome: Answer | NoAnswer) -> tuple[Answer | NoAnswer, bool]:
-        """Take in what came of a request to an address. After a failure, the next request goes to the next address.
+        """Take in what came of a request to an address. After a failure, the next request goes to another address.
 
         Returns the outcome, without the pause that one address asks for while others are untried, and whether to send
         the request to the next address at once, because it has surely not arrived.
         """
         if isinstance(outcome, Answer) and outcome.status not in _ELSEWHERE:
-            self._failures = 0
-            self._learn(request, outcome)
+            self._failed = frozenset()
+            if outcome.owner is not None:
+                self._learn(request, outcome.owner)
             return outcome, False
+        self._failed_s[at] = monotonic()
+        self._failed |= {at}
         if self._owners:
             self._owners = {stem: owner for stem, owner in self._owners.items() if owner != at}
+        is_untried = len(self._failed) < len(self._numbers)
         if self.at == at:
-            self.at = (at + 1) % len(self._numbers)
-        self._failures += 1
-        is_untried = self._failures < len(self._numbers)
+            self.at = self._after(at)
         if isinstance(outcome, NoAnswer):
             return outcome, is_untried and not outcome.outcome_unknown
         return (msgspec.structs.replace(outcome, retry_after_s=None) if is_untried else outcome), False
 
-    def _learn(self, request: Request, answer: Answer) -> None:
-        owner = None if answer.owner is None else self._numbers.get(answer.owner)
-        if owner is None or (stem := request.stem) is None:
+    def _after(self, at: int) -> int:
+        """Return the next address that has not failed, or the next one if all have."""
+        count = len(self._numbers)
+        others = [(at + step) % count for step in range(1, count + 1)]
+        return next((each for each in others if each not in self._failed), others[0])
+
+    def _learn(self, request: Request, url: str) -> None:
+        owner, stem = self._number_of(url), request.stem
+        if owner is None or stem is None or monotonic() - self._failed_s[owner] < AVOIDED_S:
             return
         known = self._owners if len(self._owners) < MOST_OWNERS else {}
         self._owners = {**known, stem: owner}
+
+    def _number_of(self, url: str) -> int | None:
+        """Return the number of an address as a node announces it, which may be written in another way."""
+        try:
+            return self._numbers.get(Endpoint.of(url, "none").url)
+        except ValueError:
+            return None

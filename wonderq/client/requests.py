@@ -19,6 +19,8 @@ JSON, MSGPACK = "application/json", "application/msgpack"
 #: six times as large, and so exceed the limit on the size of a request.
 _LARGEST_JSON_BYTES = 2 << 20
 
+_FIFO = ".fifo"
+
 #: The name in a target, up to the ``--`` after which it does not matter which node of a cluster it belongs to.
 _STEM = re.compile("/(?:queues|topics|schedules)/((?:(?!--)[^/?])+)")
 
@@ -44,14 +46,15 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def stem(self) -> str | None:
-        """The part of a name up to ``--``: one node of a cluster owns all queues, topics and schedules that share it.
+        """The part of a name up to ``--``, without ``.fifo``.
 
-        None if the request is about no particular one.
+        One node of a cluster owns all queues, topics and schedules that share it. None if the request is about no
+        particular one.
         """
         if self.queue is not None:
-            return self.queue.partition("--")[0]
+            return self.queue.partition("--")[0].removesuffix(_FIFO)
         found = _STEM.match(self.target)
-        return None if found is None else found[1]
+        return None if found is None else found[1].removesuffix(_FIFO)
 
     @property
     def waits(self) -> bool:

@@ -43,6 +43,8 @@ class Response(NamedTuple):
     """Status line, such as ``200 OK``."""
     headers: list[tuple[str, str]]
     body: Iterable[bytes]
+    owner_url: str = ""
+    """Address of the node that gave it, if that is another one and its address is known."""
 
     @property
     def code(self) -> int:
@@ -164,9 +166,8 @@ def _whole(outcome: Outcome) -> Outcome:
     """Return an outcome whose body is read. Another try repeats a listing whose shard is lost meanwhile."""
     if outcome.response is None:
         return outcome
-    status, headers, _ = outcome.response
     try:
-        return outcome._replace(response=Response(status, headers, [outcome.response.read()]))
+        return outcome._replace(response=outcome.response._replace(body=[outcome.response.read()]))
     except ResponseCutError as error:
         verdict = "unknown" if has_acted() else "not_done"
         return Outcome(verdict, reason=f"The response was cut off: {error}")

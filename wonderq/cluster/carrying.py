@@ -16,9 +16,6 @@ from wonderq.runtime.fibers import Event
 #: Time in which a request is tried again that was surely not carried out.
 RETRY_S = 5.0
 
-#: Header of a response that another node has given, with the address of that node.
-OWNER = "WonderQ-Owner"
-
 #: Bounds of the pause between two tries. A change of the owner ends it.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
 
@@ -114,8 +111,7 @@ class Carrier:
         url = self._shards.url_of(owner)
         if outcome.response is None or not url:
             return outcome
-        headers = [*outcome.response.headers, (OWNER, url)]
-        return outcome._replace(response=outcome.response._replace(headers=headers))
+        return outcome._replace(response=outcome.response._replace(owner_url=url))
 
     def _pause(self, shard: int, seconds: float) -> None:
         """Wait until the shard has another owner, or for some time."""
