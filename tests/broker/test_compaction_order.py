@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +12,11 @@ from tests.support.memory_log import MemoryLog
 from wonderq.broker import maintenance
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
-from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.broker.core import COMPACTION_LEAVES, Locked
 from wonderq.model.messages import Target
 from wonderq.state import record
-from wonderq_storage import DiskFullError, Mark, Position
+from wonderq.state.record import Record
+from wonderq_storage import DiskFullError, FileLog, Mark, Position, SyncPolicy
 
 
 class StrictLog(MemoryLog):
@@ -84,4 +87,34 @@ def test_compaction_leaves_the_room_that_claiming_and_deleting_need() -> None:
     assert log.room_bytes >= reserve_bytes
     assert len(list(broker.messages("default"))) == 18, "what was not copied was not dropped either"
     broker.delete("default", Target(id=ids[0]))
+    broker.close()
+
+
+def test_no_portion_of_the_rewriting_holds_the_lock_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = FileLog(tmp_path, sync=SyncPolicy("os"))
+    broker = Broker(log)
+    for number in range(350):
+        broker.put_queue(f"queue-{number}")
+        broker.schedules.put(f"schedule-{number}", cron="0 0 1 1 *", queue="default", body="x")
+    log.rotate()
+    log.sync()
+    holds: list[int] = []
+    locked = broker.locked
+
+    @contextmanager
+    def counted() -> Iterator[Locked]:
+        with locked() as (state, append_and_apply, now_ms):
+            holds.append(0)
+
+            def append(*records: Record, leave: int | None = None) -> Position:
+                holds[-1] += 1
+                return append_and_apply(*records, leave=leave)
+
+            yield Locked(state, append, now_ms)
+
+    monkeypatch.setattr(broker, "locked", counted)
+    assert compact_oldest(broker, log)
+    assert sum(holds) >= 700
+    assert max(holds) <= 101, "a hundred records take about two milliseconds"
+    assert broker.schedules.count == 350
     broker.close()

@@ -43,6 +43,14 @@ def shown(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
+def waits_of(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the positions for which the log is waited for from now on."""
+    waits: list[int] = []
+    wait = world.log.wait
+    monkeypatch.setattr(world.log, "wait", lambda position: (waits.append(position), wait(position)))
+    return waits
+
+
 class World:
     def __init__(self, *, create_queues: bool = True) -> None:
         self.clock = FakeClock(START_MS)
@@ -435,15 +443,37 @@ class TestChanging:
     def test_those_that_are_due_together_share_syncs(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(300):
             world.put(f"s{number}", queue=f"jobs-{number % 3}", body="x" * 1000)
-        waits: list[int] = []
-        wait = world.log.wait
-        monkeypatch.setattr(world.log, "wait", lambda position: (waits.append(position), wait(position)))
+        waits = waits_of(world, monkeypatch)
         world.fire(MINUTE_MS)
         assert 2 <= len(waits) <= 5, "each for about 256 KiB"
         world.restart()
         assert [len(world.messages(f"jobs-{number}")) for number in range(3)] == [100] * 3, "all of it is durable"
         world.fire()
         assert [len(world.messages(f"jobs-{number}")) for number in range(3)] == [100] * 3
+
+    def test_those_that_are_refused_together_share_syncs(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        world.broker.put_queue("jobs", max_messages=1)
+        for number in range(300):
+            world.put(f"s{number}")
+        waits = waits_of(world, monkeypatch)
+        world.fire(MINUTE_MS)
+        assert len(waits) <= 5
+        world.restart()
+        refused = [each.failure for each in world.broker.schedules.list() if each.failure is not None]
+        assert len(refused) == 299
+        assert len(world.messages()) == 1
+
+    def test_a_stop_leaves_the_others_for_the_next_start(self, world: World) -> None:
+        for number in range(50):
+            world.put(f"s{number}")
+        world.clock.ms += MINUTE_MS
+        assert world.broker.schedules.fire_due(lambda: True) == 0
+        fired = len(world.messages())
+        assert 0 < fired < 50
+        world.restart()
+        assert len(world.messages()) == fired
+        world.fire()
+        assert len(world.messages()) == 50
 
     def test_compaction_keeps_it_and_it_goes_on(self, tmp_path: Path) -> None:
         world = World()

@@ -49,8 +49,8 @@ _NAME_BYTES = 4 * MAX_CONSUMER_CHARACTERS + 3
 #: Typical bytes of log per queue besides its messages: the record that defines it.
 _QUEUE_BYTES = 256
 
-#: Topics, and subscriptions of a topic, whose records are rewritten while the lock is held.
-_TOPICS_OF_A_PORTION = 100
+#: Queues, topics, subscriptions or other things whose records are rewritten while the lock is held.
+_RECORDS_OF_A_PORTION = 100
 
 #: Typical bytes of log per dedup entry, and per METADATA record besides its value.
 _DEDUP_BYTES = 64
@@ -106,7 +106,8 @@ def compact_oldest(
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. The segment holds nothing live, and is dropped", error)
-    _rewrite_metadata(broker, end)
+    _rewrite_queues(broker, end)
+    _rewrite_metadata(broker, log, end)
     _rewrite_topics(broker, end)
     _rewrite_dedup(broker, log, end, min(BATCH_BYTES, limit_bytes // 2))
     log.sync()
@@ -227,18 +228,34 @@ def _portions(
         at = stop
 
 
-def _rewrite_metadata(broker: Broker, end: Position) -> None:
-    """Rewrite the records of the identity, the queues and metadata that lie before ``end``."""
+def _rewrite_queues(broker: Broker, end: Position) -> None:
+    """Rewrite the records of the identity and of the queues that lie before ``end``, in portions."""
     with broker.locked() as (state, append_and_apply, now_ms):
         if state.identity_at <= end:
             append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
-        for queue in state.queues.values():
-            if queue.record_position <= end:
-                append_and_apply(queue_record(queue, queue.settings, now_ms))
-        for namespace, stored in state.metadata.items():
-            for name, each in list(stored.items()):
-                if each.record_position <= end:
+        numbers = [queue.number for queue in state.queues.values() if queue.record_position <= end]
+    for portion in _portions_of(numbers):
+        with broker.locked() as (state, append_and_apply, now_ms):
+            for queue in filter(None, map(state.find, portion)):
+                if queue.record_position <= end:
+                    append_and_apply(queue_record(queue, queue.settings, now_ms))
+
+
+def _rewrite_metadata(broker: Broker, log: Log, end: Position) -> None:
+    """Rewrite the records of metadata that lie before ``end``, in portions."""
+    unwritten = 0
+    with broker.locked() as (state, _, _):
+        names = [(namespace, name) for namespace, stored in state.metadata.items() for name in stored]
+    for portion in _portions_of(names):
+        with broker.locked() as (state, append_and_apply, now_ms):
+            for namespace, name in portion:
+                each = state.metadata.get(namespace, {}).get(name)
+                if each is not None and each.record_position <= end:
                     append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
+                    unwritten += each.bytes
+        if unwritten > _UNWRITTEN_BYTES:
+            log.wait(log.end() - 1)
+            unwritten = 0
 
 
 def _rewrite_topics(broker: Broker, end: Position) -> None:
@@ -255,8 +272,8 @@ def _rewrite_topics(broker: Broker, end: Position) -> None:
 
 
 def _portions_of(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    for at in range(0, len(items), _TOPICS_OF_A_PORTION):
-        yield items[at : at + _TOPICS_OF_A_PORTION]
+    for at in range(0, len(items), _RECORDS_OF_A_PORTION):
+        yield items[at : at + _RECORDS_OF_A_PORTION]
 
 
 def _rewrite_subscriptions(broker: Broker, number: int, end: Position) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from wonderq.broker.background import TICK_S, BackgroundLoop, Rounds
 from wonderq.broker.broker import Broker
 from wonderq.broker.thinning import Thinner
 
-#: Rest between two portions of upkeep, so that requests get the lock meanwhile.
+#: Rest between two portions of work, so that requests get the lock meanwhile.
 _REST_S = 0.002
 
 
@@ -32,7 +34,7 @@ class Housekeeper(BackgroundLoop):
             self._keep_up,
             self._remove_dead_letters,
             self._broker.redrives.run,
-            self._broker.schedules.fire_due,
+            partial(self._broker.schedules.fire_due, self._rest),
             self._thinner.run,
             self._broker.history.run,
         )
@@ -48,8 +50,12 @@ class Housekeeper(BackgroundLoop):
         self._is_idle = log_bytes == self._seen_bytes and now_ms < self._due_ms
         if not self._is_idle:
             self._seen_bytes, self._due_ms = log_bytes, 0
-            self._due_ms = self._broker.upkeep(lambda: self._stop.wait(_REST_S))
+            self._due_ms = self._broker.upkeep(self._rest)
         return self._tick_s
+
+    def _rest(self) -> bool:
+        """Let others have the lock; return whether to stop."""
+        return self._stop.wait(_REST_S)
 
     def _remove_dead_letters(self) -> float:
         if self._is_idle:

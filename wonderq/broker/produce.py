@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeGuard
 from wonderq.broker.core import PRODUCE_LEAVES, Core
 from wonderq.model.errors import (
     BatchTooLargeError,
+    BrokerError,
     InvalidValueError,
     MessageTooLargeError,
     QueueDrainingError,
@@ -186,16 +187,24 @@ class Producer:
 
         For a queue of another shard, add them to its outbox.
         ``also`` is called under the lock with the state and the time. If it returns None, add nothing and return False.
+        A refusal does not wait for the log either, so the caller must not tell anybody of it before it has waited.
         """
         core = self._core
         encoded = self._encode(queue, messages)
+        refusal: BrokerError | None = None
         with core.transaction as now_ms:
             others = also(core.state, now_ms)
             if others is None:
                 return False
-            output = self._decide_output(queue, encoded, now_ms, may_cross=True)
-            core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
-            self._count(output)
+            try:
+                output = self._decide_output(queue, encoded, now_ms, may_cross=True)
+            except BrokerError as error:
+                refusal = error
+            else:
+                core.append_and_apply(*output.records, *others, leave=PRODUCE_LEAVES)
+                self._count(output)
+        if refusal is not None:
+            raise refusal
         return True
 
     def _encode(self, queue: str, messages: NewMessages) -> _Encoded:

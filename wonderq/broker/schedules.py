@@ -8,7 +8,7 @@ fires the schedules.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice, takewhile
@@ -49,8 +49,14 @@ ON_TIME_MS = 60_000
 #: Most missed due times to catch up on, or to count. These are the oldest.
 MAX_MISSED = 1000
 
+#: Size of the record of a schedule, without its message.
+_FIELDS_BYTES = 300
+
 #: Schedules that a listing passes over, and that it reads, before other requests have their turn.
 _STORED_PER_TURN, _READ_PER_TURN = 1000, 100
+
+#: Schedules that fire before others have the lock for a moment.
+_FIRED_PER_TURN = 20
 
 #: Size of a portion: the broker's lock is held while one is produced, and the log is synced after about so many bytes.
 _PORTION_MESSAGES = 100
@@ -264,15 +270,20 @@ class Schedules:
             _find(state, name, permits)
             append_and_apply(record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None), leave=DELETE_LEAVES)
 
-    def fire_due(self) -> float:
-        """Produce the messages of all due times that have passed; return the seconds until the next due time."""
+    def fire_due(self, rest: Callable[[], bool] = lambda: False) -> float:
+        """Produce the messages of all due times that have passed; return the seconds until the next due time.
+
+        ``rest`` is called now and then, without the lock. It lets others have the lock, and returns whether to stop.
+        """
         with self._core.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
             stored = list(state.metadata.get(NAMESPACE, {}).items())
         due = [(name, each.value) for name, each in stored if _due_ms(each) <= now_ms]
-        for name, value in due:
+        for at, (name, value) in enumerate(due, 1):
             self._fire(Schedule.from_record(name, value), value, now_ms)
+            if not at % _FIRED_PER_TURN and rest():
+                break
         self._sync()
         with self._core.locked() as (state, _, now_ms):
             self._due_ms = min(map(_due_ms, state.metadata.get(NAMESPACE, {}).values()), default=inf)
@@ -322,7 +333,7 @@ class Schedules:
                 before = Schedule.from_record(schedule.name, value)
                 self._update(replace(before, next_ms=plan.next_ms, failure=str(error)), value)
                 return len(portion_ms) + len(left_ms)
-            self._appended(size * (len(portion_ms) + 1))  # the record of the schedule has the message, too
+            self._appended(size * len(portion_ms) + _record_bytes(schedule))
             value = after
             self._core.counters.schedules_fired += len(portion_ms)
         return 0
@@ -349,7 +360,7 @@ class Schedules:
         with core.transaction as now_ms:
             if _has_value(core.state, schedule.name, value):
                 core.append_and_apply(_record(schedule, now_ms), leave=PRODUCE_LEAVES)
-        self._appended(size_of(schedule.body, schedule.attributes))
+        self._appended(_record_bytes(schedule))
 
 
 def _plan(schedule: Schedule, now_ms: int) -> _Plan:
@@ -377,6 +388,11 @@ def _plan(schedule: Schedule, now_ms: int) -> _Plan:
 
 def _record(schedule: Schedule, now_ms: int) -> Record:
     return record.Metadata(record.METADATA, now_ms, NAMESPACE, schedule.name, schedule.to_record())
+
+
+def _record_bytes(schedule: Schedule) -> int:
+    """Return about how large the record of a schedule is."""
+    return _FIELDS_BYTES + size_of(schedule.body, schedule.attributes)
 
 
 def _metadata(state: State, name: str) -> MetadataEntry | None:
