@@ -193,9 +193,9 @@ def test_an_owner_of_a_full_log_opens_it_again_when_it_hears_of_a_newer_epoch(
         raise DiskFullError("no room")
 
     monkeypatch.setattr(play.log, "confirm", full)
+    play.epoch = 2
     play.peers.say("standing_by", 2)
     eventually(lambda: play.closed == 1)
-    play.epoch = 2
     assert eventually(lambda: play.app == "app 3")
 
 

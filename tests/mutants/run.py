@@ -41,7 +41,7 @@ ALL_TESTS_TIMEOUT_S = 900
 #: For ``--all-tests``: what a bug in these modules should not get past.
 ALL_TESTS = ("tests/storage", "tests/broker")
 
-_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "benchmarks", "dist")
+_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "dist")
 
 
 class End(enum.Enum):

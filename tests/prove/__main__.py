@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.prove", description=__doc__)
     parser.add_argument("--reports", type=Path, default=ROOT / "reports")
-    parser.add_argument("--seed", type=int, default=int(dt.date.today().strftime("%Y%m%d")))
+    parser.add_argument("--seed", type=int, help="of the first part of each proof; by default, that of the report")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the amounts that a release needs")
     parser.add_argument("--only", action="append", choices=[proof.name for proof in PROOFS])
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no part after so long")
@@ -130,16 +130,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder: Path = given.reports
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{commit}.json"
-    report = Report.read(path) if path.exists() else Report(commit, machine(), given.scale)
-    if report.scale != given.scale:
-        parser.error(f"{path} is of scale {report.scale}; go on with that, or give another folder")
+    if path.exists():
+        report = Report.read(path)
+    else:
+        report = Report(commit, machine(), given.scale, given.seed or int(dt.date.today().strftime("%Y%m%d")))
+    if (given.scale, given.seed or report.seed) != (report.scale, report.seed):
+        parser.error(
+            f"{path} is of scale {report.scale} and seed {report.seed}; go on with these, or give another folder"
+        )
+    report.write(path)  # the parts of one proof have to go on with its seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     until_s = time.monotonic() + 60 * given.minutes
     parts = [
         part
         for proof in PROOFS
         if not given.only or proof.name in given.only
-        for part in parts_of(proof, given.seed, given.scale)
+        for part in parts_of(proof, report.seed, report.scale)
     ]
     missing = [part for part in parts if (old := report.outcome_of(part.name)) is None or not passes([old])]
     in_time = takewhile(lambda _: time.monotonic() <= until_s, missing)

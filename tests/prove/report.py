@@ -53,6 +53,7 @@ class Report:
     commit: str
     machine: str
     scale: float
+    seed: int  # of the first part of each proof
     outcomes: list[Outcome] = field(default_factory=list)
 
     def outcome_of(self, part: str) -> Outcome | None:
@@ -102,7 +103,9 @@ def table(report: Report) -> str:
     for _, group in groupby(report.outcomes, key=lambda each: each.proof):
         outcomes = list(group)
         first = outcomes[0]
-        seeds = f"seed {first.seed}" if len(outcomes) == 1 else f"seeds {first.seed} to {outcomes[-1].seed}"
+        seeds = (
+            f"seed {first.seed}" if first.seed == outcomes[-1].seed else f"seeds {first.seed} to {outcomes[-1].seed}"
+        )
         command = f"`{first.command}`" + (f" and {len(outcomes) - 1} more" if len(outcomes) > 1 else "")
         amount = sum(each.amount for each in outcomes)
         took_s = sum(each.took_s for each in outcomes)

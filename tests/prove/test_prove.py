@@ -81,7 +81,7 @@ def test_a_part_that_ended_otherwise_is_a_failure() -> None:
 
 
 def test_the_table_stands_between_its_marks(tmp_path: Path) -> None:
-    report = Report("abc", "Linux", 1.0, [outcome(), outcome("kills-2", amount=6), outcome("soak-1", amount=60)])
+    report = Report("abc", "Linux", 1.0, 5, [outcome(), outcome("kills-2", amount=6), outcome("soak-1", amount=60)])
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     put_table(page, table(report))
@@ -168,6 +168,17 @@ def test_a_report_of_another_scale_is_not_continued(run: Path) -> None:
     assert command.main([*options, "--scale", "0.1"]) == 0
     with pytest.raises(SystemExit):
         command.main(options)
+
+
+def test_a_report_goes_on_with_its_seed_on_another_day(run: Path) -> None:
+    options = ["--reports", str(run / "reports")]
+    assert command.main([*options, "--seed", "41", "--minutes", "0"]) == command.UNFINISHED
+    with pytest.raises(SystemExit):
+        command.main([*options, "--seed", "42"])
+    assert not (run / "runs").exists()
+    report = Report.read(run / "reports" / "0123456789abcdef.json")
+    assert (report.seed, command.main(options)) == (41, 0)
+    assert [line.split()[1] for line in (run / "runs").read_text().splitlines()] == ["41", "42", "43", "44"]
 
 
 def test_a_tree_with_changes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,6 @@ class Pusher:
         if pushed is None:
             self._remove(line)
             return None
-        line.queue = pushed.queue
         if not self._pushes.hosts.permits_host(parse_endpoint(pushed.push.url).host):
             if not line.reason:
                 line.reason = "its host is not named by --push-hosts"
@@ -258,6 +257,7 @@ class Pusher:
         if claim is None:
             self._remove(line)
             return None
+        line.queue = claim.pushed.queue
         line.count(policy.max_per_second, len(claim.messages), time.monotonic())
         for message in claim.messages:
             line.running += 1
