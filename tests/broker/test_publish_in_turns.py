@@ -18,6 +18,8 @@ from tests.support.waiting import eventually
 from wonderq.broker import publish, publish_plan
 from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
+from wonderq.broker.thinning import Thinner
+from wonderq.metrics import BrokerCollector
 from wonderq.model.errors import (
     BrokerFullError,
     QueueDrainingError,
@@ -29,6 +31,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, Target
 from wonderq.model.topics import Publication, PublishResult
 from wonderq.runtime.fibers import Hub
+from wonderq.state.arrivals import Arrivals
 from wonderq.state.columns import Columns
 from wonderq.state.replay import replay_log
 from wonderq.state.state import Queue, Snapshot, State
@@ -244,6 +247,39 @@ def test_many_others_at_work(broker: Broker, interrupt: Interrupt, seed: int) ->
         send(broker, body, key=body)
         assert contents_of(broker.core.state, 0) == replayed(broker)
     assert {tuple(bodies(broker, number)) for number in quiet} == {("x", "y", "z")}
+
+
+READERS: dict[str, Callable[[Broker], object]] = {
+    "dead letters": lambda broker: broker.remove_dead_letters(),
+    "search": lambda broker: list(broker.messages_of_all()),
+    "upkeep": lambda broker: broker.upkeep(),
+    "queues": lambda broker: list(broker.queues([f"q{number}" for number in range(MANY)])),
+    "overview": lambda broker: broker.overview.current(),
+    "history": lambda broker: broker.history.run(),
+    "usage": lambda broker: broker.usage(),
+    "metrics": lambda broker: list(BrokerCollector(broker).collect()),
+    "thinning": lambda broker: Thinner(broker).run(),
+    "redrives": lambda broker: broker.redrives.run(),
+    "garbage": lambda broker: broker.long_lived_objects,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_queues_get_it_under_the_lock_whoever_uses_them_first(
+    broker: Broker, interrupt: Interrupt, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """Without the lock, a producer could take the number of a message that is about to be added."""
+    settle = Arrivals.settle
+
+    def settle_under_lock(arrivals: Arrivals[Any], queue: int, messages: Columns) -> None:
+        assert broker.core.lock.locked()
+        settle(arrivals, queue, messages)
+
+    monkeypatch.setattr(Arrivals, "settle", settle_under_lock)
+    pauses = interrupt(lambda _: READERS[reader](broker))
+    send(broker, "x")
+    assert len(pauses) > 3
+    assert len(with_message(broker)) == MANY
 
 
 @pytest.mark.parametrize("pause", [2, 11, 12, 15, 20])

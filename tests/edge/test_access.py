@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,47 @@ def test_a_key_is_checked_at_the_edge_and_holds_at_the_owner(
         asked = {"queues": [queue, f"{queue}--b"]}
         assert node("POST", "/messages/consume", json=asked, headers=consumer).status == 403
         assert [each["queue"] for each in node("GET", "/queues", headers=admin).json]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/messages/consume", {"queues": ["{queue}"]}),
+        ("GET", "/queues", None),
+        ("GET", "/search", None),
+        ("GET", "/schedules", None),
+        ("GET", "/overview", None),
+        ("DELETE", "/queues/{queue}/messages/{id}", None),
+    ],
+)
+def test_a_key_that_ends_after_it_was_authorized_permits_nothing(
+    cluster: EdgeCluster,
+    bearer: Callable[..., dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    fields: dict[str, list[str]] | None,
+) -> None:
+    queue = cluster.queue_of(1)
+    admin = bearer("admin")
+    roles: tuple[Role, ...] = ("look", "inspect") if method == "GET" else ("consume",)
+    other = bearer(*roles, queues=("default",) if path == "/messages/consume" else (queue,))
+    for access in [each.access for each in cluster.nodes.values()]:
+        assert access is not None
+        access._keys.reload()
+    made = cluster.owner(queue)("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}, headers=admin)
+    find, seen = Access.find, Counter[str | None]()
+
+    def find_once(access: Access, authorization: str | None) -> Any:
+        seen[authorization] += 1
+        is_over = authorization == other["Authorization"] and seen[authorization] > 1
+        return None if is_over else find(access, authorization)
+
+    monkeypatch.setattr(Access, "find", find_once)
+    target = path.format(queue=queue, id=made.json["id"])
+    sent = None if fields is None else {"queues": [queue]}
+    reply = cluster.other(queue)(method, target, json=sent, headers=other)
+    assert (reply.status, seen[other["Authorization"]]) == (401, 2), reply.content
 
 
 def test_listings_show_what_the_key_opens(cluster: EdgeCluster, bearer: Callable[..., dict[str, str]]) -> None:

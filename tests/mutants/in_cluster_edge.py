@@ -161,6 +161,14 @@ MUTANTS = [
         (f"{_ACCESS_TESTS}::test_no_client_can_pretend_that_a_node_has_checked_its_key",),
     ),
     Mutant(
+        "key_that_ended_counts_as_none_needed",
+        "A key that expires at the right moment may use every queue of the cluster.",
+        "wonderq/cluster/edge.py",
+        "        if key is None:  # which would stand for a request that needs none\n            raise unauthorized()\n",
+        "",
+        (f"{_ACCESS_TESTS}::test_a_key_that_ends_after_it_was_authorized_permits_nothing",),
+    ),
+    Mutant(
         "rate_is_counted_by_two_nodes",
         "A key may make only half as many requests when its client does not ask the owner.",
         "wonderq/auth/access.py",

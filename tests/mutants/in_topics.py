@@ -367,6 +367,22 @@ MUTANTS = [
         ("tests/worker/test_subscriptions.py::test_subscriptions_follow_the_code",),
     ),
     Mutant(
+        "dead_letters_are_looked_for_without_the_lock",
+        "A published message is lost from a queue that is used just then, and the next start is refused.",
+        "wonderq/broker/claims.py",
+        "            with core.lock:\n                found = [queue for queue in existing[at : at + _LOOKED_AT] if _may_have_dead_letters(queue)]\n",
+        "            found = [queue for queue in existing[at : at + _LOOKED_AT] if _may_have_dead_letters(queue)]\n",
+        ("tests/broker/test_publish_in_turns.py::test_queues_get_it_under_the_lock_whoever_uses_them_first",),
+    ),
+    Mutant(
+        "search_looks_at_queues_without_the_lock",
+        "A published message is lost from a queue that is used just then, and the next start is refused.",
+        "wonderq/broker/queries.py",
+        "            with self._core.lock:\n                is_empty = queue.number < first or not len(queue.messages)\n",
+        "            is_empty = queue.number < first or not len(queue.messages)\n",
+        ("tests/broker/test_publish_in_turns.py::test_queues_get_it_under_the_lock_whoever_uses_them_first",),
+    ),
+    Mutant(
         "worker_takes_subscriptions_of_other_apps",
         "A worker removes the subscriptions of another program.",
         "wonderq/tasks/subscriptions.py",

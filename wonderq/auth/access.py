@@ -110,7 +110,7 @@ class Access:
         if role == "anybody" or role == "signed":
             return None
         if key is None:
-            return _unauthorized()
+            return unauthorized()
         # A request with a grant was counted by the node that checked its key.
         too_fast = None if self.grants.has(authorization) else self._check_rate(key, count)
         if too_fast is not None:
@@ -147,9 +147,9 @@ class Access:
         try:
             signed = sigv4.parse(authorization)
         except sigv4.SignatureError:
-            return _unauthorized()
+            return unauthorized()
         key = self.find(authorization) if signed is None else self.find_signed(signed.access_key_id)
-        return _unauthorized() if key is None else None
+        return unauthorized() if key is None else None
 
     def _rule(self, method: str, path: str, template: str | None) -> Rule | None:
         """Return the requirement of a call, or None without a rule. ``template`` is None if no route has the path."""
@@ -195,14 +195,14 @@ class Access:
         """Return the error, for a request that is otherwise permitted, if the key may not omit a receipt."""
         key = self.find(authorization)
         if key is None:
-            return _unauthorized()
+            return unauthorized()
         return None if key.has("admin") else _forbidden("admin", ", or the receipt of each message")
 
     def authorize_queue(self, authorization: str | None, role: Role, queue: str) -> RequestError | None:
         """Return the error, for a request that is otherwise permitted, if the key may not use a queue in its body."""
         key = self.find(authorization)
         if key is None:
-            return _unauthorized()
+            return unauthorized()
         return None if key.has(role) and key.opens(queue) else _forbidden(role, f" for the queue {queue[:80]}")
 
     def permits(self, authorization: str | None) -> Permits:
@@ -211,7 +211,8 @@ class Access:
         return (lambda _: False) if key is None else key.opens
 
 
-def _unauthorized() -> RequestError:
+def unauthorized() -> RequestError:
+    """Return the error for a request without a valid key."""
     # The same response for every fault of a key, so that a client without one learns nothing about existing keys.
     message = "This request needs a valid API key. Send it as Authorization: Bearer KEY."
     # A 401 must have this header (RFC 9110, section 15.5.2).

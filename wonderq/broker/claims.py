@@ -33,6 +33,9 @@ MAX_NAMED_CLAIMS = 10_000
 #: Prefix of the ids of claim attempts in a queue's dedup table.
 _ATTEMPT = "a"
 
+#: Queues to look at under the lock for dead letters; each takes a fraction of a microsecond.
+_LOOKED_AT = 1000
+
 #: Most messages to set aside under the lock, or to put back; each takes a few microseconds.
 _SPENT_PORTION = 400
 
@@ -187,11 +190,7 @@ class Claims:
         A dead letter behind a message that can still be claimed stays until its turn comes.
         """
         core, more = self._core, False
-        with core.lock:
-            existing = list(core.state.queues.values())
-        for queue in existing:
-            if not ((queue.settings.max_receives or queue.messages.spent) and len(queue.messages)):
-                continue
+        for queue in self._that_may_have_dead_letters():
             with core.transaction as now_ms:
                 if core.state.find(queue.number) is not queue:
                     continue
@@ -200,6 +199,16 @@ class Claims:
             if views:
                 self._transfers.dead_letter(queue, views)
         return more
+
+    def _that_may_have_dead_letters(self) -> Iterator[Queue]:
+        """Yield the queues to look through. The lock is needed for a look at the messages of any queue."""
+        core = self._core
+        with core.lock:
+            existing = list(core.state.queues.values())
+        for at in range(0, len(existing), _LOOKED_AT):
+            with core.lock:
+                found = [queue for queue in existing[at : at + _LOOKED_AT] if _may_have_dead_letters(queue)]
+            yield from found
 
     def _dead_letters(self, queue: Queue, now_ms: int) -> tuple[list[MessageView], bool]:
         """Return a portion of the dead letters of a queue, and whether the search for them ended, under the lock."""
@@ -280,6 +289,10 @@ class Claims:
                 return token
         self._tokens = iter(array("I", secrets.token_bytes(_TOKENS_BYTES)))
         return self._new_token()
+
+
+def _may_have_dead_letters(queue: Queue) -> bool:
+    return bool((queue.settings.max_receives or queue.messages.spent) and len(queue.messages))
 
 
 def _is_to_put_back(queue: Queue) -> bool:

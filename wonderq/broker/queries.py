@@ -126,7 +126,9 @@ class Queries:
             queues = self._core.own_queues()
         self._core.confirm()
         for queue in in_turns(sorted(queues, key=attrgetter("number")), _CHUNK_NAMES):
-            if queue.number >= first and len(queue.messages) and permits(queue.name):
+            with self._core.lock:
+                is_empty = queue.number < first or not len(queue.messages)
+            if not is_empty and permits(queue.name):
                 start = sequence if queue.number == first else -1
                 yield from self._walk(queue, start, choice, sys.maxsize, None)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import falcon
 
-from wonderq.auth.access import Access
+from wonderq.auth.access import Access, unauthorized
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.cluster import routing
 from wonderq.cluster.applications import Applications, Outcome, Response, call
@@ -120,8 +120,17 @@ class Forwarding:
         return shard_of(name, self.shards)
 
     def key_of(self, req: falcon.Request) -> Key | None:
-        """Return the key of a request that is authorized, or None if none is needed."""
-        return None if self._access is None else self._access.find(req.auth)
+        """Return the key of a request that is authorized, or None if none is needed.
+
+        Raises:
+            RequestError: the key has become invalid since it was authorized.
+        """
+        if self._access is None:
+            return None
+        key = self._access.find(req.auth)
+        if key is None:  # which would stand for a request that needs none
+            raise unauthorized()
+        return key
 
     def request_of(self, req: falcon.Request, key: Key | None, body: bytes = b"") -> ForwardedRequest:
         """Return a request as it is passed on.
