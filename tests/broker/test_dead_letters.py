@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.broker.test_rewriting import InterruptedLog
 from tests.support.clock import FakeClock
 from tests.support.threads import Call
 from tests.support.waiting import eventually
+from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.transfers import portion_of
@@ -300,7 +302,8 @@ def test_a_move_that_something_comes_between(tmp_path: Path, meanwhile: str, gro
             broker.claim("q")
     else:
         given = broker.claim("q")
-    dead = [message.body for message in broker.messages("dead")] if meanwhile not in ("purged", "dropped") else []
+    nothing_leaves = meanwhile in ("purged", "dropped", "kept")
+    dead = [] if nothing_leaves else [message.body for message in broker.messages("dead")]
     expected = {
         "deleted": ["two"],
         "updated": ["two", "changed"],
@@ -309,11 +312,94 @@ def test_a_move_that_something_comes_between(tmp_path: Path, meanwhile: str, gro
         "dropped": [],
         "compacted": ["one", "two"],
         "moved": ["one", "two"],
-        "kept": ["one", "two"],
+        "kept": [],
     }[meanwhile]
     assert sorted(dead) == sorted(expected)
-    assert given == []
+    assert [message.body for message in given] == (["one", "two"] if meanwhile == "kept" else [])
     kept = [message.body for message in broker.messages("q")] if meanwhile != "dropped" else []
-    assert kept == (["one"] if meanwhile == "claimed" else [])
+    assert kept == {"claimed": ["one"], "kept": ["one", "two"]}.get(meanwhile, [])
     assert two.sequence == 1
     broker.close()
+
+
+def act_before(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, act: Callable[[], object]) -> None:
+    """Have something happen before the next call of a method."""
+    real = getattr(owner, name)
+
+    def called(*given: Any) -> Any:
+        monkeypatch.setattr(owner, name, real)
+        act()
+        return real(*given)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "another queue": {"dead_letter_queue": "new"},
+    "no queue": {"dead_letter_queue": ""},
+    "no limit": {"max_receives": 0},
+    "a higher limit": {"max_receives": 2},
+    "paused": {"paused": True},
+}
+
+
+@pytest.mark.parametrize("changed", SETTINGS)
+@pytest.mark.parametrize("target", ["dead", ""])
+@pytest.mark.parametrize("moment", ["found", "read"])
+@pytest.mark.parametrize("by", ["a consumer", "housekeeping"])
+def test_settings_that_change_before_a_dead_letter_leaves_count(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, changed: str, target: str, moment: str, by: str
+) -> None:
+    """Once the change is answered, no message leaves by the settings of before."""
+    broker.put_queue("q", max_receives=1, dead_letter_queue=target)
+    broker.produce("q", ["x"])
+    broker.claim("q", visibility_timeout_ms=0)
+
+    def change() -> None:
+        broker.put_queue("q", **SETTINGS[changed])
+        if target:
+            broker.put_queue("dead")
+            broker.drop_queue("dead")
+
+    if moment == "found":
+        act_before(monkeypatch, broker.claims._transfers, "dead_letter", change)
+    elif target:
+        act_before(monkeypatch, broker._reader, "load", change)
+    else:
+        act_before(monkeypatch, broker.claims._transfers, "_bury", change)
+    given = broker.claim("q") if by == "a consumer" else []
+    for _ in range(10):
+        if not broker.remove_dead_letters():
+            break
+    else:
+        pytest.fail("housekeeping has no end")
+    is_kept = "limit" in changed
+    if by == "housekeeping" and is_kept:
+        given = broker.claim("q")
+    assert [message.body for message in given] == (["x"] if is_kept else [])
+    now = SETTINGS[changed].get("dead_letter_queue", target)
+    leaves = "queue" in changed
+    assert broker.queue("q").counts["buried"] == (leaves and not now)
+    assert [each.name for each in broker.queues()] == ["default", *(["new"] if leaves and now else []), "q"]
+    if leaves and now:
+        assert [message.body for message in broker.messages(now)] == ["x"]
+    if changed == "paused":
+        assert broker.queue("q").counts["unprocessed"] == 1
+
+
+def test_a_dead_letter_that_finds_no_place_is_not_buried_if_it_has_another_queue_by_then(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = broker.core
+    core.admission = Admission(Limits(queues=3), core.state)
+    broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
+    broker.put_queue("other")
+    core.admission = Admission(Limits(queues=2), core.state)
+    broker.produce("q", ["x"])
+    broker.claim("q", visibility_timeout_ms=0)
+    act_before(monkeypatch, broker.claims._transfers, "_bury", lambda: broker.put_queue("q", dead_letter_queue="other"))
+    assert broker.claim("q") == []
+    while broker.remove_dead_letters():
+        pass
+    assert [message.body for message in broker.messages("other")] == ["x"]
+    assert broker.queue("q").counts["buried"] == 0

@@ -317,13 +317,28 @@ def test_they_are_given_again_at_once_if_they_may_be_tried_more(aside: World, re
     assert not any(messages.counts[1:])
 
 
-def test_they_are_given_back_without_a_consumer_too(aside: World) -> None:
+@pytest.mark.parametrize("receives", [0, 2])
+def test_they_are_given_back_without_a_consumer_too(aside: World, receives: int) -> None:
     name, messages = queue_of(aside)
-    aside.broker.put_queue(name, max_receives=0)
+    left = aside.bodies(name)
+    assert len(left) > ASIDE, "they are put back in several portions"
+    aside.broker.put_queue(name, max_receives=receives)
     for _ in range(30):
         aside.broker.remove_dead_letters()
     assert messages.spent == 0
     assert messages.available == len(messages)
+    assert aside.bodies(name) == left
+
+
+def test_a_lower_limit_counts_without_a_consumer_too(world: World) -> None:
+    world.broker.put_queue("q", max_receives=2, dead_letter_queue="dead")
+    world.broker.produce("q", ["x"])
+    world.broker.claim("q", visibility_timeout_ms=0)
+    world.keep_house()
+    assert world.bodies("dead") == []
+    world.broker.put_queue("q", max_receives=1)
+    world.keep_house()
+    assert world.bodies("dead") == ["x"]
 
 
 def test_they_look_like_all_that_wait(aside: World) -> None:

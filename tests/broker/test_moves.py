@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.broker.conftest import Lasting
 from tests.support.clock import FakeClock
 from wonderq.broker import moves
 from wonderq.broker.broker import Broker
@@ -132,3 +135,47 @@ def test_a_message_that_changes_while_it_is_read_stays(broker: Broker, monkeypat
     monkeypatch.setattr(broker._reader, "load", load_late)
     assert kinds(broker.move("dead", ids)) == [NotMovableError]
     assert contents(broker, "dead") == ["a"]
+
+
+def test_messages_that_compaction_moves_while_they_are_read_move_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing about them has changed that a client could see."""
+    lasting = Lasting(tmp_path / "log", "as it is")
+    broker = lasting.broker
+    broker.put_queue("mail")
+    broker.put_queue("dead")
+    ids = lasting.add("dead", "a", "b", "c")
+    claimed = lasting.take("dead", 1)[0].id
+    load, views_of = broker._reader.load, list[list[object]]()
+
+    def load_late(queue: object, views: list[object]) -> object:
+        found = load(queue, views)  # type: ignore[arg-type]
+        views_of.append(views)
+        if len(views_of) < 3:
+            lasting._compact()
+        return found
+
+    monkeypatch.setattr(broker._reader, "load", load_late)
+    outcomes = broker.move("dead", [claimed, ids[1], ids[2], ids[1]], "mail")
+    assert kinds(outcomes) == [NotMovableError, None, None, NotMovableError]
+    assert [len(views) for views in views_of] == [3, 3, 3]
+    assert (contents(broker, "dead"), contents(broker, "mail")) == (["a"], ["b", "c"])
+    broker.close()
+
+
+def test_a_message_that_gets_other_contents_while_it_is_read_moves_with_them(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [sent.id for sent in broker.send("dead", [NewMessage("a"), NewMessage("b")])]
+    load, updates = broker._reader.load, [ids[1]]
+
+    def load_late(queue: object, views: object) -> object:
+        found = load(queue, views)  # type: ignore[arg-type]
+        while updates:
+            broker.update("dead", Target(id=updates.pop()), Change(body="new"))
+        return found
+
+    monkeypatch.setattr(broker._reader, "load", load_late)
+    assert broker.move("dead", ids, "mail") == [None, None]
+    assert contents(broker, "mail") == ["a", "new"]

@@ -1,4 +1,4 @@
-"""Bugs in `next`, failures, names of consumers, and polls of several queues."""
+"""Bugs in `next`, failures, names of consumers, polls of several queues, and in what moves while settings change."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _TRANSFERS = "wonderq/broker/transfers.py"
 _POLLS = "wonderq/broker/polls.py"
 _CLAIMS = "wonderq/broker/claims.py"
 _COLUMNS = "wonderq/state/columns.py"
+_MOVES = "wonderq/broker/moves.py"
 _READER = "wonderq/broker/reader.py"
 _RESOURCE = "wonderq/rest/resource.py"
 _NEXT = "tests/broker/test_next.py"
@@ -18,6 +19,9 @@ _FAILURES = "tests/broker/test_failures.py"
 _SEVERAL = "tests/broker/test_several_queues.py"
 _NAMES = "tests/broker/test_consumer_names.py"
 _HTTP = "tests/http/test_next.py"
+_DEAD = "tests/broker/test_dead_letters.py"
+_MANY_DEAD = "tests/broker/test_many_dead_letters.py"
+_OF_MOVES = "tests/broker/test_moves.py"
 
 MUTANTS = [
     Mutant(
@@ -213,5 +217,77 @@ MUTANTS = [
         '        for name in sources.queues:\n            self.check_queue(req, "consume", name)\n',
         '        self.check_queue(req, "consume", sources.queues[0])\n',
         (f"{_HTTP}::test_a_key_must_open_every_queue_of_a_poll",),
+    ),
+    Mutant(
+        "dead_letter_goes_where_it_should_have_gone_before",
+        "A dead-letter queue that was replaced and deleted is there again, with a message that nobody looks for.",
+        _TRANSFERS,
+        "        settings.dead_letter_queue == decided_by.dead_letter_queue\n",
+        "        True\n",
+        (f"{_DEAD}::test_settings_that_change_before_a_dead_letter_leaves_count",),
+    ),
+    Mutant(
+        "dead_letter_by_a_limit_of_before",
+        "A message is buried although its queue was just told to try it for ever.",
+        _TRANSFERS,
+        "        and settings.max_receives == decided_by.max_receives\n        and 0 < settings.max_receives <= view.receives\n",
+        "",
+        (f"{_DEAD}::test_settings_that_change_before_a_dead_letter_leaves_count",),
+    ),
+    Mutant(
+        "dead_letter_by_a_limit_that_it_was_not_found_with",
+        "A message becomes a dead letter although its queue was just told to try it more often.",
+        _TRANSFERS,
+        "        and 0 < settings.max_receives <= view.receives\n",
+        "",
+        (f"{_DEAD}::test_settings_that_change_before_a_dead_letter_leaves_count",),
+    ),
+    Mutant(
+        "dead_letter_leaves_a_paused_queue",
+        "A queue that was paused for a look at its messages loses one after that.",
+        _TRANSFERS,
+        "        and not settings.paused\n",
+        "",
+        (f"{_DEAD}::test_settings_that_change_before_a_dead_letter_leaves_count",),
+    ),
+    Mutant(
+        "buried_by_settings_of_before",
+        "A dead letter stays in its queue, buried, although that has a dead-letter queue by now.",
+        _TRANSFERS,
+        "[view for view in views if _is_still_dead(queue, view, settings)]",
+        "[view for view in views if _is_still_dead(queue, view, queue.settings)]",
+        (f"{_DEAD}::test_settings_that_change_before_a_dead_letter_leaves_count",),
+    ),
+    Mutant(
+        "set_aside_by_a_limit_of_before",
+        "A higher limit of receives saves some hundred of the messages that are set aside, and the others are dead letters.",
+        _CLAIMS,
+        "            if messages.spent:  #",
+        "            if False:  #",
+        (f"{_MANY_DEAD}::test_they_are_given_back_without_a_consumer_too",),
+    ),
+    Mutant(
+        "lower_limit_finds_nothing",
+        "Messages that a lower limit of receives makes dead letters stay where they are until somebody consumes.",
+        _CLAIMS,
+        "    return queue.settings.max_receives, messages.next_sequence,",
+        "    return messages.next_sequence,",
+        (f"{_MANY_DEAD}::test_a_lower_limit_counts_without_a_consumer_too",),
+    ),
+    Mutant(
+        "compaction_keeps_a_message_from_moving",
+        "An operator is told that a waiting message cannot be moved, since the broker has tidied its log.",
+        _MOVES,
+        "if now is not None and now.status in MOVABLE:\n",
+        "if False:\n",
+        (f"{_OF_MOVES}::test_messages_that_compaction_moves_while_they_are_read_move_all_the_same",),
+    ),
+    Mutant(
+        "message_is_moved_with_contents_of_before",
+        "A message that was updated while it moved has its old contents in the other queue.",
+        _MOVES,
+        "if message is not None and not self._transfers.is_unchanged(queue, message):\n",
+        "if False:\n",
+        (f"{_OF_MOVES}::test_a_message_that_gets_other_contents_while_it_is_read_moves_with_them",),
     ),
 ]

@@ -84,8 +84,8 @@ MUTANTS = [
         "one_portion_comes_back",
         "Messages that a former limit of receives set aside stay there, but for one portion.",
         "wonderq/broker/claims.py",
-        "more = more or bool(views) or not is_searched or _is_to_put_back(queue)",
-        "more = more or bool(views) or not is_searched",
+        "                return [], False\n",
+        "                return [], True\n",
         (f"{_OF_HOUSEKEEPING}::TestIdle",),
     ),
     Mutant(

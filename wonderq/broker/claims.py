@@ -195,7 +195,7 @@ class Claims:
                 if core.state.find(queue.number) is not queue:
                     continue
                 views, is_searched = self._dead_letters(queue, now_ms)
-                more = more or bool(views) or not is_searched or _is_to_put_back(queue)
+                more = more or bool(views) or not is_searched
             if views:
                 self._transfers.dead_letter(queue, views)
         return more
@@ -216,15 +216,16 @@ class Claims:
         if _is_to_put_back(queue):
             messages.put_back(_SPENT_PORTION)
             self._core.consumers.notify(queue)
+            if messages.spent:  # all are put back before the new limit counts: they may be tried more by it
+                return [], False
         if not settings.max_receives or settings.paused:
             return [], True
         self._core.advance(queue, now_ms)
-        seen = (messages.next_sequence, messages.spent, *messages.counts)
-        if self._seen.get(queue) != seen:
+        if self._seen.get(queue) != _figures_of(queue):
             self._set_aside(queue, 1, None)
             if not messages.is_searched:
                 return messages.set_aside_first(PORTION_MESSAGES), False
-            self._seen[queue] = messages.next_sequence, messages.spent, *messages.counts
+            self._seen[queue] = _figures_of(queue)
         return messages.set_aside_first(PORTION_MESSAGES), True
 
     def _budget(self, queue: Queue) -> ClaimBudget:
@@ -293,6 +294,12 @@ class Claims:
 
 def _may_have_dead_letters(queue: Queue) -> bool:
     return bool((queue.settings.max_receives or queue.messages.spent) and len(queue.messages))
+
+
+def _figures_of(queue: Queue) -> tuple[int, ...]:
+    """Return what changes whenever a search for dead letters may find more than before."""
+    messages = queue.messages
+    return queue.settings.max_receives, messages.next_sequence, messages.spent, *messages.counts
 
 
 def _is_to_put_back(queue: Queue) -> bool:

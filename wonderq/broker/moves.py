@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wonderq.broker.core import PRODUCE_LEAVES, Core
-from wonderq.broker.reader import LoadedMessage, Reader
+from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import MOVABLE, check_destination
 from wonderq.broker.transfers import Transfer, Transfers, source_of, without_source
 from wonderq.model.errors import BrokerError, InvalidValueError, NotMovableError
@@ -61,6 +61,7 @@ class Moves:
         return outcomes
 
     def _move_portion(self, queue: Queue, ids: Sequence[str], destination: str | None) -> list[Outcome]:
+        """Return the outcomes of the first messages; none if the first of them has to be read again."""
         found = self._find_portion(queue, ids)
         views = [each for each in found if isinstance(each, MessageView)]
         loaded = {each.view.sequence: each for each in self._reader.load(queue, views)} if views else {}
@@ -74,9 +75,14 @@ class Moves:
                     outcomes.append(each)
                     continue
                 message = loaded.pop(each.sequence, None)  # a message that is named twice moves once
+                if message is not None and not self._transfers.is_unchanged(queue, message):
+                    now = queue.messages.find(each.sequence)
+                    if now is not None and now.status in MOVABLE:
+                        break  # it has other contents, or compaction moved it in the log: read it again
+                    message = None
                 target = None if message is None else destination or source_of(message)
                 is_there = target in (state.queues if target and self._core.has_name(target) else elsewhere)
-                if message is None or target is None or not is_there or not self._may_move(queue, message, target):
+                if message is None or target is None or not is_there or target == queue.name:
                     outcomes.append(NotMovableError())
                     continue
                 transfers.append(Transfer.of(message, target, without_source(message)))
@@ -84,9 +90,6 @@ class Moves:
             if transfers:
                 self._transfers.move(queue, now_ms, transfers, leave=PRODUCE_LEAVES)
         return outcomes
-
-    def _may_move(self, queue: Queue, message: LoadedMessage, target: str) -> bool:
-        return target != queue.name and self._transfers.is_unchanged(queue, message)
 
     def _find_portion(self, queue: Queue, ids: Sequence[str]) -> list[MessageView | BrokerError]:
         """Return the first messages, or why one cannot be moved, as far as they fit in a portion; at least one."""

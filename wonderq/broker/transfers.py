@@ -9,6 +9,7 @@ from wonderq.broker.core import CLAIM_LEAVES, Core
 from wonderq.broker.reader import Headers, LoadedMessage, Reader
 from wonderq.model.errors import TooManyQueuesError
 from wonderq.model.failures import FAILURE_HEADER
+from wonderq.model.settings import QueueSettings
 from wonderq.model.status import BURIED
 from wonderq.state import record
 from wonderq.state.page import MessageView
@@ -49,26 +50,29 @@ class Transfers:
         """Move messages that were claimed too often to the dead-letter queue, or bury them if there is none.
 
         Moves one portion in one write, and leaves the other messages. A message that changes meanwhile stays as it is.
+        If the settings change meanwhile, all stay for the next round, which decides by the new ones.
         """
         views = views[: portion_of(views, PORTION_MESSAGES, _PORTION_BYTES)]
-        target = queue.settings.dead_letter_queue
-        if not target:
-            self._bury(queue, views)
+        settings = queue.settings
+        if not settings.dead_letter_queue:
+            self._bury(queue, views, settings)
             return
-        most = queue.settings.max_receives
-        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
         try:
-            self._move_away(queue, views, target, reason)
+            self._move_away(queue, views, settings)
         except TooManyQueuesError:  # the dead-letter queue cannot be created, and a FIFO group waits for its head
-            self._bury(queue, views)
+            self._bury(queue, views, settings)
 
-    def _move_away(self, queue: Queue, views: Sequence[MessageView], target: str, reason: str) -> None:
+    def _move_away(self, queue: Queue, views: Sequence[MessageView], settings: QueueSettings) -> None:
+        target, most = settings.dead_letter_queue, settings.max_receives
+        reason = f"received {'once' if most == 1 else f'{most} times'} without being deleted"
         loaded = self._reader.load(queue, views)
         headers = self.with_source(queue, loaded, reason, self._core.clock.now_ms())
         prepared = [Transfer.of(message, target, each) for message, each in zip(loaded, headers, strict=True)]
         with self._core.transaction as now_ms:
             transfers = [
-                each for message, each in zip(loaded, prepared, strict=True) if self.is_unchanged(queue, message)
+                each
+                for message, each in zip(loaded, prepared, strict=True)
+                if _is_still_dead(queue, message.view, settings)
             ]
             if transfers:
                 self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
@@ -83,9 +87,9 @@ class Transfers:
             for (view, _, headers), message_id in zip(messages, ids, strict=True)
         ]
 
-    def _bury(self, queue: Queue, views: Sequence[MessageView]) -> None:
+    def _bury(self, queue: Queue, views: Sequence[MessageView], settings: QueueSettings) -> None:
         with self._core.transaction as now_ms:
-            still = [view for view in views if queue.messages.find(view.sequence) == view]
+            still = [view for view in views if _is_still_dead(queue, view, settings)]
             if still:
                 changes = [record.Change(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
                 self._core.append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
@@ -151,6 +155,21 @@ class Transfers:
         self._core.counters.of(queue.name).moved += len(transfers)
         for name in {each.target for each in transfers}:
             self._core.consumers.notify(self._core.state.queues[name])
+
+
+def _is_still_dead(queue: Queue, view: MessageView, decided_by: QueueSettings) -> bool:
+    """Return whether a message is unchanged, and a dead letter by settings that still hold, under the lock.
+
+    They may have changed before they were read, too: after the message was found, which was under the lock.
+    """
+    settings = queue.settings
+    return (
+        settings.dead_letter_queue == decided_by.dead_letter_queue
+        and settings.max_receives == decided_by.max_receives
+        and 0 < settings.max_receives <= view.receives
+        and not settings.paused
+        and queue.messages.find(view.sequence) == view
+    )
 
 
 def source_of(message: LoadedMessage) -> str | None:
