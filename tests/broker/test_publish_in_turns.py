@@ -31,6 +31,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage, Target
 from wonderq.model.topics import Publication, PublishResult
 from wonderq.runtime.fibers import Hub
+from wonderq.state import record
 from wonderq.state.arrivals import Arrivals
 from wonderq.state.columns import Columns
 from wonderq.state.replay import replay_log
@@ -321,6 +322,37 @@ def test_the_topic_is_deleted_meanwhile(broker: Broker, interrupt: Interrupt) ->
         send(broker, "x")
     assert with_message(broker) == []
     assert queues_expecting(broker) == 0
+
+
+ENDS: dict[str, Callable[[Broker], object]] = {
+    "queue": lambda broker: broker.drop_queue(f"q{MANY - 1}"),
+    "subscription": lambda broker: broker.topics.unsubscribe("orders", f"s{MANY - 1}"),
+    "topic": lambda broker: broker.topics.delete("orders"),
+}
+
+
+@pytest.mark.parametrize("ended", ENDS)
+def test_what_is_deleted_before_its_messages_are_counted_has_no_counters(
+    broker: Broker, interrupt: Interrupt, ended: str
+) -> None:
+    counters = broker.counters
+    before = counters.of_topic("orders")
+    ends = [ENDS[ended]]
+
+    def end(_: int) -> None:
+        if before.published and ends:
+            ends.pop()(broker)
+
+    interrupt(end)
+    send(broker, "x")
+    assert not ends
+    queues = MANY - (ended == "queue")
+    assert sum(counters.by_queue[f"q{number}"].messages[record.PRODUCE] for number in range(queues)) == queues
+    assert (f"q{MANY - 1}" in counters.by_queue) == (ended != "queue")
+    assert ("orders" in counters.by_topic) == (ended != "topic")
+    if ended != "topic":
+        assert set(before.delivered) == {f"s{number}" for number in range(MANY - 1)}
+        assert before.deliveries == MANY, "the queue has got the message, as the answer says"
 
 
 def test_queues_that_are_always_busy_do_not_keep_it_from_happening(broker: Broker, interrupt: Interrupt) -> None:

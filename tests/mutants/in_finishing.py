@@ -1,4 +1,4 @@
-"""Bugs in `next`, failures, names of consumers, polls of several queues, and in what moves while settings change."""
+"""Bugs in `next`, failures, names of consumers, polls of several queues, and in what changes between two steps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _CLAIMS = "wonderq/broker/claims.py"
 _COLUMNS = "wonderq/state/columns.py"
 _MOVES = "wonderq/broker/moves.py"
 _READER = "wonderq/broker/reader.py"
+_PUBLISH = "wonderq/broker/publish.py"
 _RESOURCE = "wonderq/rest/resource.py"
 _NEXT = "tests/broker/test_next.py"
 _FAILURES = "tests/broker/test_failures.py"
@@ -21,6 +22,7 @@ _NAMES = "tests/broker/test_consumer_names.py"
 _HTTP = "tests/http/test_next.py"
 _DEAD = "tests/broker/test_dead_letters.py"
 _MANY_DEAD = "tests/broker/test_many_dead_letters.py"
+_IN_TURNS = "tests/broker/test_publish_in_turns.py"
 _OF_MOVES = "tests/broker/test_moves.py"
 
 MUTANTS = [
@@ -289,5 +291,29 @@ MUTANTS = [
         "if message is not None and not self._transfers.is_unchanged(queue, message):\n",
         "if False:\n",
         (f"{_OF_MOVES}::test_a_message_that_gets_other_contents_while_it_is_read_moves_with_them",),
+    ),
+    Mutant(
+        "deleted_queue_is_counted_again",
+        "The metrics show a queue that was deleted, and for ever.",
+        _PUBLISH,
+        "                if core.state.find(queue.number) is queue:\n",
+        "                if True:\n",
+        (f"{_IN_TURNS}::test_what_is_deleted_before_its_messages_are_counted_has_no_counters",),
+    ),
+    Mutant(
+        "deleted_topic_is_counted_again",
+        "The metrics show a topic that was deleted, and for ever.",
+        _PUBLISH,
+        "core.counters.of_topic(topic.name) if is_there else TopicCounters()",
+        "core.counters.of_topic(topic.name)",
+        (f"{_IN_TURNS}::test_what_is_deleted_before_its_messages_are_counted_has_no_counters",),
+    ),
+    Mutant(
+        "ended_subscription_is_counted_again",
+        "The metrics show a subscription that has ended, and for ever.",
+        _PUBLISH,
+        "            if subscription.name not in topic.subscriptions:\n                counters.forget(subscription.name)\n",
+        "",
+        (f"{_IN_TURNS}::test_what_is_deleted_before_its_messages_are_counted_has_no_counters",),
     ),
 ]

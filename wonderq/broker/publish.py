@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
+from wonderq.broker.counters import TopicCounters
 from wonderq.broker.produce import delay_of, digests_of
 from wonderq.broker.publish_batch import Batch, Placed, Variants
 from wonderq.broker.publish_plan import Decision, Plan, refusal_of
@@ -198,17 +199,24 @@ class Publisher:
             self._core.limits.check_range("delay", delay_ms)
 
     def _count(self, topic: Topic, decisions: Iterable[Decision]) -> None:
-        """Count what the queues have got, and wake their consumers."""
+        """Count what the queues have got, and wake their consumers.
+
+        What was deleted since the publish has no counters any more, and gets no new ones.
+        """
         core = self._core
-        counters = core.counters.of_topic(topic.name)
+        is_there = core.state.find_topic(topic.number) is topic
+        counters = core.counters.of_topic(topic.name) if is_there else TopicCounters()
         for subscription, deliveries, skipped, _ in decisions:
             for queue, indexes, is_refused in deliveries:
-                queue.settle()
                 (counters.skip if is_refused else counters.deliver)(subscription.name, len(indexes))
-                core.counters.of(queue.name).count(record.PRODUCE, len(indexes))
-                core.consumers.notify(queue)
+                if core.state.find(queue.number) is queue:
+                    queue.settle()
+                    core.counters.of(queue.name).count(record.PRODUCE, len(indexes))
+                    core.consumers.notify(queue)
             if skipped:
                 counters.skip(subscription.name, len(skipped))
+            if subscription.name not in topic.subscriptions:
+                counters.forget(subscription.name)
 
 
 def _due_times_ms(delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
