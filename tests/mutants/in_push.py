@@ -277,4 +277,48 @@ MUTANTS = [
         ":",
         (f"{_OF_SNS}::test_a_token_that_does_not_subscribe_again",),
     ),
+    Mutant(
+        "subscription_that_begins_again_is_forgotten",
+        "An endpoint that is subscribed again at once gets nothing until the broker is restarted.",
+        _PUSHER,
+        "        if line.waiter.wake.is_set():\n            return",
+        "        if False:\n            return",
+        (f"{_OF_DELIVERIES}::test_a_subscription_that_begins_again_while_its_end_is_noticed_gets_its_messages",),
+    ),
+    Mutant(
+        "change_of_a_subscription_during_a_claim_is_missed",
+        "An endpoint whose subscription changes while the broker looks at it gets nothing until the next change.",
+        _PUSHER,
+        "        elif line.is_filling:\n",
+        "        elif False:\n",
+        (
+            f"{_OF_DELIVERIES}::test_a_subscription_that_begins_again_while_its_end_is_noticed_gets_its_messages",
+            f"{_OF_HOSTS}::test_an_endpoint_that_moves_to_a_listed_host_while_its_old_one_is_refused_gets_its_messages",
+        ),
+    ),
+    Mutant(
+        "outcomes_are_settled_in_the_queue_of_others",
+        "Messages are delivered again after their subscription has got another queue.",
+        _PUSHER,
+        "                for queue in {each.queue for each in settled}:  # only one, unless the subscription began again\n"
+        "                    await self._settle_in(queue, [each for each in settled if each.queue == queue], line.key)\n",
+        "                await self._settle_in(settled[-1].queue, settled, line.key)\n",
+        (f"{_OF_DELIVERIES}::test_outcomes_are_settled_in_the_queue_of_their_claim",),
+    ),
+    Mutant(
+        "changed_policy_does_not_apply_to_what_is_claimed",
+        "A message that was published after a change of the policy is a dead letter by the old one.",
+        _PUSHER,
+        "        if claim.pushed != pushed:",
+        "        if False:",
+        (f"{_OF_DELIVERIES}::test_a_policy_that_changes_before_the_claim_applies_to_its_messages",),
+    ),
+    Mutant(
+        "request_outlasts_its_claim",
+        "A message is sent twice at a time, because the timeout became longer after its claim.",
+        _PUSHER,
+        "replace(changed, timeout=min(changed.timeout, policy.timeout))",
+        "changed",
+        (f"{_OF_DELIVERIES}::test_a_policy_that_changes_before_the_claim_applies_to_its_messages",),
+    ),
 ]

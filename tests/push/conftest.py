@@ -11,6 +11,7 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.hook_server import HookServer, hook_server
 from tests.support.memory_log import MemoryLog
+from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.model.messages import NewMessage
 from wonderq.model.push_hosts import PushHosts
@@ -29,6 +30,12 @@ class Pushing:
         self.clock = clock
         self.pusher: Pusher | None = None
         broker.topics.put("orders")
+
+    def wait_for_start(self) -> None:
+        """Wait until the push thread has looked for subscriptions, so that it must hear of all others."""
+        pusher = self.pusher
+        assert pusher is not None
+        eventually(lambda: pusher._stopped._waiters)
 
     def subscribe(self, name: str, url: str, **fields: Any) -> SubscriptionInfo:
         return self.broker.topics.subscribe("orders", name, endpoint=url, **fields)[0]

@@ -10,16 +10,20 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from functools import partial
+from typing import Any
 
 import pytest
 
-from tests.push.conftest import Pushing
+from tests.push.conftest import Pushing, pushing
+from tests.support.clock import FakeClock
 from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, hook_server, raw
 from tests.support.waiting import eventually
+from wonderq.broker.broker import Broker
 from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
 from wonderq.model.messages import NewMessage
 from wonderq.model.push import DeliveryPolicy
 from wonderq.model.topics import Deliveries, Publication
+from wonderq.push.pusher import PushLimits
 from wonderq.push.webhook import Webhooks
 
 NOT_AGAIN = {"retries": 0}
@@ -284,6 +288,101 @@ def test_the_messages_of_a_queue_that_exists_are_delivered(push: Pushing, hook: 
     [message] = push.broker.claim("jobs", wait_s=5)
     assert message.body == "later"
     assert len(hook.received) == 2
+
+
+@pytest.mark.parametrize("call", ["find", "claim"])
+def test_a_subscription_that_begins_again_while_its_end_is_noticed_gets_its_messages(
+    push: Pushing, hook: HookServer, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    push.wait_for_start()
+    made, has_begun = getattr(push.broker.pushes, call), threading.Event()
+
+    def end_and_begin(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(push.broker.pushes, call, made)
+        push.broker.topics.unsubscribe("orders", "mail")
+        found = made(*arguments, **named)
+        push.subscribe("mail", hook.url)  # the push thread hears of it before it learns what was found
+        has_begun.set()
+        return found
+
+    monkeypatch.setattr(push.broker.pushes, call, end_and_begin)
+    push.subscribe("mail", hook.url)
+    assert has_begun.wait(10)
+    push.publish("text")
+    eventually(lambda: not push.counts("mail"))
+    assert hook.texts == ["text"]
+    push.broker.topics.unsubscribe("orders", "mail")
+    eventually(lambda: not push.broker.counters.push.endpoints)
+
+
+def test_outcomes_are_settled_in_the_queue_of_their_claim(
+    broker: Broker, clock: FakeClock, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscription leads to another queue while requests for the messages of the first are under way."""
+    ends = {text: threading.Event() for text in ("a1", "a2", "a3", "b1")}
+
+    def end_later(connection: socket.socket, received: Received, closed: threading.Event) -> None:
+        assert ends[received.text].wait(10)
+        answer(200)(connection, received, closed)
+
+    with pushing(broker, clock, PushLimits(requests_per_endpoint=3)) as push:
+        broker.send("first", ["x1", "x2"])
+        push.subscribe("mail", hook.url, queue="first")
+        eventually(lambda: not sum(broker.queue("first").counts.values()))  # now it may get three at a time
+        hook.behavior = end_later
+        broker.send("first", ["a1", "a2", "a3"])
+        eventually(lambda: hook.open == 3)
+        broker.send("second", ["b1"])
+        broker.topics.unsubscribe("orders", "mail")
+        push.subscribe("mail", hook.url, queue="second")
+        ends["a1"].set()
+        eventually(lambda: "b1" in hook.texts)
+        settle, may_settle = broker.pushes.settle, threading.Event()
+
+        def settle_later(*arguments: Any) -> Any:
+            assert may_settle.wait(10)
+            return settle(*arguments)
+
+        monkeypatch.setattr(broker.pushes, "settle", settle_later)
+        assert push.pusher is not None
+        [line] = push.pusher._lines.values()
+        ends["a2"].set()
+        eventually(lambda: line.is_settling and not line.settlements)
+        ends["a3"].set()
+        ends["b1"].set()
+        eventually(lambda: len(line.settlements) == 2)  # which one round settles
+        may_settle.set()
+        eventually(lambda: not line.running)
+        assert not sum(broker.queue("first").counts.values())
+        assert not sum(broker.queue("second").counts.values())
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(1, 60), (60, 1)])
+def test_a_policy_that_changes_before_the_claim_applies_to_its_messages(
+    push: Pushing, hook: HookServer, monkeypatch: pytest.MonkeyPatch, before_s: int, after_s: int
+) -> None:
+    """But a request takes no longer than the claim was made for."""
+    claim, timeouts_s = push.broker.pushes.claim, list[int]()
+
+    class Composer(Webhooks):
+        def compose(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> PushRequest:
+            timeouts_s.append(policy.timeout)
+            return super().compose(pushed, policy, message)
+
+    def claim_later(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(push.broker.pushes, "claim", claim)
+        push.subscribe("mail", hook.url, delivery={"retries": 1, "timeout": after_s})
+        push.publish("text")
+        return claim(*arguments, **named)
+
+    monkeypatch.setitem(push.broker.pushes.composers, "webhook", Composer())
+    monkeypatch.setattr(push.broker.pushes, "claim", claim_later)
+    hook.behavior = answer(500)
+    push.subscribe("mail", hook.url, delivery={"retries": 0, "timeout": before_s})
+    eventually(lambda: push.broker.counters.push.last)
+    eventually(lambda: "processing" not in push.counts("mail"))
+    assert push.counts("mail") == {"delayed": 1}
+    assert timeouts_s == [1]
 
 
 def test_figures_and_log_lines(push: Pushing, hook: HookServer, hasty: None, caplog: pytest.LogCaptureFixture) -> None:

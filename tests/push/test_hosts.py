@@ -12,6 +12,7 @@ from tests.support.clock import FakeClock
 from tests.support.hook_server import HookServer, answer, hook_server
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
+from wonderq.broker.pushes import Pushed, PushKey
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.push import parse_endpoint
 from wonderq.model.push_hosts import PushHosts, is_public
@@ -194,3 +195,22 @@ def test_an_endpoint_that_is_listed_no_longer_gets_nothing_and_loses_nothing(
     assert not hook.received
     with pushing(broker, clock) as push:
         eventually(lambda: hook.received)
+
+
+def test_an_endpoint_that_moves_to_a_listed_host_while_its_old_one_is_refused_gets_its_messages(
+    push: Pushing, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push.wait_for_start()
+    find = push.broker.pushes.find
+
+    def find_and_move(key: PushKey) -> Pushed | None:
+        monkeypatch.setattr(push.broker.pushes, "find", find)
+        found = find(key)
+        push.broker.pushes.hosts = PushHosts(("localhost",))
+        push.subscribe("mail", hook.url.replace("127.0.0.1", "localhost"))
+        push.publish("text")
+        return found
+
+    monkeypatch.setattr(push.broker.pushes, "find", find_and_move)
+    push.subscribe("mail", hook.url)
+    eventually(lambda: hook.texts == ["text"])

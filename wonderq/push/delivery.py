@@ -94,6 +94,8 @@ class Sender:
 class Settlement(NamedTuple):
     """The deletion or the change of a message after an attempt."""
 
+    queue: str
+    """Name of the queue of the message. The subscription may have another one meanwhile."""
     delivered: Target | None
     failed: Update | None
 
@@ -102,17 +104,19 @@ def settlement_of(pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage
     """Return what becomes of a message: it is deleted, tried again later, or a dead letter."""
     target = Target(receipt=message.receipt)
     if outcome.is_delivered:
-        return Settlement(target, None)
+        return Settlement(pushed.queue, target, None)
     delay_ms = None if outcome.is_final else policy.delay_ms(message.attempts)
     if delay_ms is None and message.is_confirmation:
-        return Settlement(target, None)  # it is no message of anybody; `Subscribe` asks again
+        return Settlement(pushed.queue, target, None)  # it is no message of anybody; `Subscribe` asks again
     if delay_ms is None:
         origin = parse_endpoint(pushed.push.url).origin
         error = ReportedError(f"{outcome.reason} Attempt {message.attempts} at {origin}.", _ERROR_TYPE)
-        return Settlement(None, (target, Change(dead=True, error=error)))
-    return Settlement(None, (target, Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)))
+        return Settlement(pushed.queue, None, (target, Change(dead=True, error=error)))
+    change = Change(delay_ms=delay_ms) if delay_ms else Change(visibility_timeout_ms=0)
+    return Settlement(pushed.queue, None, (target, change))
 
 
-def released(message: PushedMessage) -> Settlement:
+def released(pushed: Pushed, message: PushedMessage) -> Settlement:
     """Return the change that gives back a message whose attempt was not made, so that it does not count."""
-    return Settlement(None, (Target(receipt=message.receipt), Change(visibility_timeout_ms=0, uncounted=True)))
+    change = Change(visibility_timeout_ms=0, uncounted=True)
+    return Settlement(pushed.queue, None, (Target(receipt=message.receipt), change))

@@ -37,8 +37,6 @@ class Line:
         self.is_settling = False
         self.timer: TimerHandle | None = None
         """The next time at which it tries to claim by itself."""
-        self.queue = ""
-        """Name of its queue, as the last claim found it."""
         self.reason = ""
         """Why the last attempt failed; empty if it did not."""
         self.limit = 1

@@ -13,9 +13,10 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -164,6 +165,8 @@ class Pusher:
             line = Line(key, self._limits.requests_per_endpoint, lambda: self._call(self._kick, key))
             self._lines[key] = line
             self._counters.endpoints = len(self._lines)
+        elif line.is_filling:
+            line.waiter.wake.set()  # what its claim has found may be out of date, so it claims once more
         self._kick(key)
 
     def _kick(self, key: PushKey) -> bool:
@@ -228,7 +231,7 @@ class Pusher:
                 line.reason = "its host is not named by --push-hosts"
                 logger.warning("%s gets nothing: %s", _name(pushed), line.reason)
             return None
-        policy = self._pushes.composers[pushed.push.style].policy(pushed)
+        policy = self._policy(pushed)
         if self._free < 1 or self._free_bytes <= 0:  # others were faster
             self._queue(line)
             return None
@@ -257,7 +260,9 @@ class Pusher:
         if claim is None:
             self._remove(line)
             return None
-        line.queue = claim.pushed.queue
+        if claim.pushed != pushed:  # it changed meanwhile, but the claim is made for the timeout from before
+            changed = self._policy(claim.pushed)
+            policy = replace(changed, timeout=min(changed.timeout, policy.timeout))
         line.count(policy.max_per_second, len(claim.messages), time.monotonic())
         for message in claim.messages:
             line.running += 1
@@ -266,7 +271,13 @@ class Pusher:
         self._counters.in_flight = len(self._deliveries)
         return claim.wait_s
 
+    def _policy(self, pushed: Pushed) -> DeliveryPolicy:
+        return self._pushes.composers[pushed.push.style].policy(pushed)
+
     def _remove(self, line: Line) -> None:
+        """Forget an endpoint whose subscription was not found."""
+        if line.waiter.wake.is_set():
+            return  # the subscription may have begun again meanwhile: `_fill` has it looked for once more
         self._lines.pop(line.key, None)
         self._counters.last.pop(line.key, None)
         if line.timer is not None:
@@ -277,7 +288,7 @@ class Pusher:
     async def _deliver(self, line: Line, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> None:
         """Make one attempt, and have its outcome settled."""
         started_s = time.monotonic()
-        settlement = released(message)
+        settlement = released(pushed, message)
         try:
             if not self._is_stopping:
                 outcome = await self._attempt(pushed, policy, message)
@@ -328,21 +339,23 @@ class Pusher:
         try:
             while line.settlements:
                 settled, line.settlements = line.settlements, []
-                delivered = [each.delivered for each in settled if each.delivered is not None]
-                failed = [each.failed for each in settled if each.failed is not None]
-                try:
-                    errors = await self._in_broker(partial(self._pushes.settle, line.queue, delivered, failed))
-                    for error in errors[:1]:
-                        logger.warning(
-                            "%d outcomes for %s are not stored: %s", len(errors), line.key.subscription, error
-                        )
-                except (BrokerError, StorageError, OSError) as error:
-                    # The claims end by themselves, and the messages are delivered again.
-                    logger.warning("outcomes for %s are not stored: %s", line.key.subscription, error)
+                for queue in {each.queue for each in settled}:  # only one, unless the subscription began again
+                    await self._settle_in(queue, [each for each in settled if each.queue == queue], line.key)
                 line.running -= len(settled)
                 self._kick(line.key)
         finally:
             line.is_settling = False
+
+    async def _settle_in(self, queue: str, settled: Sequence[Settlement], key: PushKey) -> None:
+        delivered = [each.delivered for each in settled if each.delivered is not None]
+        failed = [each.failed for each in settled if each.failed is not None]
+        try:
+            errors = await self._in_broker(partial(self._pushes.settle, queue, delivered, failed))
+            for error in errors[:1]:
+                logger.warning("%d outcomes for %s are not stored: %s", len(errors), key.subscription, error)
+        except (BrokerError, StorageError, OSError) as error:
+            # The claims end by themselves, and the messages are delivered again.
+            logger.warning("outcomes for %s are not stored: %s", key.subscription, error)
 
     def _serve_waiting(self) -> None:
         """Give free slots to the endpoints that have waited longest, one each."""
