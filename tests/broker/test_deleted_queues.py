@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -151,6 +151,42 @@ def test_its_redrives_are_deleted_in_the_same_write(which: str) -> None:
         with pytest.raises(RedriveNotFoundError):
             again.redrives.cancel(redrive_id)
         assert again.redrives.get(kept).source == "other"
+
+
+def test_many_subscriptions_of_it_end_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    broker.put_queue("fed")
+    for number in range(250):
+        broker.topics.put(f"topic-{number}")
+        broker.topics.subscribe(f"topic-{number}", "s", queue="fed")
+    writes: list[int] = []
+    append = broker.core.log.append_together
+
+    def count(records: Sequence[bytes], **named: Any) -> list[int]:
+        writes.append(len(records))
+        return append(records, **named)
+
+    monkeypatch.setattr(broker.core.log, "append_together", count)
+    broker.drop_queue("fed")
+    assert sum(writes) == 251
+    assert max(writes) <= 101
+    assert broker.core.state.subscriptions == 0
+    assert not broker.queue_names(prefix="fed")
+
+
+def test_the_redrives_of_other_queues_are_not_read_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(MemoryLog(), clock=FakeClock())
+    for number in range(50):
+        broker.put_queue(f"dead-{number}")
+        broker.redrives.start(f"dead-{number}", "default")
+    broker.redrives.run()
+    read: list[str] = []
+    from_record = Redrive.from_record
+    monkeypatch.setattr(Redrive, "from_record", lambda name, value: (read.append(name), from_record(name, value))[1])
+    broker.redrives.start("dead-7", "default")
+    assert len(broker.redrives.list("dead-7")) == 2
+    broker.drop_queue("dead-7")
+    assert len(read) <= 10
 
 
 def test_redrives_that_an_earlier_program_left_behind_are_deleted() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
 from wonderq.broker.queries import Queries
 from wonderq.broker.redrive import Redrives
-from wonderq.broker.topics import drop_queue
+from wonderq.broker.topics import drop_queue, end_some_subscriptions
 from wonderq.model.errors import DefaultQueueError, InvalidValueError, NotPermittedError
 from wonderq.model.messages import QueueInfo
 from wonderq.model.permits import Permits, everything
@@ -123,16 +123,24 @@ class Queues:
 
         Consumers that wait for it are refused.
 
-        Schedules stay, because they may exist before their queue does.
+        Schedules stay, because they may exist before their queue does. If the queue has very many subscriptions, most
+        of them end before it does, in writes of their own.
 
         Raises:
             QueueNotFoundError: the queue does not exist.
             DefaultQueueError: it is the default queue.
         """
+        if name == DEFAULT_QUEUE:
+            with self._core.transaction:
+                self._core.find_queue(name)
+                raise DefaultQueueError
+        has_many = True
+        while has_many:
+            with self._core.transaction as now_ms:
+                has_many = end_some_subscriptions(self._core, self._core.find_queue(name), now_ms)
+            yield_to_others()
         with self._core.transaction as now_ms:
             found = self._core.find_queue(name)
-            if name == DEFAULT_QUEUE:
-                raise DefaultQueueError
             drop_queue(self._core, self._redrives, found, now_ms)
         self._core.confirm()
 

@@ -28,6 +28,7 @@ from wonderq.model.errors import (
 from wonderq.model.permits import Permits, everything
 from wonderq.model.status import BURIED, WAITING
 from wonderq.model.times import ANY_TIME, Period
+from wonderq.runtime.fibers import in_turns
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -38,6 +39,9 @@ NAMESPACE = "move"
 
 #: Number of finished redrives of a queue that are kept for inspection.
 KEPT = 10
+
+#: Redrives that a listing reads before other requests have their turn.
+_READ_PER_TURN = 100
 
 #: Size of a portion: the broker's lock is held while one is moved.
 _PORTION_MESSAGES = 100
@@ -239,7 +243,8 @@ class Redrives:
         """Return the redrives of all queues that the client may use, the newest first, in any status."""
         with self._core.durable_transaction() as (state, _, _):
             stored = list(state.metadata.get(NAMESPACE, {}).items())
-        found = [Redrive.from_record(name, each.value) for name, each in stored if permits(each.value["source"])]
+        read = (Redrive.from_record(name, each.value) for name, each in stored if permits(each.value["source"]))
+        found = list(in_turns(read, _READ_PER_TURN))
         return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)
 
     def get(self, redrive_id: str, *, source: str | None = None, permits: Permits = everything) -> Redrive:
@@ -457,7 +462,7 @@ def _find(state: State, redrive_id: str) -> Redrive:
 
 def _redrives_of(state: State, queue_number: int) -> list[Redrive]:
     """Return the redrives of a queue, the newest first."""
-    stored = state.metadata.get(NAMESPACE, {}).items()
-    redrives = [Redrive.from_record(name, each.value) for name, each in stored]
-    found = [redrive for redrive in redrives if redrive.queue_number == queue_number]
+    stored = state.metadata.get(NAMESPACE, {}).items()  # of all queues: most are passed over without a look at the rest
+    theirs = [(name, each.value) for name, each in stored if each.value["queue_number"] == queue_number]
+    found = [Redrive.from_record(name, value) for name, value in theirs]
     return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
@@ -45,11 +46,14 @@ from wonderq.model.topics import (
 from wonderq.runtime.fibers import took, yield_to_others
 from wonderq.state import record
 from wonderq.state.record import Record
-from wonderq.state.state import Queue, queue_record
+from wonderq.state.state import Queue, State, queue_record
 from wonderq.state.topics import Topic, subscription_record, topic_record
 
 #: Steps of `took` for each topic or subscription of a listing.
 _STEPS_PER_ITEM = 5
+
+#: Subscriptions of a queue that end while the lock is held.
+_ENDED_AT_ONCE = 100
 
 
 class Topics:
@@ -456,16 +460,36 @@ def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
     return permits(info.queue) or info.subscription.owns_queue
 
 
+def end_some_subscriptions(core: Core, queue: Queue, now_ms: int) -> bool:
+    """End a portion of the subscriptions of a queue, under the lock, if it has more; return whether it has."""
+    ended = list(islice(_subscriptions_of(core.state, queue.number), _ENDED_AT_ONCE + 1))
+    if len(ended) <= _ENDED_AT_ONCE:
+        return False
+    _end(core, ended[:_ENDED_AT_ONCE], now_ms)
+    return True
+
+
+def _end(core: Core, ended: Sequence[tuple[Topic, str]], now_ms: int) -> None:
+    core.append_and_apply(*(end_record(topic, name, now_ms) for topic, name in ended), leave=DELETE_LEAVES)
+    for topic, name in ended:
+        core.counters.of_topic(topic.name).forget(name)
+
+
+def _subscriptions_of(state: State, number: int) -> Iterator[tuple[Topic, str]]:
+    """Yield the topics that a queue has subscribed to, with the names of the subscriptions."""
+    for topic in filter(None, map(state.find_topic, state.subscribers.topics_of(number))):
+        if number in topic.by_queue:
+            yield topic, topic.by_queue[number]
+
+
 def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int, also: Sequence[Record] = ()) -> None:
     """Delete a queue, its redrives and its subscriptions, under the lock. Consumers that wait for it are refused.
 
     ``also`` are further records of the same write.
     """
-    number, state = queue.number, core.state
-    topics = filter(None, map(state.find_topic, state.subscribers.topics_of(number)))
-    ended = [(topic, topic.by_queue[number]) for topic in topics if number in topic.by_queue]
+    ended = list(_subscriptions_of(core.state, queue.number))
     ends = [end_record(topic, name, now_ms) for topic, name in ended]
-    redrives.append_drop(record.Drop(record.DROP, now_ms, number), [*ends, *also])
+    redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), [*ends, *also])
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
     core.counters.forget(queue.name)

@@ -14,6 +14,10 @@ from wonderq.rest.masks import hide, mask_of
 from wonderq.rest.messages import batch_results
 from wonderq.rest.resource import Resource
 from wonderq.rest.values import period_of, set_value
+from wonderq.runtime.fibers import in_turns
+
+#: Redrives that are encoded before other requests have their turn.
+_SHOWN_PER_TURN = 100
 
 
 class RedriveCollection(Resource):
@@ -55,7 +59,8 @@ class AllRedrives(Resource):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
-        render(req, resp, [_shown(req, each) for each in self.broker.redrives.list_all(self.permits(req))])
+        found = self.broker.redrives.list_all(self.permits(req))
+        render(req, resp, [_shown(req, each) for each in in_turns(found, _SHOWN_PER_TURN)])
 
 
 class RedriveResource(Resource):
