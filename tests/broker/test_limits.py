@@ -294,6 +294,17 @@ class TestListings:
         fourth, fifth = broker.messages(QUEUE), broker.messages(QUEUE)
         assert next(fourth) == next(fifth)
 
+    def test_one_of_all_queues_keeps_its_place_to_its_end(self) -> None:
+        broker = limited(listings=1)
+        for queue in ("a", "b"):
+            broker.produce(queue, ["x"])
+        everything = broker.messages_of_all()
+        assert next(everything).queue == "a"
+        with pytest.raises(TooManyListingsError):
+            next(broker.messages("b"))
+        assert [each.queue for each in everything] == ["b"]
+        assert len(list(broker.messages("b"))) == 1
+
     def test_one_that_was_not_begun_does_not_count(self) -> None:
         broker = limited(listings=1)
         unread = [broker.messages(QUEUE) for _ in range(3)]

@@ -188,11 +188,29 @@ def test_the_outbox_of_a_queue_that_stays_may_be_another_one(shards: TwoShards) 
     publish(shards, TOPIC, "first", "second")
     shards.cross()
     outbox = shards.brokers[0].core.state.queues[THERE]
-    assert not shards.brokers[0].outboxes.end_subscriptions(Departure(THERE, "", (), outbox.number))
+    position = shards.brokers[0].core.log.end()
+    assert not shards.brokers[0].outboxes.end_subscriptions(Departure(THERE, "", (), outbox.number, position))
     subscribe(shards, TOPIC, THERE)
     publish(shards, TOPIC, "third")
     shards.cross()
     assert shards.bodies(THERE) == ["first", "second", "third"]
+
+
+def test_a_subscription_that_is_newer_than_the_answer_stays(shards: TwoShards) -> None:
+    """The queue was deleted, and is made and subscribed again while the answer that it is gone is under way."""
+    subscribe(shards, TOPIC, THERE)
+    shards.broker(THERE).drop_queue(THERE)
+    publish(shards, TOPIC, "too early")
+    outboxes = shards.brokers[0].outboxes
+    departure = outboxes.departure(THERE)
+    assert departure is not None
+    shards.broker(TOPIC).topics.unsubscribe(TOPIC, "s")
+    subscribe(shards, TOPIC, THERE, "again")
+    publish(shards, TOPIC, "in time")
+    assert outboxes.end_subscriptions(departure)
+    shards.cross()
+    assert shards.bodies(THERE)[-1] == "in time"
+    assert [each.subscription.name for each in shards.broker(TOPIC).topics.subscriptions(TOPIC)] == ["again"]
 
 
 def test_messages_after_an_accepted_loss_are_other_messages(dead_letters: TwoShards) -> None:

@@ -130,7 +130,7 @@ MUTANTS = [
         "a_listing_has_no_turns",
         "A filtered listing of messages with many attributes holds up all other requests.",
         "wonderq/broker/queries.py",
-        "                    took(_steps_of(message))\n",
+        "                took(_steps_of(message))\n",
         "",
         ("tests/http/test_turns.py",),
     ),

@@ -22,6 +22,7 @@ from wonderq.broker.topics import drop_queue, end_record
 from wonderq.broker.transfers import portion_of
 from wonderq.state import record
 from wonderq.state.state import Queue
+from wonderq_storage import Position
 
 #: Most messages that cross at a time, and most bytes of them.
 _PORTION_MESSAGES = 250
@@ -38,6 +39,8 @@ class Departure(NamedTuple):
     messages: Sequence[Crossing]
     number: int
     """Number of the outbox."""
+    position: Position
+    """End of the log when they left. What was changed after that, an answer to them says nothing about."""
 
 
 class Waiting(NamedTuple):
@@ -80,6 +83,7 @@ class Outboxes:
     def departure(self, name: str) -> Departure | None:
         """Return the oldest messages of an outbox, once they are durable; None if it has none."""
         with self._core.transaction:
+            position = self._core.log.end()
             outbox = self._core.state.queues.get(name)
             views = [] if outbox is None else outbox.messages.after(-1, _PORTION_MESSAGES)
         if outbox is None or not views:
@@ -96,7 +100,8 @@ class Outboxes:
             )
             for view, body, headers in loaded
         ]
-        return Departure(name, f"{self._core.identity}.{outbox.number}", messages, outbox.number) if messages else None
+        source = f"{self._core.identity}.{outbox.number}"
+        return Departure(name, source, messages, outbox.number, position) if messages else None
 
     def remove(self, departure: Departure, last: int) -> None:
         """Delete the messages that the other shard has: those up to the sequence number ``last``.
@@ -114,8 +119,9 @@ class Outboxes:
     def end_subscriptions(self, departure: Departure) -> bool:
         """End the subscriptions to a queue that does not exist any more. Return whether messages for it are left.
 
-        They are not, and neither is the outbox, unless something else than subscriptions sends to the queue: a dead
-        letter, for one, then creates it again.
+        Those that were made after the departure stay, because the queue exists again. Otherwise messages are not left,
+        and neither is the outbox, unless something else than subscriptions sends to the queue: a dead letter, for one,
+        then creates it again.
         """
         core = self._core
         with core.transaction as now_ms:
@@ -123,11 +129,15 @@ class Outboxes:
             if outbox is None:
                 return False
             topics = [each for each in core.state.topics.values() if outbox.number in each.by_queue]
-            if topics and not self._is_used(outbox.name):
+            ended = [
+                (each, name)
+                for each in topics
+                if each.stored[(name := each.by_queue[outbox.number])].position <= departure.position
+            ]
+            if ended and len(ended) == len(topics) and not self._is_used(outbox.name):
                 drop_queue(core, self._redrives, outbox, now_ms)
                 return False
-            for each in topics:
-                name = each.by_queue[outbox.number]
+            for each, name in ended:
                 core.append_and_apply(end_record(each, name, now_ms), leave=DELETE_LEAVES)
                 core.counters.of_topic(each.name).forget(name)
             return True

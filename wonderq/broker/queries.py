@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -125,12 +126,13 @@ class Queries:
         with self._core.transaction:
             queues = self._core.own_queues()
         self._core.confirm()
-        for queue in in_turns(sorted(queues, key=attrgetter("number")), _CHUNK_NAMES):
-            with self._core.lock:
-                is_empty = queue.number < first or not len(queue.messages)
-            if not is_empty and permits(queue.name):
-                start = sequence if queue.number == first else -1
-                yield from self._walk(queue, start, choice, sys.maxsize, None)
+        with self._listing():
+            for queue in in_turns(sorted(queues, key=attrgetter("number")), _CHUNK_NAMES):
+                with self._core.lock:
+                    is_empty = queue.number < first or not len(queue.messages)
+                if not is_empty and permits(queue.name):
+                    start = sequence if queue.number == first else -1
+                    yield from self._walk_queue(queue, start, choice, sys.maxsize, None)
 
     def _walk(
         self,
@@ -140,27 +142,47 @@ class Queries:
         limit: int,
         matches: Callable[[Message], bool] | None,
     ) -> Generator[Message]:
+        with self._listing():
+            yield from self._walk_queue(queue, sequence, choice, limit, matches)
+
+    @contextmanager
+    def _listing(self) -> Iterator[None]:
+        """Take one of the places for listings.
+
+        Raises:
+            TooManyListingsError: none is free.
+        """
         this = object()
         with self._core.transaction:
             if len(self._listings) >= self._core.limits.listings:
                 raise TooManyListingsError(self._core.limits.listings)
             self._listings.add(this)
         try:
-            while limit > 0:
-                asked = _LIST_CHUNK if matches is not None else min(limit, _LIST_CHUNK)
-                messages = self._some(queue, sequence, choice, asked)
-                if not messages:
-                    return
-                sequence = messages[-1].sequence
-                for message in messages:
-                    took(_steps_of(message))
-                    if matches is None or matches(message):
-                        yield message
-                        limit -= 1
-                        if not limit:
-                            return
+            yield
         finally:
             self._listings.discard(this)  # without the lock: an abandoned listing may end on any thread
+
+    def _walk_queue(
+        self,
+        queue: Queue,
+        sequence: int,
+        choice: _Choice,
+        limit: int,
+        matches: Callable[[Message], bool] | None,
+    ) -> Generator[Message]:
+        while limit > 0:
+            asked = _LIST_CHUNK if matches is not None else min(limit, _LIST_CHUNK)
+            messages = self._some(queue, sequence, choice, asked)
+            if not messages:
+                return
+            sequence = messages[-1].sequence
+            for message in messages:
+                took(_steps_of(message))
+                if matches is None or matches(message):
+                    yield message
+                    limit -= 1
+                    if not limit:
+                        return
 
     def _some(self, queue: Queue, sequence: int, choice: _Choice, limit: int) -> list[Message]:
         """Return up to ``limit`` messages after a sequence number, fewer if they are large, none at the end."""

@@ -72,7 +72,7 @@ class Overview(Resource):
         snapshot = broker.overview.current()
         opens_all = permits(None)
         totals = snapshot.totals(None if opens_all else permits)
-        names = None if opens_all else [each for each in broker.counters.by_queue if permits(each)]
+        names = None if opens_all else [each for each in list(broker.counters.by_queue) if permits(each)]
         vitals = self._vitals()
         return {
             "version": vitals.version,
