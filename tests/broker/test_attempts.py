@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.broker.conftest import Lasting
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, RequestNumber, Target
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS
+from wonderq.state.state import State
 
 CHANGES: dict[str, Callable[[Lasting, Message], object]] = {
     "deleted": lambda it, one: it.broker.delete("q", Target(receipt=one.receipt)),
@@ -142,6 +144,29 @@ def test_attempts_are_remembered_in_half_of_the_room_and_carried_out_beyond_it(l
     lasting.again()
     [first] = lasting.take("q", 1, attempt_id="5")
     assert lasting.take("q", 1, attempt_id="5") == [first], "there is room again"
+
+
+def test_claims_beyond_the_room_do_not_look_at_all_queues_each_time(
+    lasting: Lasting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lasting.limit(Limits(total_keys=4))
+    lasting.add("q", *"123456789")
+    for number in range(2):
+        lasting.take("q", 1, attempt_id=str(number))
+    looks: list[int] = []
+    forget = State.forget
+
+    def count(state: State, now_ms: int, *arguments: Any) -> int:
+        looks.append(now_ms)
+        return forget(state, now_ms, *arguments)
+
+    monkeypatch.setattr(State, "forget", count)
+    for number in range(2, 7):
+        assert len(lasting.take("q", 1, attempt_id=str(number))) == 1
+    assert len(looks) == 1
+    lasting.clock.ms += 1000
+    lasting.take("q", 1, attempt_id="7")
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize("attempt_id", ["", "x" * 129])

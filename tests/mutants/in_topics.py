@@ -416,6 +416,14 @@ MUTANTS = [
         ("tests/cluster/test_crossing.py::test_a_subscription_that_is_newer_than_the_answer_stays",),
     ),
     Mutant(
+        "each_claim_looks_for_expired_keys_everywhere",
+        "A broker whose places for keys are half taken looks at all of its queues for each claim.",
+        "wonderq/broker/admission.py",
+        "if 0 <= now_ms - self._found_none_ms < _LOOK_MS:",
+        "if False:",
+        ("tests/broker/test_attempts.py::test_claims_beyond_the_room_do_not_look_at_all_queues_each_time",),
+    ),
+    Mutant(
         "worker_takes_subscriptions_of_other_apps",
         "A worker removes the subscriptions of another program.",
         "wonderq/tasks/subscriptions.py",

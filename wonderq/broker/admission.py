@@ -28,6 +28,8 @@ _LONG_CHARACTERS = 1 << 18
 _BYTES_PER_STEP = 500
 #: Expired keys that are forgotten for a produce that finds no room for its keys, and one more per key.
 _FORGET_MORE = 100
+#: A look for expired keys that found none is not repeated sooner: it is at all queues and topics, under the lock.
+_LOOK_MS = 1000
 
 
 class Admission:
@@ -38,6 +40,7 @@ class Admission:
         self.limits_queues = limits.messages_per_queue < UNLIMITED or limits.bytes_per_queue < UNLIMITED
         """Whether the broker limits the messages of each queue, or their bytes."""
         self._state = state
+        self._found_none_ms = -_LOOK_MS  # when the last look found no expired key
 
     # One request: outside the broker's lock
 
@@ -120,7 +123,7 @@ class Admission:
             TooManyKeysError: the broker would hold more than it may.
         """
         if count and self._state.dedup_entries + count > self._limits.total_keys:
-            self._state.forget(now_ms, count + _FORGET_MORE)
+            self._forget(now_ms, count + _FORGET_MORE)
             if self._state.dedup_entries + count > self._limits.total_keys:
                 raise TooManyKeysError(self._limits.total_keys)
 
@@ -132,8 +135,17 @@ class Admission:
         """
         most = self._limits.total_keys // 2
         if self._state.dedup_entries >= most:
-            self._state.forget(now_ms, 1 + _FORGET_MORE)
+            self._forget(now_ms, 1 + _FORGET_MORE)
         return self._state.dedup_entries < most
+
+    def _forget(self, now_ms: int, most: int) -> None:
+        """Remove expired dedup entries, unless a look at all queues and topics has just found none."""
+        if 0 <= now_ms - self._found_none_ms < _LOOK_MS:
+            return
+        before = self._state.dedup_entries
+        self._state.forget(now_ms, most)
+        if self._state.dedup_entries == before:
+            self._found_none_ms = now_ms
 
     def check_room(self, queue: Queue, count: int, size: int) -> None:
         """Refuse ``count`` more messages of ``size`` bytes together in a queue.
