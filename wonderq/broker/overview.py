@@ -220,10 +220,11 @@ class Overview:
 
     def _gather(self) -> Snapshot:
         with self._core.lock:
-            queues = sorted((each.name, each) for each in self._core.own_queues())
+            own = self._core.own_queues()
             metadata = self._core.state.metadata
             scheduled = problems.tasks_of(metadata, schedules.NAMESPACE)
             redriven = problems.tasks_of(metadata, redrive.NAMESPACE)
+        queues = sorted((each.name, each) for each in own)
         figures: list[QueueFigures] = []
         for at in range(0, len(queues), _QUEUES_PER_STEP):
             some = queues[at : at + _QUEUES_PER_STEP]
