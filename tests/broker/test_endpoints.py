@@ -46,7 +46,7 @@ def test_all_fields_last(orders: Lasting) -> None:
     assert shop.push == Push(URL, secret=secret, delivery=given)
     assert not shop.raw
     assert sns.push == pending
-    assert (broker.topics.pending("orders"), sns.is_pending) == (1, True)
+    assert (broker.topics.get_with_pending("orders")[1], sns.is_pending) == (1, True)
     assert broker.queue_names(limit=10) == ["default", "orders--push-shop", "push-x"]
     settings = broker.settings_of("push-x")
     assert settings is not None

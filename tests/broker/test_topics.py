@@ -105,6 +105,33 @@ def test_what_changes_nothing_is_not_written(orders: Broker) -> None:
     assert orders.core.log.end() == end
 
 
+def test_a_topic_that_is_there_is_not_created(lasting: Lasting) -> None:
+    info, created = lasting.broker.topics.create("orders", tags={"a": "1"})
+    assert (created, info.settings.tags) == (True, {"a": "1"})
+    assert lasting.broker.topics.create("orders", tags={"a": "2"}) == (info, False)
+    assert lasting.again().topics.list() == [info]
+
+
+def test_a_topic_and_its_pending_subscriptions_are_of_one_moment(
+    orders: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders.pushes.hosts = PushHosts(("hooks.example.com",))
+    confirm = orders.core.confirm
+    push = Push("https://hooks.example.com/", "sns", confirmed=False, token="0" * 96)
+
+    def subscribe_then_confirm() -> None:
+        monkeypatch.setattr(orders.core, "confirm", confirm)
+        orders.topics.subscribe("orders", "pending", queue="orders--push", push=push)
+        confirm()
+
+    before = orders.topics.get("orders")
+    monkeypatch.setattr(orders.core, "confirm", subscribe_then_confirm)
+    assert orders.topics.get_with_pending("orders") == (before, 0)
+    assert orders.topics.get_with_pending("orders") == (before._replace(subscriptions=1), 1)
+    with pytest.raises(TopicNotFoundError):
+        orders.topics.get_with_pending("none")
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no queue": ({}, InvalidValueError, "needs a queue"),
     "queue that is not there": ({"queue": "other"}, QueueNotFoundError, "other"),

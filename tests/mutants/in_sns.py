@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _ACCESS = "tests/sns/test_access.py"
 _DISPATCH = "tests/sns/test_dispatch.py"
+_OF_TOPICS = "tests/broker/test_topics.py"
 _PUBLISH = "tests/sns/test_publish.py"
 _SIGNATURES = "tests/sns/test_signatures.py"
 _SUBSCRIPTIONS = "tests/sns/test_subscriptions.py"
@@ -59,6 +60,28 @@ MUTANTS = [
         '        if not _same(attribute, current.get(attribute, ""), value):',
         "        if False:",
         (f"{_TOPICS}::test_a_topic_with_other_attributes_or_tags_is_another",),
+    ),
+    Mutant(
+        "sns_creates_a_topic_over_another",
+        "Of two clients that create a topic at the same time, the second one overwrites the attributes of the first.",
+        "wonderq/sns/topics.py",
+        "context.topics.create(name, ",
+        "context.topics.put(name, ",
+        (f"{_TOPICS}::test_of_two_that_create_a_topic_the_second_finds_it",),
+    ),
+    Mutant(
+        "sns_counts_subscriptions_in_two_steps",
+        "A topic has -1 confirmed subscriptions.",
+        "wonderq/broker/topics.py",
+        "            info, pending = _info(topic), sum(each.is_pending for each in topic.subscriptions.values())\n"
+        "        self._core.confirm()\n",
+        "            info = _info(topic)\n"
+        "        self._core.confirm()\n"
+        "        pending = sum(each.is_pending for each in topic.subscriptions.values())\n",
+        (
+            f"{_OF_TOPICS}::test_a_topic_and_its_pending_subscriptions_are_of_one_moment",
+            f"{_TOPICS}::test_both_numbers_of_subscriptions_are_of_one_moment",
+        ),
     ),
     Mutant(
         "sns_subscribes_fifo_queues_to_standard_topics",

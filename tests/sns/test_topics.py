@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.sns_clients import Sns, sns_client, topic_arn
 from tests.support.sqs_clients import RefusedError
+from wonderq.model.push import Push
+from wonderq.model.push_hosts import PushHosts
 from wonderq.sns.context import PAGE
 
 
@@ -38,6 +41,45 @@ def test_a_topic_with_other_attributes_or_tags_is_another(sns: Sns) -> None:
         text = refused(sns, "InvalidParameter", "CreateTopic", Name="orders", **each)
         assert "Topic already exists with different" in text
     assert sns("GetTopicAttributes", TopicArn=topic_arn("orders"))["Attributes"]["DisplayName"] == "Orders"
+
+
+def test_of_two_that_create_a_topic_the_second_finds_it(sns: Sns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one does between any look of the second one at the topics and what it writes."""
+    topics = sns.broker.topics
+    put = topics.put
+
+    def after_the_first(create: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*arguments: Any, **named: Any) -> Any:
+            put("orders", sns={"DisplayName": "First"})
+            return create(*arguments, **named)
+
+        return act
+
+    monkeypatch.setattr(topics, "put", after_the_first(topics.put))
+    monkeypatch.setattr(topics, "create", after_the_first(topics.create))
+    text = refused(sns, "InvalidParameter", "CreateTopic", Name="orders", Attributes={"DisplayName": "Second"})
+    assert "Topic already exists with different attributes" in text
+    assert sns("GetTopicAttributes", TopicArn=topic_arn("orders"))["Attributes"]["DisplayName"] == "First"
+
+
+def test_both_numbers_of_subscriptions_are_of_one_moment(sns: Sns, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn, core = sns.topic(), sns.broker.core
+    confirm = core.confirm
+    push = Push("https://hooks.example.com/", "sns", confirmed=False, token="0" * 96)
+
+    def subscribe_then_confirm() -> None:
+        monkeypatch.setattr(core, "confirm", confirm)
+        monkeypatch.setattr(sns.broker.pushes, "hosts", PushHosts(("hooks.example.com",)))
+        sns.broker.topics.subscribe("orders", "pending", queue="orders--push", push=push)
+        confirm()
+
+    def numbers() -> tuple[str, str]:
+        found = sns("GetTopicAttributes", TopicArn=arn)["Attributes"]
+        return found["SubscriptionsPending"], found["SubscriptionsConfirmed"]
+
+    monkeypatch.setattr(core, "confirm", subscribe_then_confirm)
+    assert numbers() == ("0", "0")
+    assert numbers() == ("1", "0")
 
 
 @pytest.mark.parametrize(

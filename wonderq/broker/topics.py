@@ -85,15 +85,29 @@ class Topics:
         check_topic_name(name)
         with self._core.transaction as now_ms:
             topic = self._core.state.topics.get(name)
-            created = topic is None
             if topic is None:
-                if len(self._core.state.topics) >= MAX_TOPICS:
-                    raise TooManyTopicsError(MAX_TOPICS)
-                topic = Topic(self._core.state.next_queue, name, now_ms)
-            self._configure(topic, settings, now_ms, is_new=created)
+                self._create(name, settings, now_ms)
+            else:
+                self._configure(topic, settings, now_ms, is_new=False)
+            info = _info(self._core.state.topics[name])
+        self._core.confirm()
+        return info, topic is None
+
+    def create(self, name: str, /, **settings: Any) -> tuple[TopicInfo, bool]:
+        """Create a topic unless it exists; return it and whether it is new. Raises what `put` does."""
+        check_topic_name(name)
+        with self._core.transaction as now_ms:
+            created = name not in self._core.state.topics
+            if created:
+                self._create(name, settings, now_ms)
             info = _info(self._core.state.topics[name])
         self._core.confirm()
         return info, created
+
+    def _create(self, name: str, settings: Mapping[str, Any], now_ms: int) -> None:
+        if len(self._core.state.topics) >= MAX_TOPICS:
+            raise TooManyTopicsError(MAX_TOPICS)
+        self._configure(Topic(self._core.state.next_queue, name, now_ms), settings, now_ms, is_new=True)
 
     def change(self, name: str, change: Callable[[TopicInfo], Mapping[str, Any]]) -> None:
         """Change the settings of a topic to those that ``change`` returns for it, in one step.
@@ -132,6 +146,18 @@ class Topics:
             info = _info(self._core.find_topic(name))
         self._core.confirm()
         return info
+
+    def get_with_pending(self, name: str) -> tuple[TopicInfo, int]:
+        """Return a topic, and how many of its subscriptions have not been confirmed by their endpoints at this moment.
+
+        Raises:
+            TopicNotFoundError: the topic does not exist.
+        """
+        with self._core.transaction:
+            topic = self._core.find_topic(name)
+            info, pending = _info(topic), sum(each.is_pending for each in topic.subscriptions.values())
+        self._core.confirm()
+        return info, pending
 
     def settings_of(self, name: str) -> TopicSettings | None:
         """Return a topic's settings, which may not be durable yet; None if the topic does not exist.
@@ -388,17 +414,6 @@ class Topics:
             took(_STEPS_PER_ITEM)
         self._core.confirm()
         return infos
-
-    def pending(self, topic: str) -> int:
-        """Return the number of subscriptions of a topic that their endpoints have not confirmed.
-
-        Raises:
-            TopicNotFoundError: the topic does not exist.
-        """
-        with self._core.transaction:
-            pending = sum(each.is_pending for each in self._core.find_topic(topic).subscriptions.values())
-        self._core.confirm()
-        return pending
 
     def unsubscribe(
         self, topic: str, name: str, permits: Permits = everything, *, notice_id: str = "", token: str = ""

@@ -46,10 +46,9 @@ def create_topic(context: Context) -> dict[str, Any]:
     tags = _tags(context)
     arn = topic_arn(context.region, name)
     settings = _settings(name, given, TopicSettings())
-    try:
-        info = context.topics.get(name)
-    except TopicNotFoundError:
-        context.topics.put(name, **{**settings, "sns": {**settings["sns"], **_places(context)}}, tags=tags)
+    settings["sns"] |= _places(context)
+    info, created = context.topics.create(name, **settings, tags=tags)
+    if created:
         return {"TopicArn": arn}
     current = _attributes(info, arn)
     for attribute, value in given.items():
@@ -117,9 +116,8 @@ def list_topics(context: Context) -> dict[str, Any]:
 
 def get_topic_attributes(context: Context) -> dict[str, Any]:
     """Return the attributes of a topic."""
-    info = context.topics.get(context.topic())
+    info, pending = context.topics.get_with_pending(context.topic())
     found = _attributes(info, topic_arn(context.region, info.name))
-    pending = context.topics.pending(info.name)
     found |= {"SubscriptionsPending": str(pending), "SubscriptionsConfirmed": str(info.subscriptions - pending)}
     found["EffectiveDeliveryPolicy"] = delivery_policies.shown_for_topic(found.get(delivery_policies.ATTRIBUTE, ""))
     return {"Attributes": found}
