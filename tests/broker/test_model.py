@@ -304,7 +304,11 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(queue=queues, filtered=st.booleans(), skips=st.booleans(), paused=st.sampled_from([False, False, True]))
     def subscribe(self, queue: str, filtered: bool, skips: bool, paused: bool) -> None:
-        fields = {"filter": FILTER if filtered else None, "when_full": "skip" if skips else "fail", "paused": paused}
+        fields: dict[str, Any] = {
+            "filter": FILTER if filtered else None,
+            "when_full": "skip" if skips else "fail",
+            "paused": paused,
+        }
         self.same(
             lambda: self.topic.subscribe(queue, filtered=filtered, skips=skips, paused=paused),
             lambda: self.broker.topics.subscribe("news", queue.removesuffix(".fifo"), queue=queue, **fields),

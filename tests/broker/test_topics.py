@@ -15,6 +15,7 @@ from tests.broker.conftest import Lasting
 from tests.support.states import contents_of
 from wonderq.broker import topics as broker_topics
 from wonderq.broker.broker import Broker
+from wonderq.broker.topics import SubscriptionChangedError
 from wonderq.model.errors import (
     AlreadySubscribedError,
     InvalidValueError,
@@ -110,6 +111,34 @@ def test_a_topic_that_is_there_is_not_created(lasting: Lasting) -> None:
     assert (created, info.settings.tags) == (True, {"a": "1"})
     assert lasting.broker.topics.create("orders", tags={"a": "2"}) == (info, False)
     assert lasting.again().topics.list() == [info]
+
+
+def test_a_subscription_changes_only_if_it_is_the_expected_one(orders: Broker) -> None:
+    topics = orders.topics
+    first, created = topics.subscribe("orders", "mail", queue="mail", expected=None)
+    assert created
+    second, _ = topics.subscribe("orders", "mail", expected=first.subscription, paused=True)
+    end = orders.core.log.end()
+    for other in (None, first.subscription):
+        with pytest.raises(SubscriptionChangedError):
+            topics.subscribe("orders", "mail", queue="mail", expected=other, raw=False)
+    assert topics.subscription("orders", "mail").subscription == second.subscription
+    assert orders.core.log.end() == end
+
+
+@pytest.mark.parametrize("ending", ["unsubscribed", "queue deleted"])
+def test_a_subscription_that_has_ended_is_not_the_expected_one(orders: Broker, ending: str) -> None:
+    topics = orders.topics
+    before = topics.subscribe("orders", "mail", queue="mail")[0].subscription
+    if ending == "unsubscribed":
+        topics.unsubscribe("orders", "mail")
+    else:
+        orders.drop_queue("mail")
+        orders.put_queue("mail")
+    with pytest.raises(SubscriptionChangedError):
+        topics.subscribe("orders", "mail", queue="mail", expected=before)
+    assert names_of(orders, "orders") == []
+    assert topics.subscribe("orders", "mail", queue="mail", expected=None)[1]
 
 
 def test_a_topic_and_its_pending_subscriptions_are_of_one_moment(

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _ACCESS = "tests/sns/test_access.py"
 _DISPATCH = "tests/sns/test_dispatch.py"
+_ENDPOINTS = "tests/sns/test_http_endpoints.py"
 _OF_TOPICS = "tests/broker/test_topics.py"
 _PUBLISH = "tests/sns/test_publish.py"
 _SIGNATURES = "tests/sns/test_signatures.py"
@@ -25,8 +26,8 @@ MUTANTS = [
         "sns_subscribes_queues_of_others",
         "A key lets its topic write to a queue that it does not open.",
         "wonderq/sns/subscriptions.py",
-        "context.topics.subscribe(topic, name, context.opens, **new)",
-        "context.topics.subscribe(topic, name, **new)",
+        "context.topics.subscribe(topic, name, context.opens, expected=None, **new)",
+        "context.topics.subscribe(topic, name, expected=None, **new)",
         (f"{_ACCESS}::test_a_key_sees_and_subscribes_only_its_own",),
     ),
     Mutant(
@@ -82,6 +83,57 @@ MUTANTS = [
             f"{_OF_TOPICS}::test_a_topic_and_its_pending_subscriptions_are_of_one_moment",
             f"{_TOPICS}::test_both_numbers_of_subscriptions_are_of_one_moment",
         ),
+    ),
+    Mutant(
+        "sns_confirmation_subscribes_again",
+        "An endpoint that was unsubscribed while it confirmed gets everything, without a filter, for ever.",
+        "wonderq/sns/subscriptions.py",
+        "expected=subscription, push=replace(push, confirmed=True)",
+        "push=replace(push, confirmed=True)",
+        (
+            f"{_ENDPOINTS}::test_a_confirmation_does_not_undo_the_end_of_a_subscription",
+            f"{_ENDPOINTS}::test_an_endpoint_keeps_what_the_rest_api_changes",
+        ),
+    ),
+    Mutant(
+        "sns_confirmed_subscription_becomes_pending",
+        "Messages pass by an endpoint that has confirmed, because it was subscribed again at the same time.",
+        "wonderq/sns/subscriptions.py",
+        "context.opens, expected=found, push=push)",
+        "context.opens, push=push)",
+        (f"{_ENDPOINTS}::test_a_confirmed_subscription_does_not_become_pending_again",),
+    ),
+    Mutant(
+        "sns_subscribes_over_another",
+        "Of two clients that subscribe an endpoint at the same time, the second one undoes what the first has made.",
+        "wonderq/sns/subscriptions.py",
+        "context.opens, expected=None, **new)",
+        "context.opens, **new)",
+        (f"{_ENDPOINTS}::test_of_two_that_create_a_subscription_the_second_finds_it",),
+    ),
+    Mutant(
+        "sns_subscribe_resets_an_endpoint",
+        "Subscribing an endpoint again reverts its URL and its delivery settings.",
+        "wonderq/sns/subscriptions.py",
+        'replace(found.push, style="sns", token=token',
+        'Push(url, "sns", confirmed=False, owns_queue=found.owns_queue, token=token',
+        (f"{_ENDPOINTS}::test_an_endpoint_keeps_what_the_rest_api_changes",),
+    ),
+    Mutant(
+        "sns_old_token_confirms_what_is_subscribed_meanwhile",
+        "The token of a subscription that has ended confirms a later one with other attributes.",
+        "wonderq/sns/subscriptions.py",
+        "    try:\n        context.topics.subscribe(notice.topic, notice.subscription, expected=None, **fields)\n",
+        "    try:\n        context.topics.subscribe(notice.topic, notice.subscription, **fields)\n",
+        (f"{_ENDPOINTS}::test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile",),
+    ),
+    Mutant(
+        "subscription_need_not_be_the_expected_one",
+        "A client's change of a subscription is undone by another client that has not seen it.",
+        "wonderq/broker/topics.py",
+        "            if expected is not ... and before != expected:\n",
+        "            if False:\n",
+        (f"{_OF_TOPICS}::test_a_subscription_changes_only_if_it_is_the_expected_one",),
     ),
     Mutant(
         "sns_subscribes_fifo_queues_to_standard_topics",

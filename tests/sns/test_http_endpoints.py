@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,9 +21,11 @@ from tests.support.sqs_clients import RefusedError
 from tests.support.waiting import eventually
 from wonderq.broker import notices
 from wonderq.broker.broker import Broker
+from wonderq.model.push import Push
 from wonderq.model.push_hosts import PushHosts
 from wonderq.push.pusher import Pusher
 from wonderq.sns import delivery_policies, signing
+from wonderq.sns.names import endpoint_queue_name
 from wonderq.sns.signing import Signer
 
 
@@ -331,6 +334,110 @@ def test_the_text_for_an_endpoint_has_the_same_notification(sns: Sns, hook: Hook
     assert in_queue == {"da": sent["a"], "db": sent["b"], "plain": sent["c"]}
     for each in hook.texts:
         check(json.loads(each))
+
+
+# Subscriptions that change while a request is under way
+
+
+def meanwhile(sns: Sns, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let another client subscribe with these fields, after the next request has read a subscription and before it
+    writes one. Without fields, the other client ends the subscription."""
+    topics = sns.broker.topics
+    write = topics.subscribe
+
+    def write_later(topic: str, name: str, *arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(topics, "subscribe", write)
+        if fields:
+            write(topic, name, **fields)
+        else:
+            topics.unsubscribe(topic, name)
+        return write(topic, name, *arguments, **named)
+
+    monkeypatch.setattr(topics, "subscribe", write_later)
+
+
+def pending(sns: Sns, hook: HookServer) -> tuple[str, Push]:
+    """Subscribe an endpoint that does not confirm it, and return the ARN and the endpoint."""
+    arn = subscribe(sns, hook, ReturnSubscriptionArn=True)
+    received(hook)
+    return arn, push_of(sns, arn)
+
+
+def push_of(sns: Sns, arn: str) -> Push:
+    push = sns.broker.topics.subscription("orders", arn.rpartition(":")[2]).subscription.push
+    assert push is not None
+    return push
+
+
+def confirm(sns: Sns, token: str) -> None:
+    sns("ConfirmSubscription", TopicArn=topic_arn("orders"), Token=token)
+
+
+def test_a_confirmation_does_not_undo_the_end_of_a_subscription(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, push = pending(sns, hook)
+    meanwhile(sns, monkeypatch)
+    with pytest.raises(RefusedError, match="this token"):
+        confirm(sns, push.token)
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+    assert sns.broker.queue_names(limit=10) == ["default"]
+
+
+def test_a_confirmed_subscription_does_not_become_pending_again(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn, push = pending(sns, hook)
+    meanwhile(sns, monkeypatch, push=replace(push, confirmed=True))
+    assert subscribe(sns, hook) == arn  # the answer for one that is confirmed
+    assert push_of(sns, arn) == replace(push, confirmed=True)
+    sns("Publish", TopicArn=topic_arn("orders"), Message="text")
+    eventually(lambda: hook.has_received(2))
+    assert json.loads(hook.received[1].body)["Message"] == "text"
+
+
+@pytest.mark.parametrize("raw", ["false", "true"])
+def test_of_two_that_create_a_subscription_the_second_finds_it(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, raw: str
+) -> None:
+    first = {"queue": endpoint_queue_name("orders", hook.url), "raw": False, "push": Push(hook.url, "sns")}
+    meanwhile(sns, monkeypatch, **first)
+    if raw == "false":
+        assert subscribe(sns, hook, Attributes={"RawMessageDelivery": raw}) == listed(sns)["SubscriptionArn"]
+    else:
+        with pytest.raises(RefusedError, match="already exists with different attributes"):
+            subscribe(sns, hook, Attributes={"RawMessageDelivery": raw})
+    found = sns("GetSubscriptionAttributes", SubscriptionArn=listed(sns)["SubscriptionArn"])["Attributes"]
+    assert (found["PendingConfirmation"], found["RawMessageDelivery"]) == ("false", "false")
+
+
+@pytest.mark.parametrize("action", ["ConfirmSubscription", "Subscribe"])
+def test_an_endpoint_keeps_what_the_rest_api_changes(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    arn, push = pending(sns, hook)
+    changed = replace(push, url=f"{hook.url}/other", delivery={"timeout": 7})
+    meanwhile(sns, monkeypatch, endpoint=changed.url, delivery=changed.delivery)
+    if action == "Subscribe":
+        assert subscribe(sns, hook) == "pending confirmation"
+        changed = replace(changed, token=push_of(sns, arn).token)
+        assert changed.token != push.token
+    confirm(sns, changed.token)
+    assert push_of(sns, arn) == replace(changed, confirmed=True)
+
+
+def test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = confirmed(sns, hook)
+    ended = push_of(sns, arn)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    token = json.loads(received(hook).body)["Token"]
+    later = replace(ended, confirmed=False, token="0" * 96)
+    meanwhile(sns, monkeypatch, queue=endpoint_queue_name("orders", hook.url), raw=True, push=later)
+    with pytest.raises(RefusedError, match="later one"):
+        confirm(sns, token)
+    assert push_of(sns, arn) == later
 
 
 # Endpoints that are unsubscribed

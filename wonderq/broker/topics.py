@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from types import EllipsisType
 from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
@@ -54,6 +55,13 @@ _STEPS_PER_ITEM = 5
 
 #: Subscriptions of a queue that end while the lock is held.
 _ENDED_AT_ONCE = 100
+
+
+class SubscriptionChangedError(Exception):
+    """A subscription is not what the caller of `Topics.subscribe` expects. It reads the subscription and decides again.
+
+    No client gets this error.
+    """
 
 
 class Topics:
@@ -222,7 +230,14 @@ class Topics:
     # Subscriptions
 
     def subscribe(
-        self, topic: str, name: str, permits: Permits = everything, /, **given: Any
+        self,
+        topic: str,
+        name: str,
+        permits: Permits = everything,
+        /,
+        *,
+        expected: Subscription | EllipsisType | None = ...,
+        **given: Any,
     ) -> tuple[SubscriptionInfo, bool]:
         """Create a subscription, or change the given fields of one; return it and whether it is new.
 
@@ -231,6 +246,9 @@ class Topics:
         URL, needs no queue: one is made for it. ``secret`` and ``delivery`` are those of its `Push`; an empty secret
         stands for one that the broker makes.
 
+        ``expected`` is for a caller that has decided by what it has read: the subscription, or None for one that does
+        not exist.
+
         Raises:
             TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
             ShardUnavailableError: the queue or the dead-letter queue is in another shard, which does not answer.
@@ -238,6 +256,7 @@ class Topics:
             InvalidValueError: a field is malformed or missing.
             AlreadySubscribedError: the queue has another subscription of the topic.
             TooManySubscriptionsError: the topic or the broker has as many as it may have.
+            SubscriptionChangedError: the subscription is not, or no longer, the ``expected`` one.
         """
         check_subscription_name(name)
         fields = _checked(given)
@@ -247,6 +266,8 @@ class Topics:
             before = found.subscriptions.get(name)
             if before is not None and self._core.state.find(before.queue) is None:
                 before = None  # its queue was deleted
+            if expected is not ... and before != expected:
+                raise SubscriptionChangedError
             push, secret = changed_endpoint(None if before is None else before.push, given, self._pushes.hosts)
             if before is None:
                 queue, makes_queue = self._new_queue(found, name, given, push, now_ms)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from secrets import compare_digest
 from typing import Any
 from uuid import uuid4
 
 from wonderq.broker.notices import TOKEN_MS, Notice
+from wonderq.broker.topics import SubscriptionChangedError
 from wonderq.model.errors import (
     AlreadySubscribedError,
     InvalidValueError,
@@ -56,6 +59,22 @@ _REFUSED = {
 }
 
 
+def _anew_after_changes(action: Callable[[Context], dict[str, Any]]) -> Callable[[Context], dict[str, Any]]:
+    """Return an action that begins anew when the subscription changes between its reading it and its writing it.
+
+    What the action has decided holds for the subscription that it has read, and for no other.
+    """
+
+    @wraps(action)
+    def act(context: Context) -> dict[str, Any]:
+        while True:
+            with suppress(SubscriptionChangedError):
+                return action(context)
+
+    return act
+
+
+@_anew_after_changes
 def subscribe(context: Context) -> dict[str, Any]:
     """Subscribe a queue to a topic, or return the ARN of a subscription that has the same attributes."""
     topic = context.topic()
@@ -91,13 +110,14 @@ def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -
     if found is None or found.is_pending:
         remember_address(context, topic)
         token = new_token(name)
-        push = Push(
-            url, "sns", confirmed=False, token=token, token_until_ms=context.broker.core.clock.now_ms() + TOKEN_MS
-        )
+        until_ms = context.broker.core.clock.now_ms() + TOKEN_MS
         if found is None:
+            push = Push(url, "sns", confirmed=False, token=token, token_until_ms=until_ms)
             _create(context, topic, name, {"raw": False, **fields, "queue": queue, "push": push})
         else:
-            context.topics.subscribe(topic, name, context.opens, push=replace(push, owns_queue=found.owns_queue))
+            assert found.push is not None
+            push = replace(found.push, style="sns", token=token, token_until_ms=until_ms)  # only sns sends a token
+            context.topics.subscribe(topic, name, context.opens, expected=found, push=push)
         if (context.text("ReturnSubscriptionArn") or "").lower() != "true":
             return {"SubscriptionArn": "pending confirmation"}
     return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
@@ -122,13 +142,13 @@ def _find_same(context: Context, topic: str, name: str, fields: Mapping[str, Any
 
 
 def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> None:
-    """Create a subscription.
+    """Create a subscription that does not exist.
 
     Raises:
         SnsError: the broker refuses a field of it, or the queue has another subscription of the topic.
     """
     try:
-        context.topics.subscribe(topic, name, context.opens, **new)
+        context.topics.subscribe(topic, name, context.opens, expected=None, **new)
     except AlreadySubscribedError as error:
         raise invalid("Endpoint", str(error)) from error
     except InvalidValueError as error:
@@ -209,6 +229,7 @@ def _refusal(error: InvalidValueError, prefix: str = "") -> SnsError:
     return invalid(f"{prefix}{attribute}{error}")
 
 
+@_anew_after_changes
 def confirm_subscription(context: Context) -> dict[str, Any]:
     """Confirm a subscription with the token that its endpoint got. A token that was used confirms again.
 
@@ -222,22 +243,23 @@ def confirm_subscription(context: Context) -> dict[str, Any]:
     if found is not None:
         name = _subscribe_again(context, *found)
     else:
-        push = _push_of(context, topic, name)
+        subscription = _subscription_of(context, topic, name)
+        push = None if subscription is None else subscription.push
         if push is None or not compare_digest(push.token.encode(), token.encode()):
             raise invalid("Token", _UNKNOWN)
         if not push.confirmed:
             if push.token_until_ms < context.broker.core.clock.now_ms():
                 raise invalid("Token", _EXPIRED)
-            context.topics.subscribe(topic, name, push=replace(push, confirmed=True))
+            context.topics.subscribe(topic, name, expected=subscription, push=replace(push, confirmed=True))
     settings = context.topics.settings_of(topic)  # the request need not be signed, so it has no region
     region = context.region if settings is None else settings.sns.get(REGION, context.region)
     return {"SubscriptionArn": subscription_arn(region, topic, name)}
 
 
-def _push_of(context: Context, topic: str, name: str) -> Push | None:
-    """Return the endpoint of a subscription; None if it has none or does not exist."""
+def _subscription_of(context: Context, topic: str, name: str) -> Subscription | None:
+    """Return a subscription; None if it does not exist."""
     try:
-        return context.topics.subscription(topic, name).subscription.push
+        return context.topics.subscription(topic, name).subscription
     except (SubscriptionNotFoundError, TopicNotFoundError):
         return None
 
@@ -248,9 +270,9 @@ def _subscribe_again(context: Context, notice: Notice, is_valid: bool) -> str:
     Raises:
         SnsError: the token has expired, or the endpoint has subscribed in another way since.
     """
-    push = _push_of(context, notice.topic, notice.subscription)
-    if push is not None:
-        if push.token != notice.token:
+    found = _subscription_of(context, notice.topic, notice.subscription)
+    if found is not None:
+        if found.push is None or found.push.token != notice.token:
             raise invalid("Token", _UNKNOWN)
         return notice.subscription  # a second visit
     if not is_valid:
@@ -258,10 +280,10 @@ def _subscribe_again(context: Context, notice: Notice, is_valid: bool) -> str:
     fields = notice.fields()
     fields["push"] = replace(fields["push"], token=notice.token, confirmed=True)
     try:
-        context.topics.subscribe(notice.topic, notice.subscription, **fields)
+        context.topics.subscribe(notice.topic, notice.subscription, expected=None, **fields)
     except QueueNotFoundError:  # its dead-letter queue was deleted
         fields |= {"dead_letter_queue": "", "when_full": "fail"}
-        context.topics.subscribe(notice.topic, notice.subscription, **fields)
+        context.topics.subscribe(notice.topic, notice.subscription, expected=None, **fields)
     return notice.subscription
 
 
