@@ -208,7 +208,7 @@ _ONCE = [
         "keys_fill_up_for_good",
         "A broker that had many keys once takes none any more, until it is restarted.",
         "wonderq/broker/admission.py",
-        "            self._state.forget(now_ms, count + _FORGET_MORE)\n",
+        "            self._forget(now_ms, count + _FORGET_MORE)\n",
         "",
         (f"{_KEYS}::test_so_many_keys_and_no_more_and_room_again_when_they_are_forgotten",),
     ),

@@ -125,7 +125,7 @@ class RandomLife:
             topics.unsubscribe(topic, queue.removesuffix(".fifo"))
         else:
             topics.put(topic, content_deduplication=chance.random() < 0.1)
-            given = {
+            given: dict[str, Any] = {
                 "raw": chance.random() < 0.6,
                 "filter": chance.choice([None, None, {"a": ["x"]}]),
                 "when_full": chance.choice(["fail", "skip", "skip"]),

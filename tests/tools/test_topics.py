@@ -42,7 +42,7 @@ def set_up(broker: Broker) -> None:
     broker.topics.put("orders", tags={"team": "é"}, deduplication_window_ms=60_000)
     for queue in QUEUES:
         broker.put_queue(queue)
-        fields = {"raw": queue != "wrapped", "filter": {"kind": ["big"]} if queue == "some" else None}
+        fields: dict[str, Any] = {"raw": queue != "wrapped", "filter": {"kind": ["big"]} if queue == "some" else None}
         broker.topics.subscribe("orders", queue.removesuffix(".fifo"), queue=queue, **fields)
 
 
