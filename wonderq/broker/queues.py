@@ -134,15 +134,15 @@ class Queues:
             with self._core.transaction:
                 self._core.find_queue(name)
                 raise DefaultQueueError
-        has_many = True
-        while has_many:
-            with self._core.transaction as now_ms:
-                has_many = end_some_subscriptions(self._core, self._core.find_queue(name), now_ms)
+        while self._end_some_subscriptions(name):
             yield_to_others()
         with self._core.transaction as now_ms:
-            found = self._core.find_queue(name)
-            drop_queue(self._core, self._redrives, found, now_ms)
+            drop_queue(self._core, self._redrives, self._core.find_queue(name), now_ms)
         self._core.confirm()
+
+    def _end_some_subscriptions(self, name: str) -> bool:
+        with self._core.transaction as now_ms:
+            return end_some_subscriptions(self._core, self._core.find_queue(name), now_ms)
 
     def purge(self, name: str, *, void_keys: bool = False) -> int:
         """Delete all messages of a queue that it has now, claimed ones too; return how many.
