@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import socket
 import subprocess
@@ -57,6 +58,13 @@ def free_ports(count: int) -> list[int]:
     while len(_bound) > _MOST_BOUND:
         _bound.popleft().close()
     return ports
+
+
+@atexit.register
+def _give_ports_back() -> None:
+    """Close what is left, so that Python does not warn of it at its end."""
+    while _bound:
+        _bound.popleft().close()
 
 
 @dataclass
