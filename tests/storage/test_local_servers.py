@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections import deque
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.nats_servers import freeze, needs_nats, start
 from tests.support.waiting import PATIENCE_S
-from wonderq_storage.nats import Connection
+from wonderq_storage.nats import Connection, local_servers
 from wonderq_storage.nats.local_servers import cluster_of, find_program, free_ports
 
 
@@ -44,6 +45,28 @@ def test_a_free_port_is_given_to_nobody_else(tmp_path: Path) -> None:
         if sys.platform == "linux":
             with socket.socket() as other, pytest.raises(OSError, match="in use"):
                 other.bind(("127.0.0.1", port))  # as one that the system chooses a port for: it shares none
+
+
+def test_ports_are_given_back_at_the_end_and_the_oldest_of_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_servers, "_bound", deque())
+    monkeypatch.setattr(local_servers, "_MOST_BOUND", 2)
+    free_ports(3)
+    kept = [each.getsockname()[1] for each in local_servers._bound]
+    assert len(kept) == (2 if sys.platform == "linux" else 0)
+    local_servers._give_ports_back()
+    assert not local_servers._bound
+    for port in kept:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+
+
+def test_elsewhere_ports_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_servers, "_bound", deque())
+    monkeypatch.setattr("sys.platform", "darwin")
+    (port,) = free_ports(1)
+    assert not local_servers._bound
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
 
 
 def test_servers_sync_and_listen_on_loopback_only(tmp_path: Path) -> None:
