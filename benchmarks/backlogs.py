@@ -31,7 +31,7 @@ BODY = "x" * 100
 BATCH = 1000
 DAY_MS = 86_400_000
 
-#: What a broker may hold here is more than its default limits allow. A start checks none of them.
+#: Wider than the defaults, so that a folder can be filled. A start checks no limits.
 LIMITS = Limits(queues=UNLIMITED, total_keys=UNLIMITED)
 
 MILLION = 1_000_000

@@ -206,6 +206,19 @@ def _name_of(settings: Settings, sockets: Sequence[socket.socket]) -> str:
     return f"{(socket.gethostname() if is_any else host)[: _MAX_NAME - len(port)]}{port}"
 
 
+def check_syncs(jetstream: JetStream) -> None:
+    """Check that the NATS servers sync what they acknowledge, and warn if they do not tell.
+
+    Raises:
+        StorageError, NatsError: see `wonderq_storage.jetstream_stream.check_servers`.
+    """
+    if not check_servers(jetstream):
+        logger.warning(
+            "NATS does not tell whether it syncs messages before it acknowledges them. See that each server has "
+            "sync_interval: always; docs/HIGH_AVAILABILITY.md tells how to let WonderQ check it"
+        )
+
+
 def _check_nats(settings: Settings, jetstream: JetStream) -> None:
     """Check that the servers and the stream are set up so that nothing can be lost. Makes the stream if there is none.
 
@@ -215,11 +228,6 @@ def _check_nats(settings: Settings, jetstream: JetStream) -> None:
     try:
         log = open_log(settings, sharing=Sharing(jetstream, "start", patience_s=_START_S)).log
         cast("SharedLog", log).prepare()
-        may_ask = check_servers(jetstream)
+        check_syncs(jetstream)
     except (StorageError, NatsError) as error:
         raise StartError(f"the log {settings.log} cannot be used: {error}") from error
-    if not may_ask:
-        logger.warning(
-            "NATS does not tell whether it syncs messages before it acknowledges them. See that each server has "
-            "sync_interval: always; docs/HIGH_AVAILABILITY.md tells how to let WonderQ check it"
-        )

@@ -18,7 +18,7 @@ from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import NAMESPACE as REDRIVES
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import NAMESPACE as SCHEDULES
-from wonderq.broker.topics import drop_queue, end_record
+from wonderq.broker.topics import drop_queue, end_subscriptions, subscriptions_of
 from wonderq.broker.transfers import portion_of
 from wonderq.state import record
 from wonderq.state.state import Queue
@@ -119,8 +119,8 @@ class Outboxes:
     def end_subscriptions(self, departure: Departure) -> bool:
         """End the subscriptions to a queue that does not exist any more. Return whether messages for it are left.
 
-        Those that were made after the departure stay, because the queue exists again. Otherwise messages are not left,
-        and neither is the outbox, unless something else than subscriptions sends to the queue: a dead letter, for one,
+        Subscriptions of after the departure stay, because the queue exists again. Otherwise messages are not left, and
+        neither is the outbox, unless something else than subscriptions sends to the queue: a dead letter, for one,
         then creates it again.
         """
         core = self._core
@@ -128,18 +128,13 @@ class Outboxes:
             outbox = core.state.find(departure.number)
             if outbox is None:
                 return False
-            topics = [each for each in core.state.topics.values() if outbox.number in each.by_queue]
-            ended = [
-                (each, name)
-                for each in topics
-                if each.stored[(name := each.by_queue[outbox.number])].position <= departure.position
-            ]
-            if ended and len(ended) == len(topics) and not self._is_used(outbox.name):
+            found = list(subscriptions_of(core.state, outbox.number))
+            ended = [(topic, name) for topic, name in found if topic.stored[name].position <= departure.position]
+            if ended and len(ended) == len(found) and not self._is_used(outbox.name):
                 drop_queue(core, self._redrives, outbox, now_ms)
                 return False
-            for each, name in ended:
-                core.append_and_apply(end_record(each, name, now_ms), leave=DELETE_LEAVES)
-                core.counters.of_topic(each.name).forget(name)
+            for each in ended:
+                end_subscriptions(core, [each], now_ms)
             return True
 
     def _is_used(self, name: str) -> bool:

@@ -201,7 +201,7 @@ class Publisher:
     def _count(self, topic: Topic, decisions: Iterable[Decision]) -> None:
         """Count what the queues have got, and wake their consumers.
 
-        What was deleted since the publish has no counters any more, and gets no new ones.
+        A queue, topic or subscription that was deleted since the publish gets no new counters.
         """
         core = self._core
         is_there = core.state.find_topic(topic.number) is topic

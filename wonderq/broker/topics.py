@@ -498,20 +498,21 @@ def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
 
 def end_some_subscriptions(core: Core, queue: Queue, now_ms: int) -> bool:
     """End a portion of the subscriptions of a queue, under the lock, if it has more; return whether it has."""
-    ended = list(islice(_subscriptions_of(core.state, queue.number), _ENDED_AT_ONCE + 1))
+    ended = list(islice(subscriptions_of(core.state, queue.number), _ENDED_AT_ONCE + 1))
     if len(ended) <= _ENDED_AT_ONCE:
         return False
-    _end(core, ended[:_ENDED_AT_ONCE], now_ms)
+    end_subscriptions(core, ended[:_ENDED_AT_ONCE], now_ms)
     return True
 
 
-def _end(core: Core, ended: Sequence[tuple[Topic, str]], now_ms: int) -> None:
+def end_subscriptions(core: Core, ended: Sequence[tuple[Topic, str]], now_ms: int) -> None:
+    """End subscriptions, given by topic and name, in one write, under the lock."""
     core.append_and_apply(*(end_record(topic, name, now_ms) for topic, name in ended), leave=DELETE_LEAVES)
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
 
 
-def _subscriptions_of(state: State, number: int) -> Iterator[tuple[Topic, str]]:
+def subscriptions_of(state: State, number: int) -> Iterator[tuple[Topic, str]]:
     """Yield the topics that a queue has subscribed to, with the names of the subscriptions."""
     for topic in filter(None, map(state.find_topic, state.subscribers.topics_of(number))):
         if number in topic.by_queue:
@@ -523,7 +524,7 @@ def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int, also: 
 
     ``also`` are further records of the same write.
     """
-    ended = list(_subscriptions_of(core.state, queue.number))
+    ended = list(subscriptions_of(core.state, queue.number))
     ends = [end_record(topic, name, now_ms) for topic, name in ended]
     redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), [*ends, *also])
     for topic, name in ended:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from wonderq.config import ClusterSettings, Settings
 from wonderq.serve import StartError
+from wonderq.serve_shared import check_syncs
 from wonderq_storage import StorageError
-from wonderq_storage.jetstream_stream import check_servers
 from wonderq_storage.nats import Connection, JetStream, NatsError
 from wonderq_storage.nats.address import Address
 from wonderq_storage.nats.child_server import ChildServer
@@ -35,7 +35,7 @@ class NatsServers(NamedTuple):
 
     servers: list[Address]
     context: ssl.SSLContext | None
-    """What a connection must prove, and check; None without files for that."""
+    """Certificates that a connection shows, and checks; None without files for that."""
     reload: Callable[[], None]
 
     def connect(self, name: str) -> Connection:
@@ -143,11 +143,6 @@ def await_nats(jetstream: JetStream) -> None:
                 logger.warning("waiting for more than half of the NATS servers: %s", error)
             time.sleep(_RETRY_S)
     try:
-        may_ask = check_servers(jetstream)
+        check_syncs(jetstream)
     except (StorageError, NatsError) as error:
         raise StartError(f"the NATS servers cannot be used: {error}") from error
-    if not may_ask:
-        logger.warning(
-            "NATS does not tell whether it syncs messages before it acknowledges them. See that each server has "
-            "sync_interval: always; docs/HIGH_AVAILABILITY.md tells how to let WonderQ check it"
-        )

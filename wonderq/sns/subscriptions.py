@@ -62,7 +62,7 @@ _REFUSED = {
 def _anew_after_changes(action: Callable[[Context], dict[str, Any]]) -> Callable[[Context], dict[str, Any]]:
     """Return an action that begins anew when the subscription changes between its reading it and its writing it.
 
-    What the action has decided holds for the subscription that it has read, and for no other.
+    Its decisions hold for the subscription that it has read, and for no other.
     """
 
     @wraps(action)
