@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from wonderq.cluster.placement import Placement, wish
 from wonderq.cluster.shard_map import shard_of
 
 _MEASURED = "[measured](PERFORMANCE.md)"
+_CLUSTER = "[measured](#a-cluster-on-two-cores)"
 _EXPERIMENT = "experiment"
 _ASSUMED = "assumed"
 
@@ -47,7 +48,7 @@ class Profile(NamedTuple):
     batch: int
     produced: Input
     consumed: Input
-    replicated: Input
+    forwarded: Input
     grouped: Input
     record_bytes: Input
 
@@ -55,26 +56,22 @@ class Profile(NamedTuple):
 SINGLES = Profile(
     "one",
     1,
-    Input(12_461, "messages/s", "one core produces single messages", _MEASURED),
-    Input(4_903, "messages/s", "one core claims and deletes single messages", _MEASURED),
-    Input(0.81, "", "with three copies, of that rate: single messages", _MEASURED),
-    Input(28, "operations", "share one append: single messages of 64 callers", _EXPERIMENT),
+    Input(243, "µs of a core", "a message to produce takes at its owner: single messages", _CLUSTER),
+    Input(632, "µs of a core", "a message to claim and delete takes at its owner: single messages", _CLUSTER),
+    Input(450, "µs of a core", "a request that is passed on takes besides: single messages", _CLUSTER),
+    Input(3.6, "operations", "share one append: single messages of 64 callers on 16 shards", _CLUSTER),
     Input(212, "bytes", "a message has in the log besides its body: single messages", "counted"),
 )
 BATCHES = Profile(
     "100",
     100,
-    Input(291_510, "messages/s", "one core produces batches of 100", _MEASURED),
-    Input(121_717, "messages/s", "one core claims and deletes batches of 100", _MEASURED),
-    Input(0.55, "", "with three copies, of that rate: batches of 100", _MEASURED),
-    Input(8, "operations", "share one append: batches of 16 callers", _EXPERIMENT),
+    Input(4.23, "µs of a core", "a message to produce takes at its owner: batches of 100", _CLUSTER),
+    Input(10, "µs of a core", "a message to claim and delete takes at its owner: batches of 100", _CLUSTER),
+    Input(700, "µs of a core", "a request that is passed on takes besides: batches of 100", _CLUSTER),
+    Input(2.7, "operations", "share one append: batches of 64 callers on 16 shards", _CLUSTER),
     Input(10, "bytes", "a message has in the log besides its body: batches of 100", "counted"),
 )
-READ = Input(22_444, "requests/s", "one core reads and answers requests that it only passes on", _MEASURED)
-SENT = Input(25_000, "requests/s", "one core sends to another node", _EXPERIMENT)
-APPEND = Input(
-    348, "µs of a core", "an append takes on each NATS server: 2 cores / 3 servers / 1,915 appends/s", _EXPERIMENT
-)
+APPEND = Input(385, "µs of a core", "an append takes on each NATS server", _CLUSTER)
 APPENDS = Input(795, "appends/s", "one shard makes, one at a time, of 10 KB", _EXPERIMENT)
 HEADS = Input(600, "bytes", "the heads of a request and its response have", _ASSUMED)
 STORED = Input(2, "times", "a NATS server writes a message: to its Raft log, and to the stream", _ASSUMED)
@@ -83,13 +80,15 @@ DISK = Input(251, "MB/s", "one disk writes and syncs", _MEASURED)
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices of the operator."""
+    """The choices of the operator, and what clients do."""
 
     message_bytes: int = 200
     replicas: int = 3
     headroom: float = 0.7
     machine_cores: int = 8
     queues: int = 1024
+    owners_asked: bool = False
+    """Whether clients ask the owner of each queue. Otherwise they ask any node, which passes most requests on."""
 
 
 class Plan(NamedTuple):
@@ -134,12 +133,13 @@ def placed(queues: int, shards: int, nodes: int) -> Placed:
 
 def owner_s(profile: Profile) -> float:
     """Return the processor time of its owner for a message, in s: produce, claim and delete."""
-    return (1 / profile.produced.value + 1 / profile.consumed.value) / profile.replicated.value
+    return (profile.produced.value + profile.consumed.value) / 1e6
 
 
-def edge_s(profile: Profile, nodes: int) -> float:
-    """Return the processor time of other nodes for a message, in s. A client asks any node."""
-    return _STEPS / profile.batch * (1 / READ.value + 1 / SENT.value) * (1 - 1 / nodes)
+def forwarding_s(profile: Profile, nodes: int, choices: Choices) -> float:
+    """Return the processor time that passing requests on takes on all nodes together for a message, in s."""
+    forwarded = 0 if choices.owners_asked else _STEPS / profile.batch * (1 - 1 / nodes)
+    return forwarded * profile.forwarded.value / 1e6
 
 
 def appends_of(profile: Profile) -> float:
@@ -150,7 +150,7 @@ def appends_of(profile: Profile) -> float:
 def fits(rate: float, profile: Profile, shards: int, nodes: int, choices: Choices) -> bool:
     """Return whether the busiest node and the busiest shard of one cluster carry their part of a rate."""
     busiest = placed(choices.queues, shards, nodes)
-    processor = rate * (busiest.busiest_node * owner_s(profile) + edge_s(profile, nodes) / nodes)
+    processor = rate * (busiest.busiest_node * owner_s(profile) + forwarding_s(profile, nodes, choices) / nodes)
     appends = rate * busiest.busiest_shard * appends_of(profile)
     return processor <= choices.headroom and appends <= choices.headroom * APPENDS.value
 
@@ -158,7 +158,9 @@ def fits(rate: float, profile: Profile, shards: int, nodes: int, choices: Choice
 def most(profile: Profile, shards: int, nodes: int, choices: Choices) -> int:
     """Return the highest rate that one cluster carries, in messages a second, to the lower hundred."""
     busiest = placed(choices.queues, shards, nodes)
-    by_processor = choices.headroom / (busiest.busiest_node * owner_s(profile) + edge_s(profile, nodes) / nodes)
+    by_processor = choices.headroom / (
+        busiest.busiest_node * owner_s(profile) + forwarding_s(profile, nodes, choices) / nodes
+    )
     by_log = choices.headroom * APPENDS.value / (busiest.busiest_shard * appends_of(profile))
     return int(min(by_processor, by_log) // 100 * 100)
 
@@ -189,7 +191,8 @@ def plan(rate: float, profile: Profile, choices: Choices) -> Plan:
     cores = (nodes + max(servers, ceil(server_cores / clusters))) * clusters
     machines = max(servers * clusters, ceil(cores / choices.machine_cores))
     of_clients = rate * (2 * choices.message_bytes + _STEPS / profile.batch * HEADS.value)
-    between = of_clients * (1 - 1 / nodes) + log_bytes_s * choices.replicas
+    forwarded = 0 if choices.owners_asked else 1 - 1 / nodes
+    between = of_clients * forwarded + log_bytes_s * choices.replicas
     return Plan(
         clusters,
         nodes * clusters,
@@ -206,7 +209,7 @@ def plan(rate: float, profile: Profile, choices: Choices) -> Plan:
 def inputs() -> list[Input]:
     """Return all inputs, in the order of the table."""
     pairs = zip(SINGLES[2:], BATCHES[2:], strict=True)
-    return [*(each for pair in pairs for each in pair), READ, SENT, APPEND, APPENDS, HEADS, STORED, DISK]
+    return [*(each for pair in pairs for each in pair), APPEND, APPENDS, HEADS, STORED, DISK]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -227,14 +230,20 @@ def report(choices: Choices) -> Iterator[str]:
     yield (
         f"Choices: bodies of {choices.message_bytes} bytes, {choices.replicas} copies, {choices.headroom:.0%} of a "
         f"core or a disk in use, machines of {choices.machine_cores} cores, {choices.queues:,} queues with equal "
-        "parts of the load."
+        "parts of the load. "
+        + ("Clients ask the owner of each queue." if choices.owners_asked else "Clients ask any node.")
     )
     yield ""
+    kinds = [
+        (profile, replace(choices, owners_asked=owners_asked))
+        for profile in (SINGLES, BATCHES)
+        for owners_asked in (False, True)
+    ]
     yield from table(
-        ("nodes", "shards", "messages/s, one a request", "messages/s, batches of 100"),
+        ("nodes", "shards", "messages/s, one a request", "owners asked", "messages/s, batches of 100", "owners asked"),
         [
-            (f"{nodes}", f"{shards}", *(f"{most(profile, shards, nodes, choices):,}" for profile in (SINGLES, BATCHES)))
-            for nodes, shards in ((1, 16), (3, 16), (5, 64), (8, 64), (16, 64), (32, 256), (64, 256))
+            (f"{nodes}", f"{shards}", *(f"{most(profile, shards, nodes, chosen):,}" for profile, chosen in kinds))
+            for nodes, shards in ((3, 16), (5, 64), (8, 64), (16, 64), (32, 256), (64, 256))
         ],
     )
     yield ""
@@ -265,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--headroom", type=float, default=default.headroom)
     parser.add_argument("--machine-cores", type=int, default=default.machine_cores)
     parser.add_argument("--queues", type=int, default=default.queues)
+    parser.add_argument("--owners-asked", action="store_true", help="clients ask the owner of each queue")
     for line in report(Choices(**vars(parser.parse_args(arguments)))):
         print(line)
 

@@ -41,6 +41,8 @@ def lines(found: Found) -> Iterator[str]:
     """Return the lines of the report."""
     yield from _rates(found)
     yield ""
+    yield from _latencies(found)
+    yield ""
     yield from _times(found)
     yield ""
     yield from _crossings(found)
@@ -66,6 +68,20 @@ def _rates(found: Found) -> Iterator[str]:
             row += [f"{ratio(found, side, ONE_ON_THREE, work):.2f}", f"{ratio_by_cores(found, side, work):.2f}"]
         rows.append(row)
     yield from table(head, rows)
+
+
+def _latencies(found: Found) -> Iterator[str]:
+    rows = [
+        (
+            work.name,
+            *(
+                " / ".join(f"{_median(found, side, work, at):.1f}" for at in ("p50_ms", "p99_ms"))
+                for side in found.sides
+            ),
+        )
+        for work in found.works
+    ]
+    yield from table(("p50 / p99 in ms, at half of the rate", *found.sides), rows)
 
 
 def _times(found: Found) -> Iterator[str]:

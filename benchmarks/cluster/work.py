@@ -62,6 +62,9 @@ class Measured(NamedTuple):
     """Groups that were appended to the logs, for each request."""
     cores: float
     """Cores that all processes together used."""
+    p50_ms: float
+    """Latency in an open loop at half of the rate."""
+    p99_ms: float
 
 
 def names(stem: str) -> list[str]:
@@ -112,7 +115,7 @@ def _in_turn(each_queue: Sequence[Script]) -> Script:
 
 
 def measure(side: Side, work: Work) -> Measured:
-    """Let a side do some work."""
+    """Let a side do some work: as fast as it can, and half as much at half of that rate."""
     counts = _counts(side)  # outside the times, because nodes work for it
     times = _times_s(side)
     done = load.run(side.urls, scripts(work, side.shards), requests=work.requests, passing=load.PASSING)
@@ -123,7 +126,25 @@ def measure(side: Side, work: Work) -> Measured:
     forwarded, appends = ((after - before) / work.requests for after, before in zip(_counts(side), counts, strict=True))
     rate = done.rate * work.messages / work.requests
     cores = (nodes_us + servers_us + client_us) * rate / 1e6
-    return Measured(rate, nodes_us, servers_us, client_us, forwarded, appends, cores)
+    late = load.run(
+        side.urls,
+        scripts(work, side.shards),
+        requests=max(work.requests // 2, work.connections),
+        rate=done.rate / 2,
+        passing=load.PASSING,
+    )
+    side.repeated.update(late.repeated)
+    return Measured(
+        rate,
+        nodes_us,
+        servers_us,
+        client_us,
+        forwarded,
+        appends,
+        cores,
+        late.percentile_ms(50),
+        late.percentile_ms(99),
+    )
 
 
 def _times_s(side: Side) -> tuple[float, ...]:

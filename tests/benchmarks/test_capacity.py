@@ -24,15 +24,21 @@ def test_the_page_has_the_output() -> None:
     assert shown.splitlines() == list(capacity.report(Choices()))
 
 
-def test_inputs_that_are_measured_are_on_the_page_of_speeds() -> None:
-    text = (DOCS / "PERFORMANCE.md").read_text(encoding="utf-8")
-    experiments = (DOCS / "SCALING.md").read_text(encoding="utf-8")
+def test_inputs_that_are_measured_are_on_the_pages() -> None:
+    scaling = (DOCS / "SCALING.md").read_text(encoding="utf-8")
+    texts = {
+        "[measured](PERFORMANCE.md)": (DOCS / "PERFORMANCE.md").read_text(encoding="utf-8"),
+        "[measured](#a-cluster-on-two-cores)": section(scaling, "### A cluster on two cores"),
+        "experiment": scaling.partition("## Split a queue")[0],
+    }
     for each in capacity.inputs():
-        value = f"{each.value:,g}"
-        if each.source.startswith("[measured]"):
-            assert re.search(rf"\b{re.escape(value)}\b", text), each
-        elif each.source == "experiment" and each.unit != "µs of a core" and each is not capacity.SENT:
-            assert re.search(rf"\b{re.escape(value)}\b", experiments.partition("## Split a queue")[0]), each
+        if (text := texts.get(each.source)) is not None:
+            assert re.search(rf"\b{re.escape(f'{each.value:,g}')}\b", text), each
+
+
+def section(text: str, title: str) -> str:
+    """Return the section with this title, up to the next title."""
+    return text.partition(f"\n{title}\n")[2].partition("\n#")[0]
 
 
 @pytest.mark.parametrize("profile", [SINGLES, BATCHES], ids=lambda profile: str(profile.name))
@@ -63,6 +69,13 @@ def test_less_headroom_or_fewer_queues_take_more_nodes() -> None:
     least = capacity.plan(20_000, SINGLES, Choices())
     assert capacity.plan(20_000, SINGLES, replace(Choices(), headroom=0.5)).nodes > least.nodes
     assert capacity.plan(20_000, SINGLES, replace(Choices(), queues=20)).nodes > least.nodes, "parts are less even"
+
+
+def test_clients_that_ask_the_owners_take_fewer_nodes_and_send_less_between_them() -> None:
+    anybody = capacity.plan(20_000, SINGLES, Choices())
+    owners = capacity.plan(20_000, SINGLES, replace(Choices(), owners_asked=True))
+    assert owners.nodes < anybody.nodes
+    assert owners.network_bytes_s * owners.machines < anybody.network_bytes_s * anybody.machines
 
 
 def test_the_busiest_parts_are_no_smaller_than_equal_ones() -> None:

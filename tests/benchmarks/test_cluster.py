@@ -18,7 +18,7 @@ WORK = Work("consume", 1, 2, 8)
 
 
 def measured(rate: float, nodes_us: float) -> Measured:
-    return Measured(rate, nodes_us, 30.0, 40.0, 0.66, 0.5, 2.0)
+    return Measured(rate, nodes_us, 30.0, 40.0, 0.66, 0.5, 2.0, 8000 / rate, 40.0)
 
 
 def test_the_ratios_are_medians_of_those_within_a_round() -> None:
@@ -40,6 +40,7 @@ def test_the_ratios_are_medians_of_those_within_a_round() -> None:
         "| consume 1, 2 connections | 2,500 | 1,250 (0.50) | 625 (0.25) | 475 (0.17) | 1,825 (0.70) | 0.70 | 2.00 | 2.80 | 3.00 |"
         in lines
     ), "three nodes with 1.5 times the processor time have twice the rate on three cores"
+    assert "| consume 1, 2 connections | 5.0 / 40.0 | 10.0 / 40.0 | 20.0 / 40.0 | 31.7 / 40.0 | 7.5 / 40.0 |" in lines
     assert f"| {THREE} | 6,000 | 20 | 30 |" in lines
     assert f"| {THREE} | 3.0% | 2.0% |" in lines
     assert f"| {FOLDER} | 1.0% |  |" in lines
@@ -61,5 +62,6 @@ def test_a_small_run(tmp_path: Path) -> None:
             if side != THREE_OWNERS:  # on a busy machine, a shard may have moved since its owner was asked for
                 assert (each.forwarded > 0) == (side == THREE), "only nodes that do not own everything pass requests on"
             assert each.appends > 0
+            assert 0 < each.p50_ms <= each.p99_ms
     assert list(found.crossed) == [ONE, ONE_ON_THREE, THREE, THREE_OWNERS]
     assert len(list(report.lines(found))) > len(works) * (1 + len(SIDES))
