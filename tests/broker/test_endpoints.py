@@ -39,7 +39,7 @@ def test_all_fields_last(orders: Lasting) -> None:
     given = {"retries": 5, "backoff": "geometric"}
     secret = orders.broker.topics.subscribe("orders", "shop", endpoint=URL, delivery=given)[0].secret
     pending = Push(f"{URL}/2", "sns", confirmed=False, token="0" * 96, token_until_ms=5)
-    orders.broker.topics.subscribe("orders", "sns", queue="push-x", push=pending)
+    orders.broker.topics.subscribe("orders", "sns", push=pending)
     orders.broker.topics.subscribe("orders", "shop", raw=False)
     broker = orders.again()
     shop, sns = (each.subscription for each in broker.topics.subscriptions("orders"))
@@ -47,8 +47,8 @@ def test_all_fields_last(orders: Lasting) -> None:
     assert not shop.raw
     assert sns.push == pending
     assert (broker.topics.get_with_pending("orders")[1], sns.is_pending) == (1, True)
-    assert broker.queue_names(limit=10) == ["default", "orders--push-shop", "push-x"]
-    settings = broker.settings_of("push-x")
+    assert broker.queue_names(limit=10) == ["default", "orders--push-shop", "orders--push-sns"]
+    settings = broker.settings_of("orders--push-sns")
     assert settings is not None
     assert settings.retention_ms == 14 * 86_400_000
     [asked] = broker.pushes.claim(

@@ -150,7 +150,7 @@ def test_a_topic_and_its_pending_subscriptions_are_of_one_moment(
 
     def subscribe_then_confirm() -> None:
         monkeypatch.setattr(orders.core, "confirm", confirm)
-        orders.topics.subscribe("orders", "pending", queue="orders--push", push=push)
+        orders.topics.subscribe("orders", "pending", push=push)
         confirm()
 
     before = orders.topics.get("orders")

@@ -136,6 +136,13 @@ def test_the_messages_of_a_queue_that_exists_may_be_pushed(orders: Client) -> No
     assert orders("GET", "/queues/jobs").status_code == 200, "it was not made for the subscription"
 
 
+@pytest.mark.parametrize("style", ["webhook", "sns"])
+def test_a_queue_that_is_named_must_exist(orders: Client, style: str) -> None:
+    refused = orders("PUT", PATH, json={"endpoint": URL, "style": style, "queue": "jobs"})
+    check_refused(refused, 404, "queue_not_found")
+    assert [each["queue"] for each in orders.get("/queues")] == ["default"]
+
+
 def test_the_queue_of_a_long_name_has_another(orders: Client) -> None:
     long = "x" * 80
     reply = orders("PUT", f"/topics/orders/subscriptions/{long}", json={"endpoint": URL})

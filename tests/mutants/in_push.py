@@ -179,6 +179,17 @@ MUTANTS = [
         (f"{_OF_ISOLATION}::test_the_pause_after_failures_grows_to_a_bound_and_ends_with_a_success",),
     ),
     Mutant(
+        "queue_of_an_endpoint_has_the_name_of_another",
+        "The messages of a queue that a user has made are delivered to an endpoint, or lost.",
+        _ENDPOINTS,
+        "<= _MAX_QUEUE_CHARACTERS and name + suffix not in state.queues:",
+        "<= _MAX_QUEUE_CHARACTERS:",
+        (
+            f"{_OF_REST}::test_the_queue_of_a_long_name_has_another",
+            f"{_OF_SNS}::test_an_endpoint_takes_over_no_queue_of_others",
+        ),
+    ),
+    Mutant(
         "group_is_delivered_at_once",
         "An endpoint of a FIFO topic gets messages of one group in another order.",
         _PUSHES,

@@ -128,6 +128,14 @@ MUTANTS = [
         (f"{_ENDPOINTS}::test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile",),
     ),
     Mutant(
+        "sns_endpoint_takes_over_a_queue",
+        "An endpoint that subscribes again gets the messages of a queue that others have made meanwhile.",
+        "wonderq/broker/notices.py",
+        'queue = {} if was.owns_queue else {"queue": self.queue}',
+        'queue = {"queue": self.queue}',
+        (f"{_ENDPOINTS}::test_an_endpoint_takes_over_no_queue_of_others",),
+    ),
+    Mutant(
         "subscription_need_not_be_the_expected_one",
         "A client's change of a subscription is undone by another client that has not seen it.",
         "wonderq/broker/topics.py",
@@ -198,6 +206,17 @@ MUTANTS = [
         "os.O_EXCL, 0o600)",
         "os.O_EXCL, 0o644)",
         (f"{_SIGNATURES}::test_the_key_is_kept_and_only_its_owner_reads_it",),
+    ),
+    Mutant(
+        "envelopes_name_another_subscription",
+        "The link in a message does not end its subscription.",
+        "wonderq/sns/envelope.py",
+        "name or subscription_name(",
+        "subscription_name(",
+        (
+            f"{_PUBLISH}::test_an_envelope_names_the_subscription_that_the_rest_api_has_made",
+            f"{_ENDPOINTS}::test_a_notification_is_signed_and_has_headers",
+        ),
     ),
     Mutant(
         "envelopes_have_the_default_region",

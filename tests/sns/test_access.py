@@ -139,7 +139,7 @@ def test_the_link_of_a_confirmation_needs_no_key(path: Path, bearers: Bearers) -
     name = subscription_name("mine", "push-mine")
     token = new_token(name)
     push = Push("https://hooks.example.com/", "sns", confirmed=False, token=token, token_until_ms=1 << 60)
-    broker.topics.subscribe("mine", name, queue="push-mine", push=push)
+    broker.topics.subscribe("mine", name, push=push)
     client = Client(broker, Access(Keys(path)))
 
     def visit(action: str, token: str) -> int:

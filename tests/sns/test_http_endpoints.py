@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,8 +25,8 @@ from wonderq.broker.broker import Broker
 from wonderq.model.push import Push
 from wonderq.model.push_hosts import PushHosts
 from wonderq.push.pusher import Pusher
-from wonderq.sns import delivery_policies, signing
-from wonderq.sns.names import endpoint_queue_name
+from wonderq.sns import delivery_policies, signing, subscriptions
+from wonderq.sns.names import subscription_name
 from wonderq.sns.signing import Signer
 
 
@@ -64,14 +65,14 @@ def hook() -> Iterator[HookServer]:
 
 def subscribe(sns: Sns, hook: HookServer, **members: Any) -> str:
     """Subscribe an endpoint, and return what the call returns for its ARN."""
-    topic = sns.topic()
-    arn: str = sns("Subscribe", TopicArn=topic, Protocol="http", Endpoint=hook.url, **members)["SubscriptionArn"]
+    given = {"TopicArn": sns.topic(), "Protocol": "http", "Endpoint": hook.url, **members}
+    arn: str = sns("Subscribe", **given)["SubscriptionArn"]
     return arn
 
 
-def confirmed(sns: Sns, hook: HookServer, **attributes: str) -> str:
+def confirmed(sns: Sns, hook: HookServer, path: str = "", **attributes: str) -> str:
     """Subscribe an endpoint, confirm it as the endpoint would, and return the ARN."""
-    arn = subscribe(sns, hook, Attributes=attributes, ReturnSubscriptionArn=True)
+    arn = subscribe(sns, hook, Endpoint=hook.url + path, Attributes=attributes, ReturnSubscriptionArn=True)
     [asked] = eventually(lambda: list(hook.received))
     with urlopen(json.loads(asked.body)["SubscribeURL"]) as reply:
         assert arn.encode() in reply.read()
@@ -343,14 +344,17 @@ def meanwhile(sns: Sns, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Let another client subscribe with these fields, after the next request has read a subscription and before it
     writes one. Without fields, the other client ends the subscription."""
     topics = sns.broker.topics
+    before_writing(sns, monkeypatch, partial(topics.subscribe, **fields) if fields else topics.unsubscribe)
+
+
+def before_writing(sns: Sns, monkeypatch: pytest.MonkeyPatch, act: Callable[[str, str], object]) -> None:
+    """Call a function with topic and name of the subscription that the next request writes, just before it does."""
+    topics = sns.broker.topics
     write = topics.subscribe
 
     def write_later(topic: str, name: str, *arguments: Any, **named: Any) -> Any:
         monkeypatch.setattr(topics, "subscribe", write)
-        if fields:
-            write(topic, name, **fields)
-        else:
-            topics.unsubscribe(topic, name)
+        act(topic, name)
         return write(topic, name, *arguments, **named)
 
     monkeypatch.setattr(topics, "subscribe", write_later)
@@ -400,8 +404,7 @@ def test_a_confirmed_subscription_does_not_become_pending_again(
 def test_of_two_that_create_a_subscription_the_second_finds_it(
     sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, raw: str
 ) -> None:
-    first = {"queue": endpoint_queue_name("orders", hook.url), "raw": False, "push": Push(hook.url, "sns")}
-    meanwhile(sns, monkeypatch, **first)
+    meanwhile(sns, monkeypatch, raw=False, push=Push(hook.url, "sns"))
     if raw == "false":
         assert subscribe(sns, hook, Attributes={"RawMessageDelivery": raw}) == listed(sns)["SubscriptionArn"]
     else:
@@ -434,10 +437,56 @@ def test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile(
     sns("Unsubscribe", SubscriptionArn=arn)
     token = json.loads(received(hook).body)["Token"]
     later = replace(ended, confirmed=False, token="0" * 96)
-    meanwhile(sns, monkeypatch, queue=endpoint_queue_name("orders", hook.url), raw=True, push=later)
+    meanwhile(sns, monkeypatch, raw=True, push=later)
     with pytest.raises(RefusedError, match="later one"):
         confirm(sns, token)
     assert push_of(sns, arn) == later
+
+
+# Queues of others
+
+
+def queue_of(sns: Sns) -> str:
+    """Return the queue of the only subscription."""
+    [only] = sns.broker.topics.subscriptions("orders")
+    return only.queue
+
+
+@pytest.mark.parametrize("way", ["Subscribe", "ConfirmSubscription"])
+def test_an_endpoint_takes_over_no_queue_of_others(sns: Sns, hook: HookServer, way: str) -> None:
+    arn = confirmed(sns, hook)
+    wanted = queue_of(sns)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    told = json.loads(received(hook).body)
+    sns.queue(wanted)
+    sns.broker.send(wanted, ["of others"])
+    hook.received.clear()
+    if way == "Subscribe":
+        assert confirmed(sns, hook) == arn
+    else:
+        confirm(sns, told["Token"])
+    assert queue_of(sns) != wanted
+    assert queue_of(sns).startswith("orders--")  # the shard of its topic in a cluster
+    sns("Publish", TopicArn=topic_arn("orders"), Message="published")
+    assert json.loads(received(hook).body)["Message"] == "published"
+    sns("Unsubscribe", SubscriptionArn=arn)
+    assert sns.bodies(wanted) == ["of others"]
+
+
+def test_a_queue_and_an_endpoint_do_not_share_a_subscription(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may choose the name of a queue so that its subscription has the name of that of an endpoint."""
+    monkeypatch.setattr(
+        subscriptions, "endpoint_subscription_name", lambda topic, _url: subscription_name(topic, "jobs")
+    )
+    arn, queue = subscribe(sns, hook, ReturnSubscriptionArn=True), sns.queue("jobs")
+    with pytest.raises(RefusedError, match="queue of another name"):
+        sns.subscribe(topic_arn("orders"), queue)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    sns.subscribe(topic_arn("orders"), queue)
+    with pytest.raises(RefusedError, match="queue of another name"):
+        subscribe(sns, hook)
 
 
 # Endpoints that are unsubscribed
@@ -563,8 +612,8 @@ def test_so_many_notices_are_kept(
 ) -> None:
     monkeypatch.setattr(notices, "MOST_NOTICES", 2)
     tokens = []
-    for _ in range(3):
-        sns("Unsubscribe", SubscriptionArn=confirmed(sns, hook))
+    for number in range(3):
+        sns("Unsubscribe", SubscriptionArn=confirmed(sns, hook, f"/{number}"))
         tokens.append(json.loads(received(hook).body)["Token"])
         hook.received.clear()
         clock.advance(1)

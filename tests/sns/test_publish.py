@@ -240,3 +240,12 @@ def test_the_region_of_an_envelope_is_that_of_the_topic(sns: Sns, topic: str) ->
     sns("Publish", TopicArn=made, Message="3")
     [body] = map(json.loads, sns.bodies("enveloped"))
     assert (body["TopicArn"], "Topic" in body, "UnsubscribeURL" in body) == (made, False, True)
+
+
+def test_an_envelope_names_the_subscription_that_the_rest_api_has_made(sns: Sns) -> None:
+    topic = sns.topic()
+    sns.queue()
+    sns.broker.topics.subscribe("orders", "mine", queue="jobs", raw=False)
+    sns("Publish", TopicArn=topic, Message="text")
+    [body] = sns.bodies()
+    assert json.loads(body)["UnsubscribeURL"].endswith(f"&SubscriptionArn={topic}:mine")

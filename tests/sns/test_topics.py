@@ -70,7 +70,7 @@ def test_both_numbers_of_subscriptions_are_of_one_moment(sns: Sns, monkeypatch: 
     def subscribe_then_confirm() -> None:
         monkeypatch.setattr(core, "confirm", confirm)
         monkeypatch.setattr(sns.broker.pushes, "hosts", PushHosts(("hooks.example.com",)))
-        sns.broker.topics.subscribe("orders", "pending", queue="orders--push", push=push)
+        sns.broker.topics.subscribe("orders", "pending", push=push)
         confirm()
 
     def numbers() -> tuple[str, str]:

@@ -59,13 +59,17 @@ class Notice(NamedTuple):
         return Pushed(self.topic, settings, was, was.push, self.queue)
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields with which `Topics.subscribe` makes the subscription again, with its endpoint confirmed."""
+        """Return the fields with which `Topics.subscribe` makes the subscription again, with its endpoint confirmed.
+
+        A queue that was made for the endpoint has ended, so another one is made.
+        """
         was = self.was()
         kept = {
             name: getattr(was, name)
             for name in ("raw", "filter_scope", "dead_letter_queue", "paused", "when_full", "sns", "push")
         }
-        return {**kept, "filter": json.loads(was.filter) if was.filter else None, "queue": self.queue}
+        queue = {} if was.owns_queue else {"queue": self.queue}
+        return {**kept, "filter": json.loads(was.filter) if was.filter else None, **queue}
 
 
 class Notices:

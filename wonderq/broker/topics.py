@@ -175,6 +175,14 @@ class Topics:
         found = self._core.state.topics.get(name)
         return None if found is None else found.settings
 
+    def name_of_subscription(self, topic: str, queue: str) -> str | None:
+        """Return the name of the subscription that a queue has of a topic; None if it has none.
+
+        The subscription may not be durable yet.
+        """
+        found, subscriber = self._core.state.topics.get(topic), self._core.state.queues.get(queue)
+        return None if found is None or subscriber is None else found.by_queue.get(subscriber.number)
+
     def list(
         self, permits: Permits = everything, *, contains: str = "", after: str = "", limit: int | None = None
     ) -> list[TopicInfo]:
@@ -352,11 +360,8 @@ class Topics:
         if self._core.state.subscriptions >= MAX_TOTAL_SUBSCRIPTIONS:
             raise TooManySubscriptionsError("The broker", MAX_TOTAL_SUBSCRIPTIONS)
         queue_name = given.get("queue")
-        if push is not None and (
-            queue_name is None or (push.style == "sns" and queue_name not in self._core.state.queues)
-        ):
-            own = queue_name or own_queue_name(self._core.state, topic.name, name)
-            return self._core.new_queue(own, now_ms), True
+        if push is not None and queue_name is None:
+            return self._core.new_queue(own_queue_name(self._core.state, topic.name, name), now_ms), True
         if queue_name is None:
             raise InvalidValueError("queue", "A new subscription needs a queue or an endpoint. Give one of them.")
         if push is not None or self._core.has_name(queue_name):

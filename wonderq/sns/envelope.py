@@ -53,7 +53,8 @@ class Envelopes:
         if not is_fifo(published.topic):  # SNS does not sign those of FIFO topics
             self._sign(found, version, base)
         if base:
-            arn = subscription_arn(region, published.topic, subscription_name(published.topic, queue))
+            name = self._broker.topics.name_of_subscription(published.topic, queue)
+            arn = subscription_arn(region, published.topic, name or subscription_name(published.topic, queue))
             found["UnsubscribeURL"] = (
                 f"{base}/?{urlencode({'Action': 'Unsubscribe', 'SubscriptionArn': arn}, safe=':')}"
             )

@@ -16,7 +16,7 @@ _TOPIC_ARN = re.compile(_TOPIC)
 _SUBSCRIPTION_ARN = re.compile(rf"{_TOPIC}:(?P<name>[A-Za-z0-9_-]{{1,80}})")
 _TOKEN_BYTES = 32
 
-#: Parts of the name of an endpoint's queue, which has 80 characters at most.
+#: Parts of the text from which `endpoint_subscription_name` makes a name.
 _TOPIC_CHARACTERS, _DIGEST_CHARACTERS = 61, 12
 
 _TOKEN = re.compile(rf"[0-9a-f]{{{2 * (16 + _TOKEN_BYTES)}}}")
@@ -41,13 +41,11 @@ def subscription_name(topic: str, queue: str) -> str:
     return str(uuid5(_NAMESPACE, f"{topic}\n{queue}"))
 
 
-def endpoint_queue_name(topic: str, url: str) -> str:
-    """Return the name of the queue that is made for the subscription of an HTTP endpoint.
-
-    It begins with the topic and ``--``, so that both are in the same shard of a cluster, unless the topic is too long.
-    """
+def endpoint_subscription_name(topic: str, url: str) -> str:
+    """Return the name that SNS clients give the subscription of an HTTP endpoint: a UUID, the same each time."""
     digest = uuid5(_NAMESPACE, f"{topic}\n{url}").hex
-    return f"{topic[:_TOPIC_CHARACTERS]}--push-{digest[:_DIGEST_CHARACTERS]}"
+    # The queue of the endpoint once had this name. By another one, no subscription of that time would be found.
+    return subscription_name(topic, f"{topic[:_TOPIC_CHARACTERS]}--push-{digest[:_DIGEST_CHARACTERS]}")
 
 
 def new_token(name: str) -> str:

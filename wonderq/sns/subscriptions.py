@@ -28,7 +28,7 @@ from wonderq.sns import delivery_policies
 from wonderq.sns.context import PAGE, Context, page
 from wonderq.sns.errors import SnsError, invalid, shown
 from wonderq.sns.names import (
-    endpoint_queue_name,
+    endpoint_subscription_name,
     name_in_confirmation,
     new_token,
     queue_in_arn,
@@ -92,7 +92,7 @@ def subscribe(context: Context) -> dict[str, Any]:
         raise invalid("Endpoint", "FIFO SQS Queues can not be subscribed to standard SNS topics")
     fields = _in_subscribe(context.mapping("Attributes"), queue)
     name = subscription_name(topic, queue)
-    if _find_same(context, topic, name, fields) is None:
+    if _find_same(context, topic, name, fields, is_of_queue=True) is None:
         _create(context, topic, name, {"raw": False, **fields, "queue": queue})
     return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
 
@@ -103,17 +103,16 @@ def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -
         raise invalid("Protocol", "FIFO topics deliver to queues only.")
     if not url.lower().startswith(f"{protocol}://"):
         raise invalid("Endpoint", f"It must begin with {protocol}://, as the protocol says.")
-    queue = endpoint_queue_name(topic, url)
-    name = subscription_name(topic, queue)
-    fields = _in_subscribe(context.mapping("Attributes"), queue, check_policy=True)
-    found = _find_same(context, topic, name, fields)
+    name = endpoint_subscription_name(topic, url)
+    fields = _in_subscribe(context.mapping("Attributes"), check_policy=True)
+    found = _find_same(context, topic, name, fields, is_of_queue=False)
     if found is None or found.is_pending:
         remember_address(context, topic)
         token = new_token(name)
         until_ms = context.broker.core.clock.now_ms() + TOKEN_MS
         if found is None:
             push = Push(url, "sns", confirmed=False, token=token, token_until_ms=until_ms)
-            _create(context, topic, name, {"raw": False, **fields, "queue": queue, "push": push})
+            _create(context, topic, name, {"raw": False, **fields, "push": push})
         else:
             assert found.push is not None
             push = replace(found.push, style="sns", token=token, token_until_ms=until_ms)  # only sns sends a token
@@ -123,16 +122,23 @@ def _subscribe_endpoint(context: Context, topic: str, protocol: str, url: str) -
     return {"SubscriptionArn": subscription_arn(context.region, topic, name)}
 
 
-def _find_same(context: Context, topic: str, name: str, fields: Mapping[str, Any]) -> Subscription | None:
-    """Return a subscription, or None if it does not exist.
+def _find_same(
+    context: Context, topic: str, name: str, fields: Mapping[str, Any], *, is_of_queue: bool
+) -> Subscription | None:
+    """Return a subscription, of a queue or of an HTTP endpoint, or None if it does not exist.
 
     Raises:
-        SnsError: it exists with different attributes.
+        SnsError: it exists with different attributes, or is of the other kind.
     """
     try:
         info = context.topics.subscription(topic, name)
     except SubscriptionNotFoundError:
         return None
+    if is_of_queue != (info.subscription.push is None):
+        raise invalid(
+            "Endpoint",
+            "The topic has another subscription under the name that this one would have. Use a queue of another name.",
+        )
     if any(_current(info, field) != value for field, value in fields.items()):
         raise invalid(
             "Attributes",
@@ -155,8 +161,11 @@ def _create(context: Context, topic: str, name: str, new: Mapping[str, Any]) -> 
         raise _refusal(error, "Attributes Reason: ") from error
 
 
-def _in_subscribe(given: Mapping[str, str], queue: str, *, check_policy: bool = False) -> dict[str, Any]:
-    """Return the fields of a subscription that the attributes of ``Subscribe`` give."""
+def _in_subscribe(given: Mapping[str, str], queue: str = "", *, check_policy: bool = False) -> dict[str, Any]:
+    """Return the fields of a subscription that the attributes of ``Subscribe`` give.
+
+    ``queue`` is empty for a queue that is made for an HTTP endpoint.
+    """
     fields: dict[str, Any] = {}
     try:
         for attribute, value in given.items():
