@@ -443,6 +443,62 @@ def test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile(
     assert push_of(sns, arn) == later
 
 
+def used_by(sns: Sns, hook: HookServer, purpose: str) -> str:
+    """Return a token that confirms a subscription, or gives one back."""
+    if purpose == "confirm":
+        return pending(sns, hook)[1].token
+    sns("Unsubscribe", SubscriptionArn=confirmed(sns, hook))
+    token: str = json.loads(received(hook).body)["Token"]
+    return token
+
+
+@pytest.mark.parametrize("purpose", ["confirm", "subscribe again"])
+def test_a_token_is_for_its_own_topic_and_tells_of_no_other(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    token = used_by(sns, hook, purpose)
+
+    def delete(topic: str, _name: str) -> None:
+        sns.broker.topics.delete(topic)
+        sns.broker.topics.put(topic)
+
+    before_writing(sns, monkeypatch, delete)
+    with pytest.raises(RefusedError, match="got this token from this topic") as caught:
+        confirm(sns, token)
+    assert caught.value.code == "InvalidParameter"
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+    assert sns.broker.queue_names(limit=10) == ["default"]
+
+
+@pytest.mark.parametrize("moment", ["before", "just then"])
+def test_a_token_is_for_its_own_queue(sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """A queue that was there before its subscription is meant itself, and no later one of its name."""
+    sns.topic()
+    broker, name = sns.broker, subscription_name("orders", "jobs")
+    broker.put_queue("jobs")
+    broker.topics.subscribe("orders", name, queue="jobs", endpoint=hook.url, style="sns")
+    arn = f"{topic_arn('orders')}:{name}"
+    sns("Unsubscribe", SubscriptionArn=arn)
+    token = json.loads(received(hook).body)["Token"]
+    confirm(sns, token)
+    assert broker.topics.subscription("orders", name).queue == "jobs"
+    hook.received.clear()
+    sns("Unsubscribe", SubscriptionArn=arn)
+    token = json.loads(received(hook).body)["Token"]
+
+    def make_again(*_: str) -> None:
+        broker.drop_queue("jobs")
+        broker.put_queue("jobs")
+
+    if moment == "before":
+        make_again()
+    else:
+        before_writing(sns, monkeypatch, make_again)
+    with pytest.raises(RefusedError, match="got this token from this topic"):
+        confirm(sns, token)
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+
+
 # Queues of others
 
 
@@ -555,6 +611,23 @@ def test_a_token_that_does_not_subscribe_again(sns: Sns, hook: HookServer, clock
         token = token[:-1] + ("0" if token[-1] != "0" else "1")
     with pytest.raises(RefusedError, match=reason):
         sns("ConfirmSubscription", TopicArn=told["TopicArn"], Token=token)
+
+
+def test_only_the_token_of_the_last_end_subscribes_again(sns: Sns, hook: HookServer) -> None:
+    arn, tokens = confirmed(sns, hook), []
+    for _ in range(2):
+        sns("Unsubscribe", SubscriptionArn=arn)
+        tokens.append(json.loads(received(hook).body)["Token"])
+        hook.received.clear()
+        if len(tokens) == 1:
+            confirm(sns, tokens[0])
+    with pytest.raises(RefusedError, match="later one"):
+        confirm(sns, tokens[0])
+    confirm(sns, tokens[1])
+    sns.broker.topics.unsubscribe("orders", arn.rpartition(":")[2])  # the endpoint is not told, so it has no token
+    with pytest.raises(RefusedError, match="later one"):
+        confirm(sns, tokens[1])
+    assert sns.broker.core.state.metadata.get(notices.NAMESPACE, {}) == {}
 
 
 def test_who_is_not_told(sns: Sns, hook: HookServer) -> None:

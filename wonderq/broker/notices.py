@@ -82,14 +82,21 @@ class Notices:
         self.listener: Callable[[Notice], None] = lambda _: None
         """Called under the broker's lock when there is another notice."""
 
-    def records(self, notice: Notice, now_ms: int) -> list[Record]:
-        """Return the records that add a notice, and remove others that have expired or are too many."""
+    def records(self, topic: Topic, subscription: str, notice: Notice | None, now_ms: int) -> list[Record]:
+        """Return the records for the end of a subscription. They add its notice, if it gets one.
+
+        They remove those that it got when it ended before, so that no token of then brings this one back. To make room
+        for the new one, they remove others that have expired or are too many.
+        """
         stored = self._core.state.metadata.get(NAMESPACE, {})
-        ended = [name for name, each in stored.items() if each.value["ended_ms"] + TOKEN_MS <= now_ms][:_MOST_REMOVED]
-        if not ended and len(stored) >= MOST_NOTICES:
-            ended = [min(stored, key=lambda name: stored[name].value["ended_ms"])]
+        ended = [name for name, each in stored.items() if _is_of(each.value, topic.number, subscription)]
+        if notice is not None:
+            expired = [name for name, each in stored.items() if each.value["ended_ms"] + TOKEN_MS <= now_ms]
+            ended = list(dict.fromkeys(ended + expired[:_MOST_REMOVED]))
+            if not ended and len(stored) >= MOST_NOTICES:
+                ended = [min(stored, key=lambda name: stored[name].value["ended_ms"])]
         removed = (record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None) for name in ended)
-        return [_record(notice, now_ms), *removed]
+        return [*([] if notice is None else [_record(notice, now_ms)]), *removed]
 
     def waiting(self) -> list[Notice]:
         """Return the notices that are to be sent."""
@@ -118,15 +125,28 @@ class Notices:
             if stored is None or found is None:
                 return None
             notice = _notice(notice_id, stored.value)
-            if notice.number != found.number or not compare_digest(notice.token.encode(), token.encode()):
+            if not self.is_for(notice, found) or not compare_digest(notice.token.encode(), token.encode()):
                 return None
             return notice, notice.ended_ms + TOKEN_MS > now_ms
+
+    def is_for(self, notice: Notice, topic: Topic) -> bool:
+        """Return whether the subscription of a notice was one of a topic, and could be again, under the lock.
+
+        Another topic of the same name is not meant, and neither is another queue: a subscription ends with its queue.
+        """
+        was = notice.was()
+        return notice.number == topic.number and (was.owns_queue or self._core.state.find(was.queue) is not None)
 
 
 def notice_of(topic: Topic, subscription: Subscription, queue: str, notice_id: str, token: str, now_ms: int) -> Notice:
     """Return the notice for an endpoint whose subscription ends."""
     value = subscription.to_record()
     return Notice(notice_id, topic.name, topic.number, queue, subscription.name, value, token, now_ms)
+
+
+def _is_of(stored: Mapping[str, Any], topic: int, subscription: str) -> bool:
+    """Return whether a stored notice is that of a subscription, given the number of its topic."""
+    return bool(stored["number"] == topic and stored["subscription"] == subscription)
 
 
 def _record(notice: Notice, now_ms: int) -> Record:

@@ -12,7 +12,7 @@ from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.endpoints import FIELDS, changed_endpoint, confirmation, own_queue_name, queue_records
-from wonderq.broker.notices import Notices, notice_of
+from wonderq.broker.notices import Notice, Notices, notice_of
 from wonderq.broker.publish import Publisher
 from wonderq.broker.pushes import Pushes, PushKey
 from wonderq.broker.queries import find_names
@@ -245,6 +245,7 @@ class Topics:
         /,
         *,
         expected: Subscription | EllipsisType | None = ...,
+        notice: Notice | None = None,
         **given: Any,
     ) -> tuple[SubscriptionInfo, bool]:
         """Create a subscription, or change the given fields of one; return it and whether it is new.
@@ -255,7 +256,7 @@ class Topics:
         stands for one that the broker makes.
 
         ``expected`` is for a caller that has decided by what it has read: the subscription, or None for one that does
-        not exist.
+        not exist. ``notice`` is for one that was given the token of a notice.
 
         Raises:
             TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
@@ -264,7 +265,8 @@ class Topics:
             InvalidValueError: a field is malformed or missing.
             AlreadySubscribedError: the queue has another subscription of the topic.
             TooManySubscriptionsError: the topic or the broker has as many as it may have.
-            SubscriptionChangedError: the subscription is not, or no longer, the ``expected`` one.
+            SubscriptionChangedError: the subscription is not, or no longer, the ``expected`` one, or the notice is not
+                for the topic any more.
         """
         check_subscription_name(name)
         fields = _checked(given)
@@ -275,6 +277,8 @@ class Topics:
             if before is not None and self._core.state.find(before.queue) is None:
                 before = None  # its queue was deleted
             if expected is not ... and before != expected:
+                raise SubscriptionChangedError
+            if notice is not None and not self._notices.is_for(notice, found):
                 raise SubscriptionChangedError
             push, secret = changed_endpoint(None if before is None else before.push, given, self._pushes.hosts)
             if before is None:
@@ -456,11 +460,10 @@ class Topics:
         with self._core.transaction as now_ms:
             found = self._core.find_topic(topic)
             subscription = self._find_subscription(found, name)
-            queue, also = self._queue_of(subscription), list[Record]()
-            push = subscription.push
-            notice = notice_of(found, subscription, queue.name, notice_id, token, now_ms) if notice_id else None
-            if notice is not None and push is not None and push.style == "sns" and push.confirmed:
-                also = self._notices.records(notice, now_ms)
+            queue, push, notice = self._queue_of(subscription), subscription.push, None
+            if notice_id and push is not None and push.style == "sns" and push.confirmed:
+                notice = notice_of(found, subscription, queue.name, notice_id, token, now_ms)
+            also = self._notices.records(found, name, notice, now_ms)
             if subscription.owns_queue:
                 drop_queue(self._core, self._redrives, queue, now_ms, also)
             elif not permits(queue.name):
@@ -469,7 +472,7 @@ class Topics:
                 self._core.append_and_apply(end_record(found, name, now_ms), *also, leave=DELETE_LEAVES)
                 if push is not None:
                     self._core.consumers.dissolve(queue)  # its deliveries end; all others wait again
-            if notice is not None and also:
+            if notice is not None:
                 self._notices.listener(notice)
             self._core.counters.of_topic(topic).forget(name)
         self._core.confirm()

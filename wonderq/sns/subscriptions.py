@@ -289,10 +289,10 @@ def _subscribe_again(context: Context, notice: Notice, is_valid: bool) -> str:
     fields = notice.fields()
     fields["push"] = replace(fields["push"], token=notice.token, confirmed=True)
     try:
-        context.topics.subscribe(notice.topic, notice.subscription, expected=None, **fields)
+        context.topics.subscribe(notice.topic, notice.subscription, expected=None, notice=notice, **fields)
     except QueueNotFoundError:  # its dead-letter queue was deleted
         fields |= {"dead_letter_queue": "", "when_full": "fail"}
-        context.topics.subscribe(notice.topic, notice.subscription, expected=None, **fields)
+        context.topics.subscribe(notice.topic, notice.subscription, expected=None, notice=notice, **fields)
     return notice.subscription
 
 
