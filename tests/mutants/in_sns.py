@@ -128,6 +128,14 @@ MUTANTS = [
         (f"{_ENDPOINTS}::test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile",),
     ),
     Mutant(
+        "sns_attribute_of_an_ended_subscription_is_invalid",
+        "A program that meets the end of a subscription takes its own request for malformed.",
+        "wonderq/sns/subscriptions.py",
+        "context.opens, expected=info.subscription, **fields)",
+        "context.opens, **fields)",
+        (f"{_ENDPOINTS}::test_an_attribute_of_a_subscription_that_ends_just_then_is_not_found",),
+    ),
+    Mutant(
         "sns_token_is_for_all_topics_of_a_name",
         "An endpoint subscribes to a topic of others, which got the name of its own one while it used its token.",
         "wonderq/broker/topics.py",

@@ -443,6 +443,36 @@ def test_an_old_token_does_not_confirm_what_was_subscribed_meanwhile(
     assert push_of(sns, arn) == later
 
 
+def test_an_attribute_of_a_subscription_that_ends_just_then_is_not_found(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = confirmed(sns, hook)
+    meanwhile(sns, monkeypatch)
+    with pytest.raises(RefusedError, match="Subscription does not exist") as caught:
+        sns("SetSubscriptionAttributes", SubscriptionArn=arn, AttributeName="RawMessageDelivery", AttributeValue="true")
+    assert caught.value.code == "NotFound"
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+
+
+@pytest.mark.parametrize("action", ["SetSubscriptionAttributes", "Subscribe"])
+def test_a_topic_that_is_deleted_just_then_is_not_found(
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    arn, _ = pending(sns, hook)
+    before_writing(sns, monkeypatch, lambda topic, _: sns.broker.topics.delete(topic))
+    members = {
+        "SetSubscriptionAttributes": {
+            "SubscriptionArn": arn,
+            "AttributeName": "RawMessageDelivery",
+            "AttributeValue": "true",
+        },
+        "Subscribe": {"TopicArn": topic_arn("orders"), "Protocol": "http", "Endpoint": hook.url},
+    }
+    with pytest.raises(RefusedError, match="Topic does not exist") as caught:
+        sns(action, **members[action])
+    assert caught.value.code == "NotFound"
+
+
 def used_by(sns: Sns, hook: HookServer, purpose: str) -> str:
     """Return a token that confirms a subscription, or gives one back."""
     if purpose == "confirm":
@@ -453,14 +483,16 @@ def used_by(sns: Sns, hook: HookServer, purpose: str) -> str:
 
 
 @pytest.mark.parametrize("purpose", ["confirm", "subscribe again"])
+@pytest.mark.parametrize("is_made_again", [False, True])
 def test_a_token_is_for_its_own_topic_and_tells_of_no_other(
-    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, purpose: str
+    sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch, purpose: str, is_made_again: bool
 ) -> None:
     token = used_by(sns, hook, purpose)
 
     def delete(topic: str, _name: str) -> None:
         sns.broker.topics.delete(topic)
-        sns.broker.topics.put(topic)
+        if is_made_again:
+            sns.broker.topics.put(topic)
 
     before_writing(sns, monkeypatch, delete)
     with pytest.raises(RefusedError, match="got this token from this topic") as caught:

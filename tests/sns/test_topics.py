@@ -62,6 +62,22 @@ def test_of_two_that_create_a_topic_the_second_finds_it(sns: Sns, monkeypatch: p
     assert sns("GetTopicAttributes", TopicArn=topic_arn("orders"))["Attributes"]["DisplayName"] == "First"
 
 
+def test_a_topic_that_is_deleted_just_when_it_is_created_again_was_there(
+    sns: Sns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = sns.broker.topics
+    change = topics.change
+    topics.put("orders")  # by the REST API, so that its address is kept when it is created
+
+    def delete_first(*arguments: Any) -> None:
+        topics.delete("orders")
+        change(*arguments)
+
+    monkeypatch.setattr(topics, "change", delete_first)
+    assert sns.topic() == topic_arn("orders")
+    assert sns("ListTopics") == {"Topics": []}
+
+
 def test_both_numbers_of_subscriptions_are_of_one_moment(sns: Sns, monkeypatch: pytest.MonkeyPatch) -> None:
     arn, core = sns.topic(), sns.broker.core
     confirm = core.confirm

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from secrets import compare_digest
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from wonderq.broker.notices import TOKEN_MS, Notice
@@ -41,6 +41,8 @@ from wonderq.sns.policies import json_object
 from wonderq.sns.topics import REGION, read_boolean, remember_address
 from wonderq.sqs.names import ACCOUNT, arn_of
 
+T = TypeVar("T")
+
 _HTTP = ("http", "https")
 
 _UNKNOWN = "No endpoint has got this token from this topic, or it has got a later one."
@@ -59,14 +61,14 @@ _REFUSED = {
 }
 
 
-def _anew_after_changes(action: Callable[[Context], dict[str, Any]]) -> Callable[[Context], dict[str, Any]]:
+def _anew_after_changes(action: Callable[[Context], T]) -> Callable[[Context], T]:
     """Return an action that begins anew when the subscription changes between its reading it and its writing it.
 
     Its decisions hold for the subscription that it has read, and for no other.
     """
 
     @wraps(action)
-    def act(context: Context) -> dict[str, Any]:
+    def act(context: Context) -> T:
         while True:
             with suppress(SubscriptionChangedError):
                 return action(context)
@@ -248,21 +250,33 @@ def confirm_subscription(context: Context) -> dict[str, Any]:
     topic, token = context.topic(), context.required("Token")
     context.text("AuthenticateOnUnsubscribe")
     name = name_in_confirmation(token) or ""
-    found = context.broker.notices.find(topic, name, token)
-    if found is not None:
-        name = _subscribe_again(context, *found)
-    else:
-        subscription = _subscription_of(context, topic, name)
-        push = None if subscription is None else subscription.push
-        if push is None or not compare_digest(push.token.encode(), token.encode()):
-            raise invalid("Token", _UNKNOWN)
-        if not push.confirmed:
-            if push.token_until_ms < context.broker.core.clock.now_ms():
-                raise invalid("Token", _EXPIRED)
-            context.topics.subscribe(topic, name, expected=subscription, push=replace(push, confirmed=True))
+    try:
+        found = context.broker.notices.find(topic, name, token)
+        if found is None:
+            _confirm(context, topic, name, token)
+        else:
+            name = _subscribe_again(context, *found)
+    except TopicNotFoundError as error:  # it was deleted meanwhile
+        raise invalid("Token", _UNKNOWN) from error
     settings = context.topics.settings_of(topic)  # the request need not be signed, so it has no region
     region = context.region if settings is None else settings.sns.get(REGION, context.region)
     return {"SubscriptionArn": subscription_arn(region, topic, name)}
+
+
+def _confirm(context: Context, topic: str, name: str, token: str) -> None:
+    """Confirm a subscription, unless it is confirmed.
+
+    Raises:
+        SnsError: the token is not that of the subscription, or has expired.
+    """
+    subscription = _subscription_of(context, topic, name)
+    push = None if subscription is None else subscription.push
+    if push is None or not compare_digest(push.token.encode(), token.encode()):
+        raise invalid("Token", _UNKNOWN)
+    if not push.confirmed:
+        if push.token_until_ms < context.broker.core.clock.now_ms():
+            raise invalid("Token", _EXPIRED)
+        context.topics.subscribe(topic, name, expected=subscription, push=replace(push, confirmed=True))
 
 
 def _subscription_of(context: Context, topic: str, name: str) -> Subscription | None:
@@ -348,6 +362,7 @@ def _in_list(context: Context, info: SubscriptionInfo) -> dict[str, str]:
     return {**found, "SubscriptionArn": "PendingConfirmation"} if info.subscription.is_pending else found
 
 
+@_anew_after_changes
 def set_subscription_attributes(context: Context) -> None:
     """Set one attribute of a subscription."""
     topic, name = _subscription(context)
@@ -357,7 +372,7 @@ def set_subscription_attributes(context: Context) -> None:
     check_policy = push is not None and push.style == "sns"
     fields = _fields(attribute, value, info.queue, info.subscription.sns, check_policy=check_policy)
     try:
-        context.topics.subscribe(topic, name, context.opens, **fields)
+        context.topics.subscribe(topic, name, context.opens, expected=info.subscription, **fields)
     except InvalidValueError as error:
         raise _refusal(error) from error
 

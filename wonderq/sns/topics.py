@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from wonderq.model.errors import TopicNotFoundError
@@ -67,10 +68,14 @@ def _places(context: Context) -> dict[str, str]:
 
 
 def remember_address(context: Context, topic: str) -> None:
-    """Keep region and address of a request for the envelopes of a topic, if the REST API has created it."""
+    """Keep region and address of a request for the envelopes of a topic, if the REST API has created it.
+
+    A topic that does not exist has no envelopes.
+    """
     settings = context.topics.settings_of(topic)
     if settings is not None and REGION not in settings.sns:
-        context.topics.change(topic, lambda info: {"sns": {**_places(context), **info.settings.sns}})
+        with suppress(TopicNotFoundError):
+            context.topics.change(topic, lambda info: {"sns": {**_places(context), **info.settings.sns}})
 
 
 def _same(attribute: str, one: str, other: str) -> bool:
