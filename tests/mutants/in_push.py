@@ -179,6 +179,14 @@ MUTANTS = [
         (f"{_OF_ISOLATION}::test_the_pause_after_failures_grows_to_a_bound_and_ends_with_a_success",),
     ),
     Mutant(
+        "paused_endpoint_keeps_a_message",
+        "A consumer that waits does not get a message for up to five minutes, because an endpoint of its queue is down.",
+        _PUSHER,
+        "        if line.has_place:\n",
+        "        if False:\n",
+        (f"{_OF_DELIVERIES}::test_an_endpoint_that_pauses_keeps_no_message_from_other_consumers",),
+    ),
+    Mutant(
         "queue_of_an_endpoint_has_the_name_of_another",
         "The messages of a queue that a user has made are delivered to an endpoint, or lost.",
         _ENDPOINTS,

@@ -19,6 +19,7 @@ from tests.support.clock import FakeClock
 from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, hook_server, raw
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
+from wonderq.broker.consumers import Waiter
 from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
 from wonderq.model.messages import NewMessage
 from wonderq.model.push import DeliveryPolicy
@@ -288,6 +289,34 @@ def test_the_messages_of_a_queue_that_exists_are_delivered(push: Pushing, hook: 
     [message] = push.broker.claim("jobs", wait_s=5)
     assert message.body == "later"
     assert len(hook.received) == 2
+
+
+def test_an_endpoint_that_pauses_keeps_no_message_from_other_consumers(push: Pushing, hook: HookServer) -> None:
+    hook.behavior = answer(503, "Retry-After: 300")
+    push.broker.put_queue("jobs")
+    push.subscribe("jobs", hook.url, queue="jobs")
+    push.publish("fails")
+    eventually(lambda: push.counts("jobs") == {"delayed": 1})
+    other, core = Waiter(), push.broker.core
+    with push.broker.locked():
+        core.consumers.join(core.state.queues["jobs"], other)  # behind the endpoint, if that has a place
+    push.publish("for others")
+    eventually(other.wake.is_set)
+    [message] = push.broker.claim("jobs")
+    assert message.body == "for others"
+
+
+def test_an_endpoint_gets_messages_again_after_its_pause(push: Pushing, hook: HookServer, hasty: None) -> None:
+    hook.behavior = answer(503)
+    push.subscribe("mail", hook.url)
+    for number in range(20):  # so that pauses end at different moments of the retreat from the queue
+        push.publish(f"{number}")
+        eventually(partial(lambda expected: push.broker.counters.push.attempts["failed"] == expected, number + 1))
+    hook.behavior = answer(200)
+    push.publish("last")
+    eventually(lambda: "last" in hook.texts)
+    push.advance(20)
+    eventually(lambda: not push.counts("mail"))
 
 
 @pytest.mark.parametrize("call", ["find", "claim"])

@@ -29,7 +29,9 @@ class Line:
         self.running = 0
         """Messages that are claimed and not settled."""
         self.is_filling = False
-        """Whether a claim for it runs."""
+        """Whether a claim for it runs, or it steps aside."""
+        self.has_place = False
+        """Whether it may have a place among the consumers of its queue."""
         self.is_queued = False
         """Whether it waits for a free slot."""
         self.settlements: list[Settlement] = []

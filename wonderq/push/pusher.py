@@ -172,17 +172,38 @@ class Pusher:
     def _kick(self, key: PushKey) -> bool:
         """Let an endpoint claim messages, unless it does or may not; return whether it begins to."""
         line = self._lines.get(key)
-        if line is None or self._is_stopping or line.is_filling or line.is_queued or not line.room:
+        if line is None or self._is_stopping or line.is_filling or line.is_queued:
             return False
         pause_s = line.pause_s(time.monotonic())
         if pause_s:
-            self._kick_later(line, pause_s)
-        elif self._free < 1 or self._free_bytes <= 0:
+            self._pause(line, pause_s)
+            return False
+        if not line.room:
+            return False
+        if self._free < 1 or self._free_bytes <= 0:
             self._queue(line)
         else:
             line.is_filling = True
             self._spawn(self._fill(line))
         return line.is_filling
+
+    def _pause(self, line: Line, wait_s: float) -> None:
+        """Kick an endpoint after its pause, and let it step aside until then."""
+        self._kick_later(line, wait_s)
+        if line.has_place:
+            line.has_place, line.is_filling = False, True
+            self._spawn(self._step_aside(line))
+
+    async def _step_aside(self, line: Line) -> None:
+        """Give up the place of an endpoint among the consumers of its queue.
+
+        A message wakes only one of them. One that wakes an endpoint during its pause would reach no other consumer.
+        """
+        try:
+            await self._in_broker(partial(self._pushes.forget, line.key, line.waiter))
+        finally:
+            line.is_filling = False
+        self._kick(line.key)  # the pause may have ended meanwhile
 
     def _kick_later(self, line: Line, wait_s: float) -> None:
         """Kick an endpoint after a time, unless it is due sooner."""
@@ -210,7 +231,7 @@ class Pusher:
             level = logging.WARNING if self._broker.unready is None else logging.DEBUG  # others report that
             logger.log(level, "push of %s pauses: %s", line.key.subscription, error)
             line.hold(time.monotonic())
-            wait_s = line.pause_s(time.monotonic())
+            wait_s = 0  # to see the pause
         finally:
             line.is_filling = False
         if wait_s:
@@ -243,6 +264,7 @@ class Pusher:
         self._free -= wanted
         self._free_bytes -= most_bytes
         claim: PushClaim | None = None
+        line.has_place = True
         try:
             claim = await self._in_broker(
                 partial(
