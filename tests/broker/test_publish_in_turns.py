@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
+from tests.support.python_calls import calls_in_holds
 from tests.support.states import contents_of
 from tests.support.turns import Turns
 from tests.support.waiting import eventually
@@ -20,6 +21,7 @@ from wonderq.broker.admission import Admission
 from wonderq.broker.broker import Broker
 from wonderq.broker.thinning import Thinner
 from wonderq.metrics import BrokerCollector
+from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
     BrokerFullError,
     QueueDrainingError,
@@ -129,6 +131,62 @@ def test_no_turn_is_about_more_than_a_portion_of_the_queues(
     assert max(turns.counts) <= 4
     assert with_message(broker) == list(range(MANY))
     assert queues_expecting(broker) == 0
+
+
+def change_nothing(_broker: Broker, _pause: int) -> None:
+    pass
+
+
+def change_some(broker: Broker, pause: int) -> None:
+    """Change two subscriptions, in each pause but the last ones."""
+    for number in range(2 if pause < 8 else 0):
+        broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", raw=bool(pause % 2))
+
+
+def change_all(broker: Broker, pause: int) -> None:
+    """Change all subscriptions between two turns."""
+    for number in range(broker.topics.get("orders").subscriptions if pause == 3 else 0):
+        broker.topics.subscribe("orders", f"s{number}", queue=f"q{number}", raw=False)
+
+
+def change_places(broker: Broker, pause: int) -> None:
+    """Void all decisions, once most of them are made: a message matches that no subscription has matched before."""
+    if pause == broker.topics.get("orders").subscriptions // 5:
+        broker.topics.subscribe("orders", "s1", filter={"kind": ["b"]})
+
+
+class CountedDecision(publish_plan.Decision):
+    """A decision whose end is a call."""
+
+    def __del__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("act", "delay_ms"),
+    [(change_nothing, 0), (change_some, 0), (change_all, 0), (change_places, 0)],
+)
+def test_no_hold_of_the_lock_takes_longer_with_more_queues(
+    broker: Broker,
+    interrupt: Interrupt,
+    monkeypatch: pytest.MonkeyPatch,
+    act: Callable[[Broker, int], None],
+    delay_ms: int,
+) -> None:
+    """The record is the exception: it is encoded in one call, with a row for each queue."""
+    monkeypatch.setattr(publish_plan, "Decision", CountedDecision)
+    kinds: list[dict[str, Attribute]] = [{"kind": ("String", kind)} for kind in "ab"]
+    batch = [Publication(NewMessage("x", attributes=each)) for each in kinds]
+
+    def longest(queues: int) -> int:
+        for number in range(queues):
+            subscribe(broker, number, filter={"kind": ["a"]})
+            broker.put_queue(f"q{number}", delay_ms=delay_ms and delay_ms + number)
+        interrupt(partial(act, broker))
+        return max(calls_in_holds(broker.core.lock, lambda: broker.topics.publish("orders", batch)))
+
+    few = longest(MANY)
+    assert longest(4 * MANY) < few + MANY
 
 
 def test_a_publish_to_few_queues_is_one_turn(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +380,19 @@ def test_the_topic_is_deleted_meanwhile(broker: Broker, interrupt: Interrupt) ->
         send(broker, "x")
     assert with_message(broker) == []
     assert queues_expecting(broker) == 0
+
+
+def test_another_topic_takes_its_name_meanwhile(broker: Broker, interrupt: Interrupt) -> None:
+    def replace(at: int) -> None:
+        if at == 5:
+            broker.topics.delete("orders")
+            broker.topics.put("orders")
+            subscribe(broker, 0)
+
+    interrupt(replace)
+    with pytest.raises(TopicNotFoundError):
+        send(broker, "x")
+    assert with_message(broker) == []
 
 
 ENDS: dict[str, Callable[[Broker], object]] = {

@@ -16,7 +16,7 @@ from wonderq.broker.counters import TopicCounters
 from wonderq.broker.produce import delay_of, digests_of
 from wonderq.broker.publish_batch import Batch, Placed, Variants
 from wonderq.broker.publish_plan import Decision, Plan, refusal_of
-from wonderq.model.errors import BrokerError
+from wonderq.model.errors import BrokerError, TopicNotFoundError
 from wonderq.model.messages import NewMessage
 from wonderq.model.permits import Permits, everything
 from wonderq.model.topics import Match, Publication, PublishResult, Subscription, is_fifo
@@ -61,10 +61,11 @@ class Publisher:
         plan = Plan(self._core, batch)
         if plan.is_long:
             with self._long, no_collections():  # its many objects are freed soon
-                placed, position = self._carry_out_in_turns(topic, batch, plan)
+                placed, position = self._carry_out_in_turns(batch, plan)
         else:
             with self._core.transaction as now_ms:
-                made = plan.make_more(self._core.find_topic(topic), now_ms)
+                self._check_is_there(batch.topic)
+                made = plan.make_more(now_ms)
                 assert made is not None
                 placed, position = made, self._append(batch, plan, made, now_ms)
                 self._count(plan.topic, plan.decisions.values())
@@ -80,14 +81,15 @@ class Publisher:
             for at in batch.variants.given
         ]
 
-    def _carry_out_in_turns(self, topic: str, batch: Batch, plan: Plan) -> tuple[Placed, Position]:
+    def _carry_out_in_turns(self, batch: Batch, plan: Plan) -> tuple[Placed, Position]:
         """Make a plan, append its record, and let the queues get their messages: at most a portion in each turn."""
         core, placed = self._core, None
         try:
             while placed is None:
                 yield_to_others()
                 with core.transaction as now_ms:
-                    placed = plan.make_more(core.find_topic(topic), now_ms)
+                    self._check_is_there(batch.topic)
+                    placed = plan.make_more(now_ms)
                     if placed is not None:
                         position = self._append(batch, plan, placed, now_ms)
                     else:
@@ -141,12 +143,21 @@ class Publisher:
         entries = self._core.admission.encode([each.body for each in messages], [each.headers() for each in messages])
         with self._core.transaction:
             found = self._core.find_topic(topic)
-            subscriptions, changes = list(found.subscriptions.values()), found.changes
+            subscriptions, change = list(found.subscriptions.values()), found.last_change
             needs_digests = found.settings.content_deduplication
-        batch = Batch(found, variants, entries, digests_of(messages) if needs_digests else ())
+        batch = Batch(found, change, variants, entries, digests_of(messages) if needs_digests else ())
         if evaluate:
-            batch.evaluate(found, subscriptions, changes)
+            batch.evaluate(subscriptions)
         return batch
+
+    def _check_is_there(self, topic: Topic) -> None:
+        """Check that a topic was not deleted, under the lock. Another of its name is another topic.
+
+        Raises:
+            TopicNotFoundError: it was.
+        """
+        if self._core.find_topic(topic.name) is not topic:
+            raise TopicNotFoundError(topic.name)
 
     def _append(self, batch: Batch, plan: Plan, placed: Placed, now_ms: int) -> Position:
         """Carry out a plan under the lock; return the position on which the answer waits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wonderq.broker.produce import dedup_key, digest_of
@@ -10,7 +10,7 @@ from wonderq.model.errors import BatchTooLargeError
 from wonderq.model.filters import Subject
 from wonderq.model.topics import Publication, Subscription
 from wonderq.runtime.fibers import took
-from wonderq.state.topics import Topic
+from wonderq.state.topics import Change, Topic
 
 #: Steps of `took` that a filter takes besides those that it counts.
 _STEPS_PER_FILTER = 1
@@ -23,9 +23,6 @@ MAX_DELIVERIES = 20_000
 
 Indexes = Sequence[int] | None
 """Messages of a batch, by index; None for all."""
-
-Chosen = Mapping[str, tuple[Subscription, Indexes]]
-"""Subscriptions that match any message, by name, with these messages."""
 
 
 class Variants:
@@ -78,9 +75,12 @@ class Variants:
 class Batch:
     """Messages that were checked and encoded, and what the filters have said of them so far."""
 
-    def __init__(self, topic: Topic, variants: Variants, entries: Sequence[bytes], digests: Sequence[str]) -> None:
+    def __init__(
+        self, topic: Topic, change: Change, variants: Variants, entries: Sequence[bytes], digests: Sequence[str]
+    ) -> None:
+        """``change`` is the last change of the topic before its subscriptions were read for `evaluate`."""
         self.topic = topic
-        """The topic, as it was when the messages were checked."""
+        self._change = change
         self.variants = variants
         self.publications = variants.publications
         self.entries = entries
@@ -89,48 +89,53 @@ class Batch:
         self.sizes = list(map(len, entries))
         self.deliveries = 0
         """Number of messages that all subscriptions together match."""
-        self._evaluated: dict[str, Subscription] = {}
-        self._chosen: dict[str, tuple[Subscription, Indexes]] = {}  # those of them that match a message
-        self._known = topic, -1  # the topic, and its changes before all its filters were evaluated
+        self.chosen: dict[str, tuple[Subscription, Indexes]] = {}
+        """Subscriptions that match any message, by name, with these messages."""
+        self._matches = [0] * len(entries)  # subscriptions that match each message, besides those that match all
+        self._matches_of_all = 0
 
-    def evaluate(self, topic: Topic, subscriptions: Sequence[Subscription], changes: int) -> None:
-        """Evaluate the filters of all subscriptions of a topic, as they were after ``changes`` changes, in turns."""
+    def evaluate(self, subscriptions: Sequence[Subscription]) -> None:
+        """Evaluate the filters of all subscriptions of the topic, in turns."""
         subjects = self.subjects(took)
         for number, each in enumerate(subscriptions, 1):
             if each.filter and not each.is_compiled:
                 took(_STEPS_PER_COMPILATION)
             self._choose(each, subjects)
-            topic.filters = max(topic.filters, number)
+            self.topic.filters = max(self.topic.filters, number)
             took(_STEPS_PER_FILTER)
-        self._known = topic, changes
 
     def subjects(self, pause: Callable[[int], None]) -> list[Subject]:
         """Return the messages as filters see them; ``pause`` is called with each portion of the work."""
         return [Subject(each.message.attributes or {}, each.message.body, pause) for each in self.publications]
 
     @property
-    def matching(self) -> int:
-        """Number of subscriptions that match any message."""
-        return len(self._chosen)
+    def changes(self) -> int:
+        """Number of changes of the topic that `catch_up` has left."""
+        return self.topic.changes - self._change.number
 
-    def chosen(self, topic: Topic) -> Chosen:
-        """Return the subscriptions of a topic that match any message, under the lock; the same mapping if none changed.
+    def catch_up(self, most: int) -> list[str]:
+        """Evaluate the subscriptions of the next changes of the topic again, at most ``most``, under the lock.
 
-        A subscription that has changed since `evaluate` is evaluated now.
+        Returns the names of these subscriptions, some of which may have ended.
 
         Raises:
             BatchTooLargeError: see `_choose`.
         """
-        if self._known != (topic, topic.changes):
-            subjects = self.subjects(lambda _: None)
-            chosen, self._chosen, self.deliveries = self._chosen, {}, 0
-            for name, each in topic.subscriptions.items():
-                if self._evaluated.get(name) is not each:
-                    self._choose(each, subjects)
-                elif name in chosen:
-                    self._add(*chosen[name])
-            self._known = topic, topic.changes
-        return self._chosen
+        names: list[str] = []
+        subjects: Sequence[Subject] = self.subjects(lambda _: None) if self.changes else ()
+        while len(names) < most and self._change.next is not None:
+            self._change = self._change.next
+            names.append(self._change.name)
+            _, indexes = self.chosen.pop(names[-1], (None, ()))
+            self._count(indexes, -1)
+            if (subscription := self.topic.subscriptions.get(names[-1])) is not None:
+                self._choose(subscription, subjects)
+        return names
+
+    def places(self, fresh: Sequence[int]) -> dict[int, int]:
+        """Return the place in the record of each of some messages that any subscription matches, by index."""
+        matching = fresh if self._matches_of_all else [index for index in fresh if self._matches[index]]
+        return {index: at for at, index in enumerate(matching)}
 
     def _choose(self, subscription: Subscription, subjects: Sequence[Subject]) -> None:
         """Evaluate a subscription, and add it with the messages that match it, if any do.
@@ -138,7 +143,6 @@ class Batch:
         Raises:
             BatchTooLargeError: more messages would be added to queues than one publish may add.
         """
-        self._evaluated[subscription.name] = subscription
         if subscription.paused or subscription.is_pending:
             return
         found, every = subscription.compiled_filter, self.variants.of(subscription.protocol)
@@ -147,13 +151,22 @@ class Batch:
             self._add(subscription, None if len(indexes) == len(subjects) else indexes)
 
     def _add(self, subscription: Subscription, indexes: Indexes) -> None:
-        self._chosen[subscription.name] = subscription, indexes
-        self.deliveries += len(self.entries) if indexes is None else len(indexes)
+        self.chosen[subscription.name] = subscription, indexes
+        self._count(indexes, 1)
         if self.deliveries > MAX_DELIVERIES:
             raise BatchTooLargeError(
                 f"A publish may add {MAX_DELIVERIES} messages to all queues together, and this would add more. Publish "
                 "fewer messages at once."
             )
+
+    def _count(self, indexes: Indexes, by: int) -> None:
+        if indexes is None:
+            self._matches_of_all += by
+            self.deliveries += by * len(self.entries)
+            return
+        self.deliveries += by * len(indexes)
+        for index in indexes:
+            self._matches[index] += by
 
 
 class Placed(NamedTuple):

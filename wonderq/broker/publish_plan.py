@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import mul
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wonderq.broker.admission import Admission
 from wonderq.broker.core import Core
-from wonderq.broker.publish_batch import Batch, Chosen, Placed, place
+from wonderq.broker.publish_batch import Batch, Placed, place
 from wonderq.model.errors import BrokerError, MessageTooLargeError, QueueDrainingError
 from wonderq.model.messages import size_of
 from wonderq.model.topics import Subscription
@@ -21,7 +21,6 @@ from wonderq.state import record
 from wonderq.state.arrivals import Arrivals, ArrivingTargets
 from wonderq.state.disposal import free
 from wonderq.state.state import Queue
-from wonderq.state.topics import Topic
 
 PORTION_STEPS = 2000
 """Most steps of about a microsecond that a plan takes while the lock is held."""
@@ -68,21 +67,23 @@ class Plan:
         self._state = core.state
         self._admission = core.admission
         self._batch = batch
-        self.is_long = steps_of(batch.matching, batch.deliveries) > PORTION_STEPS
+        self._steps_per_change = steps_of(1, len(batch.publications))
+        evaluation_steps = batch.changes * self._steps_per_change
+        self.is_long = evaluation_steps + steps_of(len(batch.chosen), batch.deliveries) > PORTION_STEPS
         """Whether it is made in several portions."""
         self._arrivals: Arrivals[record.Target] = Arrivals()
         self._expecting: dict[int, None] = {}  # queues that expect them, by number
-        self._made = 0  # decisions, also those that were void
+        self._made = -batch.changes  # decisions, also those that were void, and evaluations of further changes
         self.topic = batch.topic
         self._fresh: Sequence[int] = ()
-        self._chosen: Chosen = {}
         self._place_of: dict[int, int] = {}
+        self._void: list[dict[Any, Any]] = []  # contents of earlier plans, which are freed in portions
         self._reset()
 
     def _reset(self) -> None:
         count = len(self._batch.entries)
         # Subscriptions without a decision, the next one last.
-        self._left: dict[str, None] = dict.fromkeys(reversed(list(self._chosen))) if self._fresh else {}
+        self._left: dict[str, None] = dict.fromkeys(reversed(self._batch.chosen)) if self._fresh else {}
         self.decisions: dict[str, Decision] = {}
         """By subscription."""
         self.queues_of = [0] * count
@@ -93,12 +94,13 @@ class Plan:
         self._users: dict[int, dict[str, None]] = {}  # subscriptions whose decisions depend on a queue, by its number
         self._next_of: dict[int, int] = {}  # number of the next message that is added to a queue
         self._delayed: dict[int, Queue] = {}
-        self._arrivals.targets.clear()
+        self._arrivals.targets = {}
         self._arrivals.used.clear()
+        self._void += self.decisions, self._users, self._next_of, self._arrivals.targets
 
     # Making it
 
-    def make_more(self, topic: Topic, now_ms: int) -> Placed | None:
+    def make_more(self, now_ms: int) -> Placed | None:
         """Make a portion of the decisions. If all are made and right, return the places of the messages.
 
         The caller must carry the plan out before it releases the lock then.
@@ -106,49 +108,52 @@ class Plan:
         Raises:
             BrokerError: a queue refuses messages, and its subscription does not pass over it.
         """
-        placed = place(topic, self._batch, now_ms)
-        self._follow(topic, placed)
+        placed = place(self.topic, self._batch, now_ms)
+        steps = self._follow(placed)
         self._renew()
-        steps = 0
         while self._left and (steps < PORTION_STEPS or self._is_late):
             name, _ = self._left.popitem()
             steps += self._decide(name, now_ms)
         must_wait = self.is_long and self._state.is_freezing
-        if self._left or must_wait or (steps > _MOST_STEPS_BESIDES and not self._is_late):
+        if self._left or self._batch.changes or must_wait or (steps > _MOST_STEPS_BESIDES and not self._is_late):
             return None
         return placed
 
     @property
     def _is_late(self) -> bool:
-        return not self.is_long or self._made > _MOST_REPETITIONS * len(self._chosen)
+        return not self.is_long or self._made > _MOST_REPETITIONS * len(self._batch.chosen)
 
-    def _follow(self, topic: Topic, placed: Placed) -> None:
-        """Void the decisions that changes of the topic and its subscriptions, or other publishes, have made wrong."""
-        chosen, before = self._batch.chosen(topic), self._chosen
-        place_of = self._place_of
-        if chosen is not before or placed.fresh != self._fresh:
-            place_of = _places(chosen, placed.fresh)
-        self._chosen = chosen
-        if topic is not self.topic or placed.fresh != self._fresh or place_of != self._place_of:
-            self.topic, self._fresh, self._place_of = topic, placed.fresh, place_of
+    def _follow(self, placed: Placed) -> int:
+        """Void the decisions that changes of subscriptions, or other publishes, have made wrong; return the steps.
+
+        It takes no more time with more subscriptions, however many of them have changed.
+        """
+        most = self._batch.changes if self._is_late else PORTION_STEPS // self._steps_per_change + 1
+        changed = self._batch.catch_up(most)
+        self._made += len(changed)
+        place_of = self._batch.places(placed.fresh)
+        if placed.fresh != self._fresh or place_of != self._place_of:
+            self._fresh, self._place_of = placed.fresh, place_of
             self._reset()
-        elif chosen is not before:
-            for name in before.keys() | chosen.keys():
-                if before.get(name) != chosen.get(name):
-                    self._undo(name)
-                    self._left.pop(name, None)
-                    if name in chosen:
-                        self._left[name] = None
+        for name in changed:
+            self._decide_again(name)
+        return len(changed) * self._steps_per_change
 
     def _renew(self) -> None:
         """Void the decisions about queues that were used since."""
         for number in self._arrivals.used:
             self._next_of.pop(number, None)
             for name in list(self._users.pop(number, ())):
-                self._undo(name)
-                if name in self._chosen:
-                    self._left[name] = None
+                self._decide_again(name)
         self._arrivals.used.clear()
+
+    def _decide_again(self, name: str) -> None:
+        """Void the decision about a subscription, if there is one, and decide again if it still matches any message."""
+        self._undo(name)
+        if name in self._batch.chosen:
+            self._left[name] = None
+        else:
+            self._left.pop(name, None)
 
     def _undo(self, name: str) -> None:
         decision = self.decisions.pop(name, None)
@@ -173,7 +178,7 @@ class Plan:
 
     def _decide(self, name: str, now_ms: int) -> int:
         """Decide on a subscription; return the steps that it took."""
-        subscription, chosen = self._chosen[name]
+        subscription, chosen = self._batch.chosen[name]
         self._made += 1
         indexes = self._fresh if chosen is None else [index for index in chosen if index in self._place_of]
         queue = self._state.find(subscription.queue) if indexes else None
@@ -296,25 +301,14 @@ class Plan:
             number, _ = self._expecting.popitem()
             if (queue := self._state.find(number)) is not None:
                 queue.settle()
-        return free(max(most // _FREEING_COSTS, 1), self.decisions, self._users, self._next_of) <= 0 or bool(
-            self._expecting
-        )
+        # The last contents are those of the plan itself; its arrivals are needed until all queues have settled.
+        void = self._void if not self._expecting else self._void[:-1]
+        return free(max(most // _FREEING_COSTS, 1), *void) <= 0 or bool(self._expecting)
 
 
 def steps_of(queues: int, messages: int) -> int:
     """Return the steps of about a microsecond that it takes to decide on queues that get some messages together."""
     return _STEPS_PER_DECISION * queues + messages
-
-
-def _places(chosen: Chosen, fresh: Sequence[int]) -> dict[int, int]:
-    """Return the place in the record of each fresh message that any subscription matches, by index."""
-    used = set[int]()
-    for _, indexes in chosen.values():
-        if indexes is None:
-            used.update(fresh)
-            break
-        used.update(indexes)
-    return {index: at for at, index in enumerate(sorted(used.intersection(fresh)))}
 
 
 def _due_ms(queue: Queue, now_ms: int) -> int:

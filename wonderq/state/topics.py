@@ -21,6 +21,22 @@ class Stored(NamedTuple):
     """Bytes of the value in the record."""
 
 
+class Change:
+    """A change of a subscription. It has the next one, so a reader who keeps one finds all later changes of the topic.
+
+    Changes that no reader keeps are freed, and a reader need not be known to the topic.
+    """
+
+    __slots__ = ("name", "next", "number")
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        """Name of the subscription; empty if it is not one change of one subscription."""
+        self.number = number
+        """Number of changes of the topic up to this one, since the start."""
+        self.next: Change | None = None
+
+
 class Subscribers:
     """The topics to which each queue has subscribed, so that the deletion of a queue finds its subscriptions."""
 
@@ -72,8 +88,7 @@ class Topic:
         """Names of the subscriptions, ascending."""
         self.by_queue: dict[int, str] = {}
         """Names of the subscriptions by the number of their queue."""
-        self.changes = 0
-        """Number of changes of the subscriptions, since the start."""
+        self.last_change = Change("", 0)
         self.filters = 0
         """About how many filters are compiled."""
         self.stored: dict[str, Stored] = {}
@@ -84,9 +99,18 @@ class Topic:
         self.record_position = 0
         """Position after the newest TOPIC record."""
 
+    @property
+    def changes(self) -> int:
+        """Number of changes of the subscriptions, since the start."""
+        return self.last_change.number
+
+    def _note_change(self, name: str) -> None:
+        before = self.last_change
+        self.last_change = before.next = Change(name, before.number + 1)
+
     def subscribe(self, name: str, value: Mapping[str, Any] | None, end: int) -> None:
         """Set a subscription; None deletes it."""
-        self.changes += 1
+        self._note_change(name)
         before = self.stored.get(name)
         if before is not None:
             self.stored_bytes -= before.bytes
@@ -117,7 +141,7 @@ class Topic:
             mine = getattr(self, name)
             setattr(self, name, getattr(taken, name))
             setattr(taken, name, mine)
-        self.changes += 1
+        self._note_change("")
         return taken
 
     def free(self, most: int) -> int:
