@@ -8,6 +8,7 @@ _PUBLISH = "wonderq/broker/publish.py"
 _BATCH = "wonderq/broker/publish_batch.py"
 _PLAN = "wonderq/broker/publish_plan.py"
 _TOPICS = "wonderq/broker/topics.py"
+_ARRIVALS = "wonderq/state/arrivals.py"
 _STATE = "wonderq/state/state.py"
 _PLACES = "wonderq/state/places.py"
 _SHARED = "wonderq/state/shared_entries.py"
@@ -302,11 +303,27 @@ MUTANTS = [
     ),
     Mutant(
         "delays_begin_before_the_publish",
-        "A delayed message is delivered too early, by the time that the publish took.",
-        _PLAN,
-        "            if targets and targets[0].due_ms != due_ms:\n",
-        "            if False:\n",
+        "A delayed message that is published to many queues is delivered at once.",
+        _ARRIVALS,
+        "        self.add_to(messages, arrival.at(self._at_ms))\n",
+        "        self.add_to(messages, record.Target(*arrival))\n",
         (f"{_IN_TURNS}::test_delays_count_from_the_publish",),
+    ),
+    Mutant(
+        "restart_ends_the_delays_of_a_publish",
+        "After a restart, a delayed message that was published to many queues is delivered at once.",
+        _ARRIVALS,
+        "                (each.queue, each.first, each.flags, at_ms + each.delay_ms, each.runs) if each.delay_ms else each\n",
+        "                each\n",
+        (f"{_IN_TURNS}::test_delays_count_from_the_publish",),
+    ),
+    Mutant(
+        "delays_of_a_publish_hold_everybody_up",
+        "A publish keeps all other requests waiting while it sets the delays of 10,000 queues.",
+        _ARRIVALS,
+        "                (each.queue, each.first, each.flags, at_ms + each.delay_ms, each.runs) if each.delay_ms else each\n",
+        "                each.at(at_ms)\n",
+        (f"{_IN_TURNS}::test_no_hold_of_the_lock_takes_longer_with_more_queues",),
     ),
     Mutant(
         "changes_of_subscriptions_hold_everybody_up",

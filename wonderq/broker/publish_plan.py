@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from wonderq.broker.admission import Admission
 from wonderq.broker.core import Core
@@ -18,7 +18,7 @@ from wonderq.model.errors import BrokerError, MessageTooLargeError, QueueDrainin
 from wonderq.model.messages import size_of
 from wonderq.model.topics import Subscription
 from wonderq.state import record
-from wonderq.state.arrivals import Arrivals, ArrivingTargets
+from wonderq.state.arrivals import Arrival, Arrivals, ArrivingTargets
 from wonderq.state.disposal import free
 from wonderq.state.state import Queue
 
@@ -56,8 +56,8 @@ class Decision(NamedTuple):
     deliveries: Sequence[Delivery]
     skipped: Sequence[int]
     """Indexes of the messages that no queue gets."""
-    targets: Sequence[record.Target] = ()
-    """Targets of the record, one for each delivery."""
+    arrivals: Sequence[Arrival] = ()
+    """One for each delivery."""
 
 
 class Plan:
@@ -71,7 +71,7 @@ class Plan:
         evaluation_steps = batch.changes * self._steps_per_change
         self.is_long = evaluation_steps + steps_of(len(batch.chosen), batch.deliveries) > PORTION_STEPS
         """Whether it is made in several portions."""
-        self._arrivals: Arrivals[record.Target] = Arrivals()
+        self._arrivals: Arrivals[Arrival] = Arrivals()
         self._expecting: dict[int, None] = {}  # queues that expect them, by number
         self._made = -batch.changes  # decisions, also those that were void, and evaluations of further changes
         self.topic = batch.topic
@@ -93,7 +93,6 @@ class Plan:
         self._headed_of = [0] * count  # the number of queues that get its head, too
         self._users: dict[int, dict[str, None]] = {}  # subscriptions whose decisions depend on a queue, by its number
         self._next_of: dict[int, int] = {}  # number of the next message that is added to a queue
-        self._delayed: dict[int, Queue] = {}
         self._arrivals.targets = {}
         self._arrivals.used.clear()
         self._void += self.decisions, self._users, self._next_of, self._arrivals.targets
@@ -113,7 +112,7 @@ class Plan:
         self._renew()
         while self._left and (steps < PORTION_STEPS or self._is_late):
             name, _ = self._left.popitem()
-            steps += self._decide(name, now_ms)
+            steps += self._decide(name)
         must_wait = self.is_long and self._state.is_freezing
         if self._left or self._batch.changes or must_wait or (steps > _MOST_STEPS_BESIDES and not self._is_late):
             return None
@@ -161,11 +160,11 @@ class Plan:
             return
         self._count(decision, -1)
         targets = self._arrivals.targets
-        for target in decision.targets:
-            if left := tuple(each for each in targets.get(target.queue, ()) if each is not target):
-                targets[target.queue] = left
+        for arrival in decision.arrivals:
+            if left := tuple(each for each in targets.get(arrival.queue, ()) if each is not arrival):
+                targets[arrival.queue] = left
             else:
-                targets.pop(target.queue, None)
+                targets.pop(arrival.queue, None)
 
     def _count(self, decision: Decision, by: int) -> None:
         for _, indexes, _ in decision.deliveries:
@@ -176,7 +175,7 @@ class Plan:
         for index in decision.skipped:
             self.skips_of[index] += by
 
-    def _decide(self, name: str, now_ms: int) -> int:
+    def _decide(self, name: str) -> int:
         """Decide on a subscription; return the steps that it took."""
         subscription, chosen = self._batch.chosen[name]
         self._made += 1
@@ -187,8 +186,8 @@ class Plan:
         before = len(self._arrivals.used)
         decision = self._decision(subscription, queue, indexes)
         self._depend(queue, name)
-        targets = [self._add_target(each, subscription, name, now_ms) for each in decision.deliveries]
-        self.decisions[name] = decision = decision._replace(targets=targets)
+        arrivals = [self._add_arrival(each, subscription, name) for each in decision.deliveries]
+        self.decisions[name] = decision = decision._replace(arrivals=arrivals)
         self._count(decision, 1)
         if len(self._arrivals.used) > before:  # the plan itself has used these queues, which changes nothing
             for number in self._arrivals.used[before:]:
@@ -228,7 +227,7 @@ class Plan:
             self._expecting[queue.number] = None
             queue.expect(self._arrivals)
 
-    def _add_target(self, delivery: Delivery, subscription: Subscription, name: str, now_ms: int) -> record.Target:
+    def _add_arrival(self, delivery: Delivery, subscription: Subscription, name: str) -> Arrival:
         queue, indexes, is_refused = delivery
         if is_refused:
             self._depend(queue, name)
@@ -237,14 +236,11 @@ class Plan:
             first = queue.messages.next_sequence
         self._next_of[queue.number] = first + len(indexes)
         flags = (0 if subscription.raw else record.WITH_HEAD) | (record.FIFO if queue.is_fifo else 0)
-        due_ms = _due_ms(queue, now_ms)
-        if due_ms:
-            self._delayed[queue.number] = queue
         runs = () if len(indexes) == len(self._place_of) else record.to_runs(self._place_of[at] for at in indexes)
-        target = record.Target(queue.number, first, flags, due_ms, runs)
+        arrival = Arrival(queue.number, first, flags, queue.settings.delay_ms, runs)
         targets = self._arrivals.targets
-        targets[queue.number] = (*targets.get(queue.number, ()), target)
-        return target
+        targets[queue.number] = (*targets.get(queue.number, ()), arrival)
+        return arrival
 
     # Carrying it out, once it is made
 
@@ -269,15 +265,10 @@ class Plan:
 
     def targets(self, now_ms: int) -> Sequence[record.Target]:
         """Return the targets of the record. A long plan is to be settled after the record is appended."""
-        for queue in self._delayed.values():
-            due_ms = _due_ms(queue, now_ms)
-            targets = self._arrivals.targets.get(queue.number, ())
-            if targets and targets[0].due_ms != due_ms:
-                self._arrivals.targets[queue.number] = tuple(each._replace(due_ms=due_ms) for each in targets)
         if self.is_long:
             copies, headed = ([column[at] for at in self._place_of] for column in (self.queues_of, self._headed_of))
-            return ArrivingTargets(self._arrivals, copies, headed)
-        return list(chain.from_iterable(self._arrivals.targets.values()))
+            return cast("Sequence[record.Target]", ArrivingTargets(self._arrivals, now_ms, copies, headed))
+        return [each.at(now_ms) for each in chain.from_iterable(self._arrivals.targets.values())]
 
     def portions(self) -> Iterator[list[Decision]]:
         """Yield all decisions in portions, for work that takes about as long as making them."""
@@ -309,10 +300,6 @@ class Plan:
 def steps_of(queues: int, messages: int) -> int:
     """Return the steps of about a microsecond that it takes to decide on queues that get some messages together."""
     return _STEPS_PER_DECISION * queues + messages
-
-
-def _due_ms(queue: Queue, now_ms: int) -> int:
-    return now_ms + queue.settings.delay_ms if queue.settings.delay_ms else 0
 
 
 def refusal_of(admission: Admission, queue: Queue, batch: Batch, indexes: Sequence[int]) -> BrokerError | None:

@@ -9,9 +9,9 @@ on, for whoever looks. The copy of a message by compaction does the same.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,7 +19,24 @@ from wonderq.state import record
 from wonderq.state.columns import Columns
 from wonderq.state.places import SharedPlaces, chosen, due_times_ms, lanes_in
 
-T = TypeVar("T", record.Target, record.Part)
+
+class Arrival(NamedTuple):
+    """Messages on their way to one queue: a `record.Target` whose record has no time yet."""
+
+    queue: int
+    first: int
+    flags: int
+    delay_ms: int
+    """Delay of the queue, which begins at the time of the record."""
+    runs: Sequence[int]
+
+    def at(self, at_ms: int) -> record.Target:
+        """Return the target of a record with this time."""
+        queue, first, flags, delay_ms, runs = self
+        return record.Target(queue, first, flags, at_ms + delay_ms if delay_ms else 0, runs)
+
+
+T = TypeVar("T", Arrival, record.Part)
 
 
 class PublishedMessages:
@@ -30,6 +47,13 @@ class PublishedMessages:
         self._places = places
         self._due_ms = due_ms
         self._lanes = lanes
+
+    def add_arrival_to(self, messages: Columns, arrival: Arrival) -> None:
+        """Add the messages of an arrival to a queue.
+
+        Raises: as `add_to`.
+        """
+        self.add_to(messages, arrival.at(self._at_ms))
 
     def add_to(self, messages: Columns, target: Sequence[Any]) -> list[int] | None:
         """Add the messages that a `record.Target` names to a queue; return their indexes, or None for all of them.
@@ -69,37 +93,46 @@ class RestatedMessages:
 
 
 class Arrivals(Generic[T]):
-    """Targets of one PUBLISH record, or parts of one RESTATE record, by the number of their queue.
+    """Arrivals of one PUBLISH record, or parts of one RESTATE record, by the number of their queue.
 
     Use it under the lock that guards the state.
     """
 
     def __init__(self) -> None:
         self.targets: dict[int, tuple[T, ...]] = {}
-        """Targets or parts of each queue that has yet to settle, in ascending order of their messages."""
+        """Arrivals or parts of each queue that has yet to settle, in ascending order of their messages."""
         self.used: list[int] = []
         """Queues that somebody used before the record was appended, so that their targets may be wrong."""
-        self._published: PublishedMessages | RestatedMessages | None = None
+        self._add_to: Callable[[Columns, T], object] | None = None
 
-    def begin(self, published: PublishedMessages | RestatedMessages) -> None:
-        """Let the queues get their messages from now on: the record was appended."""
-        self._published = published
+    def begin(self, add_to: Callable[[Columns, T], object]) -> None:
+        """Let the queues get their messages from now on, with this function: the record was appended."""
+        self._add_to = add_to
 
     def settle(self, queue: int, messages: Columns) -> None:
         """Add the messages of a queue that is about to be used, or note that it was used before there are any."""
-        if self._published is None:
+        if self._add_to is None:
             self.used.append(queue)
             return
         for target in self.targets.pop(queue, ()):
-            self._published.add_to(messages, target)
+            self._add_to(messages, target)
 
 
-class ArrivingTargets(list[record.Target]):
+class ArrivingTargets(list[tuple[int, int, int, int, Sequence[int]]]):
     """Targets of a PUBLISH record whose queues all expect the same `Arrivals` (`wonderq.state.state.Queue.expect`)."""
 
-    def __init__(self, arrivals: Arrivals[record.Target], copies: Sequence[int], headed: Sequence[int]) -> None:
-        """``copies`` is the number of queues that get each message, ``headed`` of those that get its head too."""
-        super().__init__(chain.from_iterable(arrivals.targets.values()))
+    def __init__(self, arrivals: Arrivals[Arrival], at_ms: int, copies: Sequence[int], headed: Sequence[int]) -> None:
+        """Make the targets of a record with the time ``at_ms``.
+
+        ``copies`` is the number of queues that get each message, ``headed`` of those that get its head too.
+        """
+        # This is `Arrival.at` without calls: there may be 10,000 targets, and the broker's lock is held meanwhile.
+        super().__init__(
+            [
+                (each.queue, each.first, each.flags, at_ms + each.delay_ms, each.runs) if each.delay_ms else each
+                for each in chain.from_iterable(arrivals.targets.values())
+            ]
+        )
         self.arrivals = arrivals
         self.copies = copies
         self.headed = headed
