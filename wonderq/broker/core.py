@@ -16,10 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wonderq.broker.admission import Admission
 from wonderq.broker.consumers import ConsumerQueues
@@ -41,7 +42,7 @@ from wonderq.model.queue_names import DEFAULT_QUEUE, check_queue_name
 from wonderq.model.status import CLAIMED
 from wonderq.runtime.clock import Clock
 from wonderq.runtime.durability import DurabilityWaiter
-from wonderq.runtime.fibers import note_action
+from wonderq.runtime.fibers import in_turns, note_action, yield_to_others
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -63,6 +64,10 @@ NOT_A_RECEIPT = "This is not a receipt: use the one that consume returned."
 #: Most units of work of a portion: what is done under the lock at a time, of work that may be more. A unit takes a few
 #: microseconds, such as the end of one claim.
 PORTION = 400
+
+#: Queues to pass, and names of queues to read under the lock, before other requests have their turn.
+_PASSED = 1000
+_NAMES = 200
 
 
 class Transaction:
@@ -260,9 +265,32 @@ class Core:
         return found
 
     def own_queues(self) -> Sequence[Queue]:
-        """Return all queues of this broker, without the outboxes, under the lock."""
-        queues = self.state.queues.values()
-        return [each for each in queues if each.name not in self.outboxes] if self.outboxes else list(queues)
+        """Return all queues of this broker, without the outboxes. The lock is held for a copy only."""
+        with self.lock:
+            queues = list(self.state.queues.values())
+        return [each for each in in_turns(queues, _PASSED) if each.name not in self.outboxes]
+
+    def names(self, hold: AbstractContextManager[Any], *, after: str = "", prefix: str = "") -> Iterator[str]:
+        """Yield the names of this broker's queues that follow ``after`` and begin with ``prefix``, in order.
+
+        Other requests have their turn meanwhile. A queue that is created or deleted meanwhile may be among them or not.
+        ``hold`` is what holds the lock for some names at a time: `transaction`, or `lock` for a caller that also reads
+        a damaged broker.
+        """
+        names = self.state.names
+        while True:
+            with hold:
+                at = max(bisect_right(names, after), bisect_left(names, prefix))
+                some = names[at : at + _NAMES]
+            for name in some:
+                if not name.startswith(prefix):
+                    return
+                if name not in self.outboxes:
+                    yield name
+            if len(some) < _NAMES:
+                return
+            after = some[-1]
+            yield_to_others()
 
     def find_topic(self, name: str) -> Topic:
         """Return a topic, under the lock.

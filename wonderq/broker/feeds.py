@@ -11,11 +11,14 @@ from wonderq.broker.problems import Problem
 from wonderq.broker.topic_history import Loss
 from wonderq.model.errors import QueueFullError
 from wonderq.model.topics import WhenFull
-from wonderq.runtime.fibers import in_turns, took, yield_to_others
+from wonderq.runtime.fibers import in_turns, took
 from wonderq.state.state import Queue
 
 #: Subscriptions, topics or queues to inspect under the lock at a time.
 _PER_STEP = 500
+
+#: Steps of `took` for a subscription, for its topic, and for finding out whether a queue refuses messages.
+_STEPS_PER_SUBSCRIPTION, _STEPS_PER_TOPIC, _STEPS_PER_QUEUE = 4, 5, 10
 
 
 class Feed(NamedTuple):
@@ -71,17 +74,16 @@ class FeedsReader:
                             dead_letters.add(each.dead_letter_queue)
                             feeds = of_queue.setdefault(each.dead_letter_queue, [])
                             feeds.append(feed._replace(gets="refused"))
-                took(len(subscriptions[at : at + _PER_STEP]))
-            took(1)
+                took(_STEPS_PER_SUBSCRIPTION * len(subscriptions[at : at + _PER_STEP]))
+            took(_STEPS_PER_TOPIC)
         self._read = version, Feeds(of_queue, dead_letters)
         return self._read[1]
 
 
 def refusals(core: Core, feeds: Feeds) -> Iterator[Problem]:
     """Yield the queues that refuse messages at present, for each topic whose publishes fail by that."""
-    for place, (name, found) in enumerate(feeds.of_queue.items(), 1):
-        if place % _PER_STEP == 0:
-            yield_to_others()
+    for name, found in feeds.of_queue.items():
+        took(_STEPS_PER_QUEUE)
         with core.lock:
             queue = core.state.queues.get(name)
             reason = None if queue is None else _refusal_of(core, queue)

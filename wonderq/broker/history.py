@@ -213,8 +213,7 @@ class History:
 
     def _sample(self, now_ms: int, missed: int) -> None:
         self._find_queues()
-        with self._core.lock:
-            queues = self._core.own_queues()
+        queues = self._core.own_queues()
         all_waiting = all_in_flight = 0
         for at in range(0, len(queues), _QUEUES_PER_STEP):
             with self._core.lock:

@@ -20,7 +20,7 @@ from wonderq.broker.problems import Problem, QueueFigures
 from wonderq.broker.queries import find_names
 from wonderq.model.permits import Permits
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, WAITING
-from wonderq.runtime.fibers import in_turns, yield_to_others
+from wonderq.runtime.fibers import in_turns, sorted_in_turns, yield_to_others
 
 #: Queues to inspect, and to compare, before other requests have their turn.
 _QUEUES_PER_STEP = 100
@@ -128,7 +128,7 @@ class Snapshot:
         """Return all names, those with the largest figure first; equal ones by name."""
         if order not in self._ranked:
             figures = list(map(ORDERS[order], in_turns(self.queues, _COMPARED_PER_STEP)))
-            places = sorted(range(len(figures)), key=figures.__getitem__, reverse=True)
+            places = sorted_in_turns(range(len(figures)), figures.__getitem__, reverse=True)
             self._ranked[order] = [self.queues[place].name for place in places]
         return self._ranked[order]
 
@@ -162,7 +162,7 @@ class Elsewhere:
         """Add to the sources of dead-letter queues those that are in other shards."""
         self.is_wanted = True
         for found in list(self.by_shard.values()):
-            for name, elsewhere in found.items():
+            for name, elsewhere in in_turns(found.items(), _COMPARED_PER_STEP):
                 here = sources.setdefault(name, [])
                 here += elsewhere[: _MOST_OF_A_KIND - len(here)]
 
@@ -195,7 +195,7 @@ class Overview:
         """Return the dead-letter queues of another shard that are used here; see `Elsewhere.by_shard`."""
         found = self.current()
         names = {*found.sources, *found.feeds.of_dead_letters}
-        return {name: found.sources.get(name, ()) for name in names if is_theirs(name)}
+        return {name: found.sources.get(name, ()) for name in in_turns(names, _COMPARED_PER_STEP) if is_theirs(name)}
 
     def largest(self, order: str, limit: int | None, matches: Callable[[str], bool]) -> list[str]:
         """Return the names of matching queues, those with the largest figure first; ``order`` is a key of `ORDERS`."""
@@ -220,18 +220,19 @@ class Overview:
 
     def _gather(self) -> Snapshot:
         with self._core.lock:
-            own = self._core.own_queues()
             metadata = self._core.state.metadata
-            scheduled = problems.tasks_of(metadata, schedules.NAMESPACE)
-            redriven = problems.tasks_of(metadata, redrive.NAMESPACE)
-        queues = sorted((each.name, each) for each in own)
+            scheduled = metadata.get(schedules.NAMESPACE, {}).copy()
+            redriven = metadata.get(redrive.NAMESPACE, {}).copy()
+        names = self._core.names(self._core.lock)
         figures: list[QueueFigures] = []
-        for at in range(0, len(queues), _QUEUES_PER_STEP):
-            some = queues[at : at + _QUEUES_PER_STEP]
-            rates = [self._history.per_second(name, PERIODS_MS["10s"]) or NO_FLOWS for name, _ in some]
+        while some := list(islice(names, _QUEUES_PER_STEP)):
+            rates = [self._history.per_second(name, PERIODS_MS["10s"]) or NO_FLOWS for name in some]
             with self._core.lock:
-                consumers = self._core.consumers
-                for (name, queue), flows in zip(some, rates, strict=True):
+                queues, consumers = self._core.state.queues, self._core.consumers
+                for name, flows in zip(some, rates, strict=True):
+                    queue = queues.get(name)
+                    if queue is None:  # it was deleted a moment ago
+                        continue
                     messages, settings = queue.messages, queue.settings
                     counts = messages.counts
                     figures.append(
@@ -253,7 +254,7 @@ class Overview:
             yield_to_others()
         now_ms = self._core.clock.now_ms()
         sources: dict[str, list[str]] = {}
-        for each in figures:
+        for each in in_turns(figures, _COMPARED_PER_STEP):
             if each.dead_letter_queue and len(sources.setdefault(each.dead_letter_queue, [])) < _MOST_OF_A_KIND:
                 sources[each.dead_letter_queue].append(each.name)
         self.elsewhere.add_to(sources)
@@ -261,10 +262,10 @@ class Overview:
         passed_over = refused(self._core, self._history.topics.losses())
         kinds = (
             problems.of_broker(self._core),
-            problems.of_schedules(scheduled),
+            problems.of_schedules(scheduled, _MOST_OF_A_KIND),
             problems.of_redrives(redriven, now_ms),
             refusals(self._core, feeds),
-            problems.of_queues(figures, sources.keys() | feeds.of_dead_letters, self._history, now_ms),
+            problems.of_queues(figures, sources.keys() | feeds.of_dead_letters, self._history, now_ms, _MOST_OF_A_KIND),
             of_refused(passed_over),
             problems.of_stopped_queues(figures),
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from heapq import nsmallest
+from operator import itemgetter
+from typing import Literal, NamedTuple
 
 from wonderq.broker.core import Core
 from wonderq.broker.history import Flows, History
+from wonderq.runtime.fibers import in_turns
 from wonderq.state.state import MetadataEntry
 
 #: Age of the oldest waiting message from which on a queue counts as late.
@@ -19,6 +22,9 @@ UNCONSUMED_MS = 60_000
 _FAILED_MS = 86_400_000
 
 _MINUTE_MS = 60_000
+
+#: Queues, schedules or redrives to look at before other requests have their turn.
+_PER_TURN = 200
 
 Severity = Literal["error", "warning", "notice"]
 
@@ -64,64 +70,66 @@ def of_broker(core: Core) -> Iterator[Problem]:
 
 
 def of_queues(
-    figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int
+    figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int, most: int
 ) -> Iterator[Problem]:
-    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the worst come first.
+    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the ``most`` worst.
 
     Nobody consumes ``dead_letter_queues``, so that is no problem of theirs.
     """
-    found: list[tuple[int, int, Problem]] = []
-    for each in figures:
+    found = nsmallest(most, _found(figures, dead_letter_queues, history, now_ms), key=itemgetter(0, 1))
+    yield from (problem for _, _, problem in found)
+
+
+def _found(
+    figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int
+) -> Iterator[tuple[int, int, Problem]]:
+    """Yield the problems of `of_queues`, each with its kind and how bad it is: the smallest numbers are the worst."""
+    for each in in_turns(figures, _PER_TURN):
         if each.name in dead_letter_queues or each.paused:
             continue
         waited_ms = 0 if each.waiting_since_ms is None else now_ms - each.waiting_since_ms
         if waited_ms >= UNCONSUMED_MS and _is_unconsumed(each, history):
             text = f"Nobody consumes {each.name}. Its oldest of {each.waiting:,} has waited for {_duration(waited_ms)}."
-            found.append((0, -waited_ms, Problem("no_consumer", "error", text, each.name)))
+            yield 0, -waited_ms, Problem("no_consumer", "error", text, each.name)
         elif waited_ms >= LATE_MS:
             text = f"{each.name} is late: the oldest of {each.waiting:,} has waited for {_duration(waited_ms)}."
-            found.append((1, -waited_ms, Problem("late", "warning", text, each.name)))
-    for each in figures:
+            yield 1, -waited_ms, Problem("late", "warning", text, each.name)
+    for each in in_turns(figures, _PER_TURN):
         track = history.of(each.name)
         dead = sum(track.points["1h"].dead) if track is not None else 0
         if dead:
             where = f"moved to {each.dead_letter_queue}" if each.dead_letter_queue else "buried in it"
             letters = f"{dead:,} dead {'letter' if dead == 1 else 'letters'}"
             text = f"{each.name} had {letters} in the last hour, {where}."
-            found.append((2, -dead, Problem("dead_letters", "warning", text, each.name)))
-    found.sort(key=lambda each: each[:2])
-    yield from (problem for _, _, problem in found)
+            yield 2, -dead, Problem("dead_letters", "warning", text, each.name)
 
 
 def of_stopped_queues(figures: Sequence[QueueFigures]) -> Iterator[Problem]:
     """Yield the queues that somebody has paused, or lets drain."""
-    for each in figures:
+    for each in in_turns(figures, _PER_TURN):
         if each.paused:
             yield Problem("paused", "notice", f"{each.name} is paused: consumers get nothing.", each.name)
         if each.draining:
             yield Problem("draining", "notice", f"{each.name} is draining: it takes no new messages.", each.name)
 
 
-Tasks = Sequence[tuple[str, Mapping[str, Any]]]
-"""Names and values of METADATA records."""
+Tasks = Mapping[str, MetadataEntry]
+"""METADATA records of a namespace, by name."""
 
 
-def tasks_of(metadata: Mapping[str, Mapping[str, MetadataEntry]], namespace: str) -> Tasks:
-    """Return a copy of the records of a namespace, under the lock."""
-    return [(name, each.value) for name, each in metadata.get(namespace, {}).items()]
-
-
-def of_schedules(tasks: Tasks) -> Iterator[Problem]:
-    """Yield the schedules whose last due time has no message."""
-    for name, value in sorted(tasks):
-        if value["failure"] is not None:
-            text = f"The schedule {name} produced nothing at its last time: {value['failure']}"
-            yield Problem("schedule_failed", "error", text, value["queue"], name)
+def of_schedules(tasks: Tasks, most: int) -> Iterator[Problem]:
+    """Yield the schedules whose last due time has no message: the first ``most`` by name."""
+    entries = in_turns(tasks.items(), _PER_TURN)
+    for name in nsmallest(most, (name for name, each in entries if each.value["failure"] is not None)):
+        value = tasks[name].value
+        text = f"The schedule {name} produced nothing at its last time: {value['failure']}"
+        yield Problem("schedule_failed", "error", text, value["queue"], name)
 
 
 def of_redrives(tasks: Tasks, now_ms: int) -> Iterator[Problem]:
     """Yield the redrives that failed in the last day."""
-    for _, value in tasks:
+    for each in in_turns(tasks.values(), _PER_TURN):
+        value = each.value
         if value["status"] == "failed" and now_ms - value["ended_ms"] < _FAILED_MS:
             text = f"A redrive of {value['source']} failed: {value['failure']}"
             yield Problem("redrive_failed", "error", text, value["source"])

@@ -17,7 +17,7 @@ from wonderq.model.permits import Permits, everything
 from wonderq.model.settings import QueueSettings
 from wonderq.model.status import STATUS_BY_NAME
 from wonderq.model.times import ANY_TIME, Period
-from wonderq.runtime.fibers import in_turns, took, yield_to_others
+from wonderq.runtime.fibers import in_turns, sorted_in_turns, took, yield_to_others
 from wonderq.state.page import MessageView
 from wonderq.state.state import Queue
 
@@ -123,11 +123,10 @@ class Queries:
         return self._walk_all(first, sequence, choice, permits)
 
     def _walk_all(self, first: int, sequence: int, choice: _Choice, permits: Permits) -> Generator[Message]:
-        with self._core.transaction:
-            queues = self._core.own_queues()
+        queues = self._core.own_queues()
         self._core.confirm()
         with self._listing():
-            for queue in in_turns(sorted(queues, key=attrgetter("number")), _CHUNK_NAMES):
+            for queue in in_turns(sorted_in_turns(queues, attrgetter("number")), _CHUNK_NAMES):
                 with self._core.lock:
                     is_empty = queue.number < first or not len(queue.messages)
                 if not is_empty and permits(queue.name):
@@ -283,15 +282,14 @@ class Queries:
     ) -> list[str]:
         """Return the names of queues that begin with ``prefix``, have ``contains``, follow ``after`` and match.
 
-        ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile.
+        ``matches`` is called until ``limit`` names are found. Other requests have their turn meanwhile, and queues that
+        they create or delete may be among the names or not.
         """
-        with self._core.transaction:
-            names = [each.name for each in self._core.own_queues()]
+        names = self._core.names(self._core.transaction, after=after, prefix=prefix)
+        found = (name for name in names if contains in name and (matches is None or matches(name)))
+        chosen = list(islice(found, limit))
         self._core.confirm()
-        if after or prefix or contains:  # with 10,000 queues, to compare each name takes longer than all else
-            names = [name for name in names if name > after and name.startswith(prefix) and contains in name]
-        names.sort()
-        return names[:limit] if matches is None else find_names(names, limit, matches)
+        return chosen
 
     def sources_of(
         self,
@@ -344,8 +342,7 @@ class Queries:
 
         The lock is held for a few queues at a time, so the figures are not of one moment.
         """
-        with self._core.lock:
-            queues = self._core.own_queues()
+        queues = self._core.own_queues()
         for at in range(0, len(queues), _CHUNK_QUEUES):
             with self._core.lock:
                 there = [

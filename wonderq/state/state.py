@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import cached_property
 from itertools import chain, islice
@@ -306,6 +307,8 @@ class State:
         """Position after the newest IDENTITY record."""
         self.queues: dict[str, Queue] = {}
         """Queues by name."""
+        self.names: list[str] = []
+        """Names of the queues, ascending."""
         self.topics: dict[str, Topic] = {}
         """Topics by name."""
         self.subscriptions = 0
@@ -447,6 +450,7 @@ class State:
                 queue.dedup.put(*entry)
             state.dedup_entries += len(queue.dedup)
             state._count(queue.messages, 0, 0)
+        state.names = sorted(state.queues)
         return state
 
     def check_complete(self) -> None:
@@ -556,6 +560,8 @@ class State:
         queue.created_ms = created_ms
         queue.record_position = end
         queue.messages.next_sequence = max(queue.messages.next_sequence, next_sequence)
+        if name not in self.queues:
+            insort(self.names, name)
         self.queues[name] = queue
 
     def _produce(
@@ -646,6 +652,7 @@ class State:
             dropped.messages, dropped.dedup = Columns(), DedupTable()
             if dropped.name:
                 del self.queues[dropped.name]
+                del self.names[bisect_left(self.names, dropped.name)]
 
     def _dedup(self, end: int, at_ms: int, queue: int, rows: Sequence[tuple[str, Any, int]]) -> None:
         self._put_rows(self._queue_for(queue).dedup, end, at_ms, rows)
