@@ -427,7 +427,7 @@ MUTANTS = [
         "queue_with_many_subscriptions_is_deleted_in_one_hold",
         "The deletion of a queue that thousands of topics feed keeps all other requests waiting.",
         _TOPICS,
-        "    if len(ended) <= _ENDED_AT_ONCE:\n",
+        "    if len(ended) <= ENDED_AT_ONCE:\n",
         "    if True:\n",
         ("tests/broker/test_deleted_queues.py::test_many_subscriptions_of_it_end_in_portions",),
     ),

@@ -178,6 +178,10 @@ class Core:
         self.outboxes = {name for name in self.state.queues if not has_name(name)}
         """Names of the outboxes. An outbox has the name of a queue of another shard, and the messages for it that wait
         to cross (`wonderq.broker.outboxes`). Those that do not exist any more may be among them."""
+        self.target_changes = 0
+        """Number of changes of what leads to a queue by its name: of dead-letter queues, schedules and redrives.
+
+        It tells whoever looks through all of these in turns whether what was found is still right."""
         self.admission = Admission(self.limits, self.state)
         log.on_lost(self._lose)
         log.start()

@@ -8,7 +8,8 @@ message or one of a schedule gets into it in the same write as into any queue, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from wonderq.broker.consumers import Waiter
@@ -18,15 +19,21 @@ from wonderq.broker.reader import Reader
 from wonderq.broker.redrive import NAMESPACE as REDRIVES
 from wonderq.broker.redrive import Redrives
 from wonderq.broker.schedules import NAMESPACE as SCHEDULES
-from wonderq.broker.topics import drop_queue, end_subscriptions, subscriptions_of
+from wonderq.broker.topics import ENDED_AT_ONCE, drop_queue, end_subscriptions, subscriptions_of
 from wonderq.broker.transfers import portion_of
+from wonderq.runtime.fibers import in_turns, yield_to_others
 from wonderq.state import record
 from wonderq.state.state import Queue
+from wonderq.state.topics import Topic
 from wonderq_storage import Position
 
 #: Most messages that cross at a time, and most bytes of them.
 _PORTION_MESSAGES = 250
 _PORTION_BYTES = 256 << 10
+
+#: Outboxes to look at under the lock at a time, and what may lead to one to look at before other requests have a turn.
+_OUTBOXES_AT_ONCE = 400
+_LOOKED_AT = 1000
 
 
 class Departure(NamedTuple):
@@ -62,23 +69,36 @@ class Outboxes:
 
     def filled(self, waiter: Waiter) -> list[str]:
         """Return the names of the outboxes that have messages, and have ``waiter`` woken when one gets more."""
-        with self._core.transaction:
-            found = self._found()
-            for each in found:
-                self._core.consumers.join(each, waiter)
-            return [each.name for each in found if len(each.messages)]
+        found: list[str] = []
+        for names in self._portions():
+            with self._core.transaction:
+                for each in self._existing(names):
+                    self._core.consumers.join(each, waiter)
+                    if len(each.messages):
+                        found.append(each.name)
+        return found
 
     def waiting(self) -> list[Waiting]:
-        """Return what waits in each outbox, without waiting for the log."""
-        with self._core.lock:
-            return [
-                Waiting(each.name, len(each.messages), each.messages.oldest_ms())
-                for each in sorted(self._found(), key=lambda each: each.name)
-            ]
+        """Return what waits in each outbox, without waiting for the log. Other requests have their turn meanwhile."""
+        found: list[Waiting] = []
+        for names in self._portions():
+            with self._core.lock:
+                found += [
+                    Waiting(each.name, len(each.messages), each.messages.oldest_ms()) for each in self._existing(names)
+                ]
+        return found
 
-    def _found(self) -> list[Queue]:
+    def _portions(self) -> Iterator[Sequence[str]]:
+        """Yield the names of the outboxes, some at a time, so that each hold of the lock is short."""
+        with self._core.lock:
+            names = list(self._core.outboxes)
+        for at in range(0, len(names), _OUTBOXES_AT_ONCE):
+            yield names[at : at + _OUTBOXES_AT_ONCE]
+            yield_to_others()
+
+    def _existing(self, names: Sequence[str]) -> Iterator[Queue]:
         queues = self._core.state.queues
-        return [queues[name] for name in self._core.outboxes if name in queues]
+        return (queues[name] for name in names if name in queues)
 
     def departure(self, name: str) -> Departure | None:
         """Return the oldest messages of an outbox, once they are durable; None if it has none."""
@@ -122,31 +142,56 @@ class Outboxes:
         Subscriptions of after the departure stay, because the queue exists again. Otherwise messages are not left, and
         neither is the outbox, unless something else than subscriptions sends to the queue: a dead letter, for one,
         then creates it again.
+
+        If what leads to queues changes meanwhile, this returns False and leaves the outbox for another departure.
         """
         core = self._core
-        with core.transaction as now_ms:
-            outbox = core.state.find(departure.number)
-            if outbox is None:
-                return False
-            found = list(subscriptions_of(core.state, outbox.number))
-            ended = [(topic, name) for topic, name in found if topic.stored[name].position <= departure.position]
-            if ended and len(ended) == len(found) and not self._is_used(outbox.name):
-                drop_queue(core, self._redrives, outbox, now_ms)
-                return False
-            for each in ended:
-                end_subscriptions(core, [each], now_ms)
-            return True
+        with core.transaction:
+            changes = core.target_changes
+        is_used = self._is_used(departure.queue)
+        while True:
+            with core.transaction as now_ms:
+                outbox = core.state.find(departure.number)
+                if outbox is None:
+                    return False
+                ended = list(islice(self._before(departure), ENDED_AT_ONCE + 1))
+                if ended and len(ended) <= ENDED_AT_ONCE and not is_used and not self._has_newer(departure):
+                    if core.target_changes == changes:
+                        drop_queue(core, self._redrives, outbox, now_ms)
+                    return False
+                if ended:
+                    end_subscriptions(core, ended[:ENDED_AT_ONCE], now_ms)
+                if len(ended) <= ENDED_AT_ONCE:
+                    return True
+            yield_to_others()
+
+    def _before(self, departure: Departure) -> Iterator[tuple[Topic, str]]:
+        """Yield the subscriptions to a queue of another shard of before a departure, under the lock."""
+        for topic, name in subscriptions_of(self._core.state, departure.number):
+            if topic.stored[name].position <= departure.position:
+                yield topic, name
+
+    def _has_newer(self, departure: Departure) -> bool:
+        found = subscriptions_of(self._core.state, departure.number)
+        return any(topic.stored[name].position > departure.position for topic, name in found)
 
     def _is_used(self, name: str) -> bool:
-        """Return whether anything but the queue of a subscription leads to a queue of another shard, under the lock."""
-        state = self._core.state
-        return (
-            any(each.settings.dead_letter_queue == name for each in state.queues.values())
-            or any(
-                each.dead_letter_queue == name
-                for topic in state.topics.values()
-                for each in topic.subscriptions.values()
-            )
-            or any(each.value["queue"] == name for each in state.metadata.get(SCHEDULES, {}).values())
-            or any(each.value["destination"] == name for each in state.metadata.get(REDRIVES, {}).values())
+        """Return whether anything but the queue of a subscription leads to a queue of another shard.
+
+        The lock is held for copies only. `Core.target_changes` tells whether the answer is still right.
+        """
+        state, lock = self._core.state, self._core.lock
+        with lock:
+            queues, topics = list(state.queues.values()), list(state.topics.values())
+            scheduled = state.metadata.get(SCHEDULES, {}).copy()
+            redriven = state.metadata.get(REDRIVES, {}).copy()
+        if any(each.settings.dead_letter_queue == name for each in in_turns(queues, _LOOKED_AT)):
+            return True
+        for topic in in_turns(topics, _LOOKED_AT):
+            with lock:
+                subscriptions = list(topic.subscriptions.values())
+            if any(each.dead_letter_queue == name for each in in_turns(subscriptions, _LOOKED_AT)):
+                return True
+        return any(each.value["queue"] == name for each in in_turns(scheduled.values(), _LOOKED_AT)) or any(
+            each.value["destination"] == name for each in in_turns(redriven.values(), _LOOKED_AT)
         )

@@ -100,6 +100,7 @@ class Queues:
             )
         if queue.name not in self._core.state.queues or changed != queue.settings:
             self._core.append_and_apply(queue_record(queue, changed, now_ms), leave=PRODUCE_LEAVES)
+            self._core.target_changes += target != before.dead_letter_queue
             # The queue may be resumed now, or admit more messages in flight.
             self._core.consumers.notify(self._core.state.queues[queue.name])
 

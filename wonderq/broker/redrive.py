@@ -231,6 +231,7 @@ class Redrives:
                 until_ms=produced.until_ms,
             )
             append_and_apply(_metadata(redrive, now_ms), leave=PRODUCE_LEAVES)
+            self._core.target_changes += 1
             self._running[redrive.id] = now_ms
         return redrive.id
 

@@ -54,7 +54,7 @@ from wonderq.state.topics import Topic, subscription_record, topic_record
 _STEPS_PER_ITEM = 5
 
 #: Subscriptions of a queue that end while the lock is held.
-_ENDED_AT_ONCE = 100
+ENDED_AT_ONCE = 100
 
 
 class SubscriptionChangedError(Exception):
@@ -301,6 +301,7 @@ class Topics:
                 if changed.is_pending and push != base.push:
                     records.append(confirmation(queue, now_ms))
                 self._core.append_and_apply(*records, leave=PRODUCE_LEAVES)
+                self._core.target_changes += changed.dead_letter_queue != base.dead_letter_queue
                 if push is not None:
                     self._pushes.listener(PushKey(found.number, name))
             info = self._subscription_info(found, changed)._replace(secret=secret)
@@ -506,10 +507,10 @@ def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
 
 def end_some_subscriptions(core: Core, queue: Queue, now_ms: int) -> bool:
     """End a portion of the subscriptions of a queue, under the lock, if it has more; return whether it has."""
-    ended = list(islice(subscriptions_of(core.state, queue.number), _ENDED_AT_ONCE + 1))
-    if len(ended) <= _ENDED_AT_ONCE:
+    ended = list(islice(subscriptions_of(core.state, queue.number), ENDED_AT_ONCE + 1))
+    if len(ended) <= ENDED_AT_ONCE:
         return False
-    end_subscriptions(core, ended[:_ENDED_AT_ONCE], now_ms)
+    end_subscriptions(core, ended[:ENDED_AT_ONCE], now_ms)
     return True
 
 

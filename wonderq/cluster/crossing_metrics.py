@@ -8,6 +8,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from wonderq.broker.broker import Broker
+from wonderq.runtime.fibers import in_turns
+
+#: Queues of other shards whose figures to collect before other requests have their turn.
+_QUEUES_PER_TURN = 200
 
 _COUNTERS = {
     "wonderq_crossing_sent": "Number of messages that a queue of another shard has got.",
@@ -32,7 +36,7 @@ class CrossingCollector(Collector):
             "Seconds that the oldest of them has waited; 0 if none waits.",
             labels=["queue"],
         )
-        for each in self._broker.outboxes.waiting():
+        for each in in_turns(self._broker.outboxes.waiting(), _QUEUES_PER_TURN):
             waiting.add_metric([each.queue], each.messages)
             age_ms = 0 if each.oldest_ms is None else max(now_ms - each.oldest_ms, 0)
             oldest.add_metric([each.queue], age_ms / 1000)
@@ -41,6 +45,6 @@ class CrossingCollector(Collector):
         counts = counters.crossed, counters.crossings_refused, counters.crossings_failed
         for (name, text), by_queue in zip(_COUNTERS.items(), counts, strict=True):
             family = CounterMetricFamily(name, text, labels=["queue"])
-            for queue, count in sorted(by_queue.copy().items()):
+            for queue, count in in_turns(list(by_queue.items()), _QUEUES_PER_TURN):
                 family.add_metric([queue], count)
             yield family
