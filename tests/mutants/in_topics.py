@@ -435,9 +435,9 @@ MUTANTS = [
         "redrives_of_all_queues_are_read_for_one",
         "A list of a queue's redrives keeps all other requests waiting for half a second.",
         "wonderq/broker/redrive.py",
-        "    found = [Redrive.from_record(name, value) for name, value in theirs]\n",
-        "    found = [each for each in (Redrive.from_record(name, each.value) for name, each in stored)"
-        " if each.queue_number == queue_number]\n",
+        "        found = [Redrive.from_record(name, stored[name].value) for name in there]\n",
+        "        every = [Redrive.from_record(name, each.value) for name, each in stored.items()]\n"
+        "        found = [each for each in every if each.id in there]\n",
         ("tests/broker/test_deleted_queues.py::test_the_redrives_of_other_queues_are_not_read_for_one",),
     ),
     Mutant(

@@ -28,7 +28,7 @@ from wonderq.model.errors import (
 from wonderq.model.permits import Permits, everything
 from wonderq.model.status import BURIED, WAITING
 from wonderq.model.times import ANY_TIME, Period
-from wonderq.runtime.fibers import in_turns
+from wonderq.runtime.fibers import in_turns, sorted_in_turns
 from wonderq.state import record
 from wonderq.state.page import MessageView
 from wonderq.state.record import Record
@@ -157,6 +157,10 @@ class Redrives:
                 for name, each in stored.items()
                 if each.value["status"] == "running" or state.find(each.value["queue_number"]) is None
             }
+            # Ids of the redrives of each queue, by its number; some may have been deleted. Changed under the lock.
+            self._by_queue: dict[int, list[str]] = {}
+            for name, each in stored.items():
+                self._by_queue.setdefault(each.value["queue_number"], []).append(name)
 
     @property
     def running(self) -> int:
@@ -203,7 +207,7 @@ class Redrives:
             queue = self._core.find_queue(source)
             if destination is not None and self._core.has_name(destination):
                 self._core.find_queue(destination)
-            for each in _redrives_of(state, queue.number):
+            for each in self._redrives_of(state, queue.number):
                 if each.status == "running":
                     raise RedriveRunningError(source, each.id)
             messages = queue.messages
@@ -231,6 +235,7 @@ class Redrives:
                 until_ms=produced.until_ms,
             )
             append_and_apply(_metadata(redrive, now_ms), leave=PRODUCE_LEAVES)
+            self._by_queue.setdefault(queue.number, []).append(redrive.id)
             self._core.target_changes += 1
             self._running[redrive.id] = now_ms
         return redrive.id
@@ -238,15 +243,15 @@ class Redrives:
     def list(self, source: str) -> Sequence[Redrive]:
         """Return the redrives of a queue, the newest first: the running one, and the last finished ones."""
         with self._core.durable_transaction() as (state, _, _):
-            return _redrives_of(state, self._core.find_queue(source).number)
+            return self._redrives_of(state, self._core.find_queue(source).number)
 
     def list_all(self, permits: Permits = everything) -> Sequence[Redrive]:
         """Return the redrives of all queues that the client may use, the newest first, in any status."""
         with self._core.durable_transaction() as (state, _, _):
-            stored = list(state.metadata.get(NAMESPACE, {}).items())
-        read = (Redrive.from_record(name, each.value) for name, each in stored if permits(each.value["source"]))
-        found = list(in_turns(read, _READ_PER_TURN))
-        return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)
+            stored = state.metadata.get(NAMESPACE, {}).copy()
+        passed = in_turns(stored.items(), _READ_PER_TURN)
+        found = [Redrive.from_record(name, each.value) for name, each in passed if permits(each.value["source"])]
+        return list(sorted_in_turns(found, _age, reverse=True))
 
     def get(self, redrive_id: str, *, source: str | None = None, permits: Permits = everything) -> Redrive:
         """Return a redrive, of the queue ``source`` if that is given.
@@ -283,8 +288,9 @@ class Redrives:
 
     def append_drop(self, drop: record.Drop, also: Sequence[Record]) -> None:
         """Append the record that deletes a queue, with those that delete its redrives, and others, under the lock."""
-        redrives = _redrives_of(self._core.state, drop.queue)
+        redrives = self._redrives_of(self._core.state, drop.queue)
         self._core.append_and_apply(drop, *(_deleted(each.id, drop.at_ms) for each in redrives), *also)
+        self._by_queue.pop(drop.queue, None)
         for each in redrives:
             self._running.pop(each.id, None)
 
@@ -420,9 +426,18 @@ class Redrives:
         records: list[Record] = [_metadata(redrive, now_ms)]
         if redrive.status != "running":
             self._running.pop(redrive.id, None)
-            others = [each for each in _redrives_of(state, redrive.queue_number) if each.id != redrive.id]
+            others = [each for each in self._redrives_of(state, redrive.queue_number) if each.id != redrive.id]
             records += [_deleted(each.id, now_ms) for each in others[KEPT - 1 :]]
         return records
+
+    def _redrives_of(self, state: State, queue_number: int) -> Sequence[Redrive]:
+        """Return the redrives of a queue, the newest first."""
+        stored = state.metadata.get(NAMESPACE, {})
+        there = [name for name in self._by_queue.get(queue_number, ()) if name in stored]
+        if there:
+            self._by_queue[queue_number] = there
+        found = [Redrive.from_record(name, stored[name].value) for name in there]
+        return sorted(found, key=_age, reverse=True)
 
 
 def _check(per_second: int | None, limit: int | None, contains: str | None, attribute: str | None) -> None:
@@ -461,9 +476,6 @@ def _find(state: State, redrive_id: str) -> Redrive:
     return Redrive.from_record(redrive_id, stored.value)
 
 
-def _redrives_of(state: State, queue_number: int) -> list[Redrive]:
-    """Return the redrives of a queue, the newest first."""
-    stored = state.metadata.get(NAMESPACE, {}).items()  # of all queues: most are passed over without a look at the rest
-    theirs = [(name, each.value) for name, each in stored if each.value["queue_number"] == queue_number]
-    found = [Redrive.from_record(name, value) for name, value in theirs]
-    return sorted(found, key=lambda redrive: (redrive.started_ms, redrive.id), reverse=True)
+def _age(redrive: Redrive) -> tuple[int, str]:
+    """Return the place of a redrive in a list, whose first one is the oldest."""
+    return redrive.started_ms, redrive.id
