@@ -206,13 +206,10 @@ class Broker:
     def long_lived_objects(self) -> int:
         """About how many objects of queues, groups, topics and dedup entries the garbage collector examines."""
         state = self.core.state
-        queues = list(state.queues.values())
-        # Queues that expect messages have none in `vars`, and are not to be settled here.
-        settled = (vars(queue).get("messages") for queue in queues)
-        groups = sum(len(each.lanes.by_number) for each in settled if each is not None)
         filters = sum(topic.filters for topic in list(state.topics.values()))
-        holders = _OBJECTS_OF_A_QUEUE * len(queues) + _OBJECTS_OF_A_SUBSCRIPTION * state.subscriptions
-        return holders + _OBJECTS_OF_A_GROUP * groups + _OBJECTS_OF_A_FILTER * filters + 2 * state.dedup_entries
+        holders = _OBJECTS_OF_A_QUEUE * len(state.queues) + _OBJECTS_OF_A_SUBSCRIPTION * state.subscriptions
+        groups = _OBJECTS_OF_A_GROUP * state.lane_count.lanes
+        return holders + groups + _OBJECTS_OF_A_FILTER * filters + 2 * state.dedup_entries
 
     @property
     def log_bytes(self) -> int:

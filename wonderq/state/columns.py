@@ -23,7 +23,7 @@ from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.claim_names import ClaimNames
 from wonderq.state.deadlines import Deadlines
-from wonderq.state.lanes import NO_LANE, Lanes
+from wonderq.state.lanes import NO_LANE, LaneCount, Lanes
 from wonderq.state.message_table import MessageTable
 from wonderq.state.page import (
     EMPTY_BYTES,
@@ -69,8 +69,11 @@ _WAITING_BYTE = bytes([WAITING])
 class Columns(MessageTable):
     """All messages of a queue. Sequence numbers start at 0 and are never reused."""
 
-    def __init__(self, shared: SharedEntries | None = None) -> None:
-        """``shared`` has the entries that messages of several queues share; None if there are no other queues."""
+    def __init__(self, shared: SharedEntries | None = None, lane_count: LaneCount | None = None) -> None:
+        """``shared`` has the entries that messages of several queues share, and ``lane_count`` counts their lanes.
+
+        Both are None if there are no other queues.
+        """
         super().__init__()
         self._shared = SharedEntries() if shared is None else shared
         self.next_sequence = 0
@@ -82,7 +85,7 @@ class Columns(MessageTable):
         """Number of messages that are set aside; they are in the count of waiting ones too."""
         self.spent_receives = 0
         """Number of claims at which those were set aside."""
-        self.lanes = Lanes(self._status_of)
+        self.lanes = Lanes(self._status_of, lane_count)
         self.claim_names = ClaimNames()
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines()

@@ -85,12 +85,25 @@ class Lane:
         return self.number, self.priority, self.group.name
 
 
+class LaneCount:
+    """Number of lanes of several queues together, also of those that were deleted and are not freed yet."""
+
+    __slots__ = ("lanes",)
+
+    def __init__(self) -> None:
+        self.lanes = 0
+
+
 class Lanes:
     """The lanes of one queue."""
 
-    def __init__(self, status_of: Callable[[int], int]) -> None:
-        """Make the lanes of an empty queue. ``status_of`` returns the status byte of a message."""
+    def __init__(self, status_of: Callable[[int], int], count: LaneCount | None = None) -> None:
+        """Make the lanes of an empty queue.
+
+        ``status_of`` returns the status byte of a message. ``count`` is kept up to date.
+        """
         self._status_of = status_of
+        self._count = LaneCount() if count is None else count
         self._fifo = False
         self._in_flight_per_group = 0
         self.by_number: dict[int, Lane] = {}
@@ -180,6 +193,7 @@ class Lanes:
             group = self._groups[name] = Group(name, self._turn)
         lane = self.by_number[number] = Lane(number, priority, group)
         group.lanes.append(lane)
+        self._count.lanes += 1
         return lane
 
     def update_status(self, number: int, sequence: int, old: int, new: int) -> None:
@@ -206,6 +220,7 @@ class Lanes:
             lane.messages -= 1
             if not lane.messages:
                 del self.by_number[number]
+                self._count.lanes -= 1
                 self._full.discard(number)
                 group.lanes.remove(lane)
                 if not group.lanes:
@@ -217,6 +232,7 @@ class Lanes:
     def free(self, most: int) -> int:
         """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         lanes = self.by_number
+        before = len(lanes)
         while lanes and most > 0:
             number, lane = lanes.popitem()
             heaps = lane.ready, lane.delayed, lane.claimed, lane.spent
@@ -224,6 +240,7 @@ class Lanes:
             if any(heaps):
                 lanes[number] = lane
             lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
+        self._count.lanes -= before - len(lanes)
         entries = [each for heap in self._open.values() for each in heap.lists()]
         return free(most, self._groups, self._full, *self.withheld, *entries)
 

@@ -23,7 +23,7 @@ from wonderq.state import record
 from wonderq.state.arrivals import Arrivals, ArrivingParts, ArrivingTargets, PublishedMessages, RestatedMessages
 from wonderq.state.columns import Columns
 from wonderq.state.dedup import DedupEntry, DedupTable
-from wonderq.state.lanes import UNGROUPED, Lane
+from wonderq.state.lanes import UNGROUPED, Lane, LaneCount
 from wonderq.state.page import Page
 from wonderq.state.places import shared_places
 from wonderq.state.shared_entries import Block, SharedEntries, dump
@@ -51,13 +51,20 @@ class UnreadableRecordError(Exception):
 class Queue:
     """One queue: its name, settings, messages and dedup table."""
 
-    def __init__(self, number: int, name: str, created_ms: int, shared: SharedEntries | None = None) -> None:
-        """``shared`` has the entries that its messages share with those of other queues."""
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        created_ms: int,
+        shared: SharedEntries | None = None,
+        lane_count: LaneCount | None = None,
+    ) -> None:
+        """``shared`` and ``lane_count`` are those of all queues; see `Columns`."""
         self.number = number
         self.name = name
         """Name. During replay of a log whose old parts were dropped, it may be empty until the QUEUE record follows."""
         self.created_ms = created_ms
-        self.messages = Columns(shared)
+        self.messages = Columns(shared, lane_count)
         self.dedup = DedupTable()
         self.configure(QueueSettings())
         self.record_position = 0
@@ -319,6 +326,8 @@ class State:
         """Topics to which each queue has subscribed."""
         self.shared = SharedEntries()
         """Entries that messages of several queues share."""
+        self.lane_count = LaneCount()
+        """Number of lanes of all queues."""
         self.metadata: dict[str, dict[str, MetadataEntry]] = {}
         """Metadata by namespace and name."""
         self.metadata_bytes = 0
@@ -439,7 +448,8 @@ class State:
         for _ in range(header["queues"]):
             fields = msgpack.unpackb(next(chunks, b"\x90"))
             number, name, settings, created_ms, record_position, next_sequence, pages, lanes, names, dedup = fields
-            queue = state._by_number[number] = state.queues[name] = Queue(number, name, created_ms, state.shared)
+            queue = Queue(number, name, created_ms, state.shared, state.lane_count)
+            state._by_number[number] = state.queues[name] = queue
             queue.configure(QueueSettings.from_record(settings))
             queue.record_position = record_position
             definitions, holders = list(_unpacked(chunks, lanes)), list(_unpacked(chunks, names))
@@ -527,7 +537,7 @@ class State:
         """Return the queue with a number. It is created if a later record names it."""
         queue = self._by_number.get(number)
         if queue is None:
-            queue = self._by_number[number] = Queue(number, "", 0, self.shared)
+            queue = self._by_number[number] = Queue(number, "", 0, self.shared, self.lane_count)
             self.next_queue = max(self.next_queue, number + 1)
         return queue
 
