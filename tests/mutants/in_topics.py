@@ -209,8 +209,8 @@ MUTANTS = [
         "compaction_loses_keys_of_topics",
         "After a compaction and a restart, a repeated publish adds its messages again.",
         "wonderq/broker/compaction.py",
-        "        numbers += [topic.number for topic in state.topics.values() if len(topic.dedup)]\n",
-        "",
+        "[*state.queues.values(), *state.topics.values()]",
+        "[*state.queues.values()]",
         (f"{_OF_TOPICS}::test_everything_about_a_topic_lasts",),
     ),
     Mutant(

@@ -24,8 +24,8 @@ from wonderq.broker.shared_compaction import SharedRecord, rewrite
 from wonderq.model.bounds import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record, record_contents
 from wonderq.state.record import Record
-from wonderq.state.state import State, queue_record
-from wonderq.state.topics import rows_record, subscription_record, topic_record
+from wonderq.state.state import Queue, State, queue_record
+from wonderq.state.topics import Topic, rows_record, subscription_record, topic_record
 from wonderq_storage import CorruptLogError, Log, Position
 
 _Item = TypeVar("_Item")
@@ -121,7 +121,12 @@ def compact_oldest(
 def _holds_any_before(broker: Broker, end: Position) -> bool:
     """Return whether the entry of any message lies before ``end``."""
     with broker.locked() as (state, _, _):
-        return any(queue.messages.any_before(end) for queue in state.queues.values())
+        numbers = state.queue_numbers()
+    for portion in _portions_of(numbers):
+        with broker.locked() as (state, _, _):
+            if any(queue.messages.any_before(end) for queue in filter(None, map(state.find, portion))):
+                return True
+    return False
 
 
 class _Entries:
@@ -233,7 +238,7 @@ def _rewrite_queues(broker: Broker, end: Position) -> None:
     with broker.locked() as (state, append_and_apply, now_ms):
         if state.identity_at <= end:
             append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
-        numbers = [queue.number for queue in state.queues.values() if queue.record_position <= end]
+        numbers = state.queue_numbers()
     for portion in _portions_of(numbers):
         with broker.locked() as (state, append_and_apply, now_ms):
             for queue in filter(None, map(state.find, portion)):
@@ -245,10 +250,10 @@ def _rewrite_metadata(broker: Broker, log: Log, end: Position) -> None:
     """Rewrite the records of metadata that lie before ``end``, in portions."""
     unwritten = 0
     with broker.locked() as (state, _, _):
-        names = [(namespace, name) for namespace, stored in state.metadata.items() for name in stored]
-    for portion in _portions_of(names):
+        stored = [(namespace, list(entries)) for namespace, entries in state.metadata.items()]
+    for namespace, portion in ((namespace, each) for namespace, names in stored for each in _portions_of(names)):
         with broker.locked() as (state, append_and_apply, now_ms):
-            for namespace, name in portion:
+            for name in portion:
                 each = state.metadata.get(namespace, {}).get(name)
                 if each is not None and each.record_position <= end:
                     append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
@@ -261,7 +266,7 @@ def _rewrite_metadata(broker: Broker, log: Log, end: Position) -> None:
 def _rewrite_topics(broker: Broker, end: Position) -> None:
     """Rewrite the records of the topics and subscriptions that lie before ``end``, in portions."""
     with broker.locked() as (state, _, _):
-        numbers = [topic.number for topic in state.topics.values()]
+        numbers = [topic.number for topic in state.all_topics()]
     for portion in _portions_of(numbers):
         with broker.locked() as (state, append_and_apply, now_ms):
             for topic in filter(None, map(state.find_topic, portion)):
@@ -306,8 +311,11 @@ def _dedup_record(state: State, number: int, end: Position, now_ms: int, most_by
 def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
     """Rewrite dedup entries whose records lie before ``end``, in portions."""
     with broker.locked() as (state, _, _):
-        numbers = [queue.number for queue in state.queues.values() if len(queue.dedup)]
-        numbers += [topic.number for topic in state.topics.values() if len(topic.dedup)]
+        holders: list[Queue | Topic] = [*state.queues.values(), *state.topics.values()]
+    numbers: list[int] = []
+    for portion in _portions_of(holders):
+        with broker.locked():
+            numbers += [each.number for each in portion if len(each.dedup)]
     unwritten = 0
     for number in numbers:
         more = True

@@ -124,14 +124,15 @@ class Pushes:
         """Called under the broker's lock when a subscription with an endpoint is new or changes."""
 
     def keys(self) -> list[PushKey]:
-        """Return all subscriptions with endpoints."""
+        """Return all subscriptions with endpoints. The lock is held for copies only, so others may come meanwhile."""
         with self._core.transaction:
-            return [
-                PushKey(topic.number, each.name)
-                for topic in self._core.state.topics.values()
-                for each in topic.subscriptions.values()
-                if each.push is not None
-            ]
+            topics = list(self._core.state.topics.values())
+        keys: list[PushKey] = []
+        for topic in topics:
+            with self._core.transaction:
+                subscriptions = list(topic.subscriptions.values())
+            keys += [PushKey(topic.number, each.name) for each in subscriptions if each.push is not None]
+        return keys
 
     def find(self, key: PushKey) -> Pushed | None:
         """Return a subscription, or None if it has ended."""
