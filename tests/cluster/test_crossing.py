@@ -12,14 +12,19 @@ import pytest
 
 from tests.support.two_shards import SHARDS, TwoShards, name_in, remove_dead_letters
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.broker import outboxes
 from wonderq.broker.background import Rounds
+from wonderq.broker.broker import Broker
+from wonderq.broker.consumers import CallingWaiter
 from wonderq.broker.outboxes import Departure
+from wonderq.broker.topics import drop_queue
 from wonderq.cluster import crosser
 from wonderq.cluster.applications import Outcome
 from wonderq.cluster.crosser import Crosser
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.model.messages import NewMessage, Target
 from wonderq.model.topics import Publication
+from wonderq.state.record import Record
 
 HERE, THERE = name_in(0, "orders"), name_in(1, "failed")
 TOPIC = name_in(0, "news")
@@ -451,3 +456,85 @@ def test_the_loop_ends_with_its_log(dead_letters: TwoShards) -> None:
     former.turn()
     dead_letters.cross()
     assert dead_letters.bodies(THERE) == ["x"]
+
+
+LEADING: dict[str, Callable[[Broker], object]] = {
+    "dead letters": lambda broker: broker.put_queue(HERE, dead_letter_queue=THERE),
+    "a schedule": lambda broker: broker.schedules.put("s", cron="0 0 * * *", queue=THERE, body="x"),
+    "a redrive": lambda broker: broker.redrives.start(HERE, THERE),
+    "what a queue refuses": lambda broker: broker.topics.subscribe(TOPIC, "n", queue=HERE, dead_letter_queue=THERE),
+}
+
+
+@pytest.mark.parametrize("kind", LEADING)
+def test_what_begins_to_lead_to_a_queue_while_others_are_looked_through_keeps_the_messages(
+    shards: TwoShards, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    shards.broker(HERE).put_queue(HERE)
+    subscribe(shards, TOPIC, THERE)
+    publish(shards, TOPIC, "x")
+    outboxes = shards.brokers[0].outboxes
+    departure = outboxes.departure(THERE)
+    assert departure is not None
+    is_used = outboxes._is_used
+
+    def look_through_all_but_the_last(name: str) -> bool:
+        found = is_used(name)
+        LEADING[kind](shards.brokers[0])
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outboxes, "_is_used", look_through_all_but_the_last)
+        assert not outboxes.end_subscriptions(departure)
+    assert shards.waiting() == {THERE: 1}
+    assert outboxes.end_subscriptions(departure), "it is asked again"
+    assert shards.waiting() == {THERE: 1}
+    assert "s" not in [each.subscription.name for each in shards.broker(TOPIC).topics.subscriptions(TOPIC)]
+
+
+def test_many_subscriptions_to_a_queue_that_is_gone_end_in_portions(
+    shards: TwoShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outboxes, "ENDED_AT_ONCE", 2)
+    topics = [name_in(0, f"topic{number}-") for number in range(5)]
+    for topic in topics:
+        subscribe(shards, topic, THERE)
+    shards.broker(THERE).drop_queue(THERE)
+    publish(shards, topics[0], "nobody gets it")
+    core = shards.brokers[0].core
+    writes: list[int] = []
+    append_and_apply = core.append_and_apply
+
+    def counted(*records: Record, leave: int | None = None) -> int:
+        writes.append(len(records))
+        return append_and_apply(*records, leave=leave)
+
+    monkeypatch.setattr(core, "append_and_apply", counted)
+    shards.cross()
+    assert writes == [2, 2, 2], "two portions, and the last subscription with its outbox"
+    assert core.state.subscriptions == 0
+    assert THERE not in core.state.queues
+    assert shards.broker(THERE).queue_names() == []
+
+
+def test_outboxes_are_looked_at_some_at_a_time(shards: TwoShards, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outboxes, "_OUTBOXES_AT_ONCE", 2)
+    names = [name_in(1, f"failed{number}-") for number in range(5)]
+    for name in names:
+        subscribe(shards, name_in(0, name), name)
+        publish(shards, name_in(0, name), "x")
+    core = shards.brokers[0].core
+    gone = core.state.queues[names[0]]
+    pauses: list[int] = []
+    monkeypatch.setattr(outboxes, "yield_to_others", lambda: pauses.append(1))
+    shards.brokers[0].topics.unsubscribe(name_in(0, names[0]), "s")
+    with core.transaction as now_ms:
+        drop_queue(core, shards.brokers[0].redrives, gone, now_ms)
+    waiter = CallingWaiter(lambda: None)
+    assert sorted(shards.brokers[0].outboxes.filled(waiter)) == names[1:]
+    assert len(pauses) == 3
+    assert shards.waiting() == dict.fromkeys(names[1:], 1)
+    assert core.consumers.waiting_for(gone) == 0
+    assert not waiter.wake.is_set()
+    publish(shards, name_in(0, names[4]), "y")
+    assert waiter.wake.is_set()

@@ -14,6 +14,30 @@ _LINKS = "tests/cluster/test_links.py"
 
 MUTANTS = [
     Mutant(
+        "outbox_is_deleted_for_what_was_true_before",
+        "A dead letter is lost whose queue was made again while an answer that it is gone was under way.",
+        _OUTBOXES,
+        "                    if core.target_changes == changes:\n",
+        "                    if True:\n",
+        (f"{_TESTS}::test_what_begins_to_lead_to_a_queue_while_others_are_looked_through_keeps_the_messages",),
+    ),
+    Mutant(
+        "all_outboxes_are_looked_at_in_one_hold",
+        "With very many outboxes, each look for messages that are to cross keeps all requests of the shard waiting.",
+        _OUTBOXES,
+        "            yield names[at : at + _OUTBOXES_AT_ONCE]\n",
+        "            yield names if not at else ()\n",
+        ("tests/broker/test_short_holds.py::test_a_hold_is_short",),
+    ),
+    Mutant(
+        "many_subscriptions_to_a_queue_that_is_gone_end_in_one_hold",
+        "When a queue is deleted that thousands of topics feed, all requests of their shard wait.",
+        _OUTBOXES,
+        "islice(self._before(departure), ENDED_AT_ONCE + 1)",
+        "islice(self._before(departure), ENDED_AT_ONCE)",
+        (f"{_TESTS}::test_many_subscriptions_to_a_queue_that_is_gone_end_in_portions",),
+    ),
+    Mutant(
         "crossing_without_a_key",
         "A message whose arrival was not confirmed is in the queue of the other shard twice.",
         _CROSSINGS,

@@ -12,7 +12,49 @@ _ROOM = "tests/http/test_room.py"
 _TURNS = "tests/http/test_turns.py"
 _HALF_CLOSED = "tests/http/test_half_closed.py"
 
+_SHORT_HOLDS = "tests/broker/test_short_holds.py"
+
 MUTANTS = [
+    Mutant(
+        "names_of_all_queues_are_read_in_one_hold",
+        "With very many queues, each list of them keeps all other requests waiting.",
+        "wonderq/broker/core.py",
+        "                some = names[at : at + _NAMES]\n",
+        "                some = [each for each in names if each in names[at:]]\n",
+        (f"{_SHORT_HOLDS}::test_a_hold_is_short",),
+    ),
+    Mutant(
+        "names_end_at_an_outbox",
+        "Once messages cross to another shard of a cluster, lists of queues end too early.",
+        "wonderq/broker/core.py",
+        "            if len(some) < _NAMES:\n",
+        "            if len({*some} - self.outboxes) < _NAMES:\n",
+        (f"{_SHORT_HOLDS}::test_outboxes_are_passed_over_and_end_nothing",),
+    ),
+    Mutant(
+        "deleted_queue_keeps_its_name",
+        "A queue that was deleted stays in the lists of names.",
+        "wonderq/state/state.py",
+        "                del self.names[bisect_left(self.names, dropped.name)]\n",
+        "",
+        (f"{_SHORT_HOLDS}::test_names_follow_the_queues",),
+    ),
+    Mutant(
+        "names_are_forgotten_at_a_start",
+        "After a start from a checkpoint, lists have only the queues that were changed since.",
+        "wonderq/state/state.py",
+        "        state.names = sorted(state.queues)\n",
+        "",
+        (f"{_SHORT_HOLDS}::test_names_follow_the_queues",),
+    ),
+    Mutant(
+        "freed_lanes_still_count",
+        "The garbage collector examines ever fewer of its objects, since deleted groups count for ever.",
+        "wonderq/state/lanes.py",
+        "        self._count.lanes -= before - len(lanes)\n",
+        "",
+        (f"{_SHORT_HOLDS}::test_lanes_are_counted_through_everything",),
+    ),
     Mutant(
         "values_in_strings_count",
         "Ordinary texts with many commas are refused.",
