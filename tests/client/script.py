@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from wonderq.client.operations import Operation
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Pause, Steps
+
+T = TypeVar("T")
 
 LOST = NoAnswer("the connection broke", outcome_unknown=True)
 UNSENT = NoAnswer("connection refused", outcome_unknown=False)
@@ -32,13 +34,22 @@ def fields_of(request: Request) -> Any:
 
 def play(steps: Steps[Any], broker: Callable[[Request], Answer | NoAnswer]) -> list[Request | Pause]:
     """Run steps against a broker; return all requests and pauses."""
+    return _run(steps, broker)[0]
+
+
+def result_of(steps: Steps[T], broker: Callable[[Request], Answer | NoAnswer]) -> T:
+    """Run steps against a broker; return their result."""
+    return _run(steps, broker)[1]
+
+
+def _run(steps: Steps[T], broker: Callable[[Request], Answer | NoAnswer]) -> tuple[list[Request | Pause], T]:
     done: list[Request | Pause] = []
     outcome: Answer | NoAnswer | None = None
     while True:
         try:
             step = steps.send(outcome)
-        except StopIteration:
-            return done
+        except StopIteration as end:
+            return done, end.value
         done.append(step)
         outcome = broker(step) if isinstance(step, Request) else None
 

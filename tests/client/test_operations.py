@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client.script import LOST, UNSENT, answer, fields_of, operations, play, produced, refusal
+from tests.client.script import LOST, UNSENT, answer, fields_of, operations, play, produced, refusal, result_of
+from wonderq.client import calls, claims
+from wonderq.client.claims import Claim, Finish, ToDeadLetters
 from wonderq.client.errors import (
     Forbidden,
     Invalid,
@@ -20,7 +22,7 @@ from wonderq.client.errors import (
     Unreachable,
     WonderQError,
 )
-from wonderq.client.messages import Sent
+from wonderq.client.messages import ReceivedContents, Sent
 from wonderq.client.operations import DELETES, MOST_BYTES, MOST_ENTRIES, SENDS, UPDATES, Batcher, Operation, carry_out
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Pause, Retries
@@ -194,6 +196,36 @@ def test_a_repeated_delete_that_finds_the_claim_ended_is_done(found: dict[str, A
     play(carry_out(Batcher("q", DELETES), deletes, RETRIES), lambda _: outcomes.pop(0))
     assert deletes[0].done
     assert deletes[0].error is None
+
+
+UNCHANGED = pytest.mark.parametrize("first", [UNSENT, refusal(429, "too_many_requests"), refusal(503, "shutting_down")])
+
+
+@UNCHANGED
+def test_a_delete_that_surely_did_not_happen_at_first_is_no_repetition(first: Answer | NoAnswer) -> None:
+    """Its claim had ended before, so the message is still there, and others may have it."""
+    outcomes = [first, results(STALE)]
+    deletes = operations("r1", ends_claim=True)
+    play(carry_out(Batcher("q", DELETES), deletes, RETRIES), lambda _: outcomes.pop(0))
+    assert isinstance(deletes[0].error, StaleReceipt)
+
+
+@UNCHANGED
+def test_a_batch_of_deletes_that_surely_did_not_happen_at_first_is_no_repetition(first: Answer | NoAnswer) -> None:
+    call = calls.delete("q", "receipts", ["r1"])
+    for before, kind in (([first], StaleReceipt), ([LOST, first], type(None))):
+        outcomes = [*before, results(STALE)]
+        [error] = call.read(result_of(RETRIES.attempt(call.request), lambda _: outcomes.pop(0)))  # noqa: B023
+        assert isinstance(error, kind)
+
+
+@UNCHANGED
+def test_a_next_that_surely_did_not_happen_at_first_is_no_repetition(first: Answer | NoAnswer) -> None:
+    call = claims.next_("q", ReceivedContents, Claim(), Finish.of(["r1"], ["r2"], [ToDeadLetters("r3", "e")]), None)
+    for before, count in (([first], 3), ([LOST, first], 0)):
+        outcomes = [*before, answer(200, {"messages": [], "results": dict.fromkeys(Finish.__struct_fields__, [STALE])})]
+        found = call.read(result_of(RETRIES.attempt(call.request), lambda _: outcomes.pop(0)))  # noqa: B023
+        assert len(found.results.errors) == count
 
 
 def test_a_repeated_renewal_that_finds_the_claim_ended_is_an_error() -> None:

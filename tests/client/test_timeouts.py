@@ -87,10 +87,24 @@ def test_an_outcome_that_one_answer_left_open_stays_open() -> None:
     assert raised.value.outcome_unknown
 
 
-def test_an_answer_of_a_proxy_is_no_answer_of_a_broker_s_log() -> None:
-    request = Request.of("POST", "/", {}, repeatable=False)
-    sent = play(Retries(most=2, clock=lambda: 0.0).attempt(request), lambda _: Answer(503, b"<html>"))
-    assert len([each for each in sent if isinstance(each, Request)]) == 3
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(502, b"<html>"), (503, b"<html>"), (504, b""), (504, b'{"error": {"code": "timeout", "message": "of a proxy"}}')],
+)
+def test_a_call_that_a_proxy_answers_is_repeated_only_if_it_is_repeatable(status: int, body: bytes) -> None:
+    """The proxy may have passed the request on, and lost the answer of the broker."""
+    policy = Retries(most=2, clock=lambda: 0.0)
+    for repeatable, times in ((True, 3), (False, 1)):
+        request = Request.of("POST", "/", {}, repeatable=repeatable)
+        sent = play(policy.attempt(request), lambda _: Answer(status, body))
+        assert len([each for each in sent if isinstance(each, Request)]) == times
+
+
+def test_an_outcome_that_a_proxy_left_open_stays_open() -> None:
+    outcomes = iter([Answer(504, b"<html>"), refusal(503, "not_ready")])
+    with pytest.raises(Unreachable) as raised:
+        play(Retries(most=1, clock=lambda: 0.0).attempt(Request.of("POST", "/", {})), lambda _: next(outcomes))
+    assert raised.value.outcome_unknown
 
 
 def test_a_call_that_gets_no_connection_was_not_made() -> None:

@@ -118,6 +118,6 @@ def hand_over(
 
 def _each(request: Request, *, ends_claims: bool) -> Call[list[Refused | None]]:
     def read(answer: Answer) -> list[Refused | None]:
-        return errors_of(read_answer(answer, Results).results, is_repeated=ends_claims and answer.attempts > 1)
+        return errors_of(read_answer(answer, Results).results, is_repeated=ends_claims and answer.is_repeated)
 
     return Call(request, read)

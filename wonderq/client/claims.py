@@ -149,7 +149,7 @@ def next_(queue: str | None, kind: type[M], claim: Claim, finish: Finish, engine
         def errors(entries: Sequence[Any], results: list[Result] | None) -> list[Refused | None]:
             if results is None:
                 return [None] * len(entries)
-            return errors_of(results, is_repeated=answer.attempts > 1)
+            return errors_of(results, is_repeated=answer.is_repeated)
 
         finished = Finished(
             errors(finish.delete, results.delete),

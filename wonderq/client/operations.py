@@ -183,7 +183,7 @@ class _Changes:
         answer = yield from retries.attempt(Request.of("POST", queue_path(batcher.queue, self.path), fields))
         results = read_answer(answer, Results).results
         for operation, result in zip(operations, results, strict=True):
-            error = result.to_error(is_repeated=answer.attempts > 1 and operation.ends_claim)
+            error = result.to_error(is_repeated=answer.is_repeated and operation.ends_claim)
             if error is None:
                 operation.succeed()
             else:

@@ -21,6 +21,9 @@ _LARGEST_JSON_BYTES = 2 << 20
 
 _FIFO = ".fifo"
 
+#: Statuses that only a proxy in front of a broker answers with.
+_OF_PROXIES = (502, 504)
+
 #: The name in a target, up to the ``--`` after which it does not matter which node of a cluster it belongs to.
 _STEM = re.compile("/(?:queues|topics|schedules)/((?:(?!--)[^/?])+)")
 
@@ -86,18 +89,23 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     retry_after_s: float | None = None
-    attempts: int = 1
-    """Number of times that the request was sent."""
+    is_repeated: bool = False
+    """Whether an earlier attempt of the request may have been carried out."""
     owner: str | None = None
     """Address of the node that owns the queue, if the node that was asked had to pass the request on to it."""
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether the request may have been carried out: the broker failed while it wrote its log."""
-        try:
-            return self.status == 503 and refusal_of(self).outcome_unknown
-        except msgspec.DecodeError:  # it is the answer of a proxy
+        """Whether the request may have been carried out although the answer is an error.
+
+        The broker failed while it wrote its log; or a proxy answers, which may have passed the request on before.
+        """
+        if self.status < 500:
             return False
+        try:
+            return self.status in _OF_PROXIES or refusal_of(self).outcome_unknown
+        except msgspec.DecodeError:  # it is the answer of a proxy, too
+            return True
 
 
 class NoAnswer(msgspec.Struct, frozen=True):

@@ -66,6 +66,7 @@ class Retries(msgspec.Struct, frozen=True):
             outcome = yield msgspec.structs.replace(request, timeout_s=min(self.read_s + request.wait_s, left_s))
             assert outcome is not None
             attempts += 1
+            is_repeated = may_have_arrived
             is_final = isinstance(outcome, Answer) and outcome.status not in _PASSING
             if outcome.outcome_unknown:
                 may_have_arrived = True
@@ -78,10 +79,10 @@ class Retries(msgspec.Struct, frozen=True):
                 if may_have_arrived and not is_final and not outcome.outcome_unknown:
                     reason = f"the outcome of an earlier request is unknown, and this one got {outcome.status}"
                     raise Unreachable(reason, outcome_unknown=True)
-                return outcome if attempts == 1 else msgspec.structs.replace(outcome, attempts=attempts)
+                return msgspec.structs.replace(outcome, is_repeated=True) if is_repeated else outcome
             yield Pause(pause_s)
 
     def repeat(self, request: Request) -> Steps[Answer]:
         """Send a request as `attempt` does, that repeats an earlier one whose answer was not waited for."""
         answer = yield from self.attempt(request)
-        return msgspec.structs.replace(answer, attempts=answer.attempts + 1)
+        return msgspec.structs.replace(answer, is_repeated=True)
