@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.client.script import Gate, answer, fields_of, produced
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
-from wonderq.client.errors import Invalid, Unreachable
+from wonderq.client.errors import ClientClosedError, Invalid, Unreachable
 from wonderq.client.lanes import MOST_LANES, Lanes
 from wonderq.client.messages import Sent
 from wonderq.client.operations import SENDS, SENDS_TOGETHER, Batcher, Operation
 from wonderq.client.polls import Poll
-from wonderq.client.requests import Answer, NoAnswer, Request
+from wonderq.client.requests import MSGPACK, Answer, NoAnswer, Request
 from wonderq.client.sync import Client
 from wonderq.client.sync_message import Message
 from wonderq.client.thread_lanes import ThreadLane, _Turn
 
 
+def messages_of(request: Request) -> Any:
+    assert request.body is not None
+    decode = msgspec.msgpack.decode if request.media_type == MSGPACK else msgspec.json.decode
+    return decode(request.body)["messages"]
+
+
 def texts_of(request: Request) -> list[str]:
-    return [each["message"] for each in fields_of(request)["messages"]]
+    return [each["message"] for each in messages_of(request)]
 
 
 @pytest.fixture
@@ -152,7 +160,7 @@ def test_no_thread_sees_lanes_that_are_not_there_yet(monkeypatch: pytest.MonkeyP
 
     def make(batcher: Batcher) -> ThreadLane:
         seen.extend(len(each) for each in lanes._lanes.values())
-        return ThreadLane(batcher, lambda _batcher, _operations: None)
+        return ThreadLane(batcher, lambda _batcher, _operations, _ends_s: None)
 
     lanes = Lanes(make, 8)
     monkeypatch.setattr(ThreadLane, "load", 1)
@@ -231,26 +239,148 @@ def test_an_interrupted_sender_passes_the_lane_on(client: Client, gate: Gate) ->
     assert queue.send("2") == Sent("2")
 
 
+def interrupt_waiting(call: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a call, and interrupt its thread while it waits for its turn."""
+
+    def interrupt(_self: object, _timeout_s: float) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Turn, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
 def test_an_interrupted_waiter_does_not_stop_the_lane(
     client: Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = client.queue("q")
     first = Call(queue.send, "0")
     gate.wait_for_request()
-    lane = next(iter(client._engine._lanes))
-    with monkeypatch.context() as patch:
-
-        def interrupted(_self: object, _timeout_s: float) -> bool:
-            raise KeyboardInterrupt
-
-        patch.setattr(_Turn, "wait", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            queue.send("1")
-    assert len(lane._turns) == 1
+    interrupt_waiting(lambda: queue.send("1"), monkeypatch)
     gate.let_go(3)
     first.result()
     assert queue.send("2") == Sent("2")
-    assert {text for request in gate.requests for text in texts_of(request)} == {"0", "1", "2"}
+    assert [texts_of(request) for request in gate.requests] == [["0"], ["2"]]
+
+
+def test_no_call_is_answered_with_the_batch_of_an_interrupted_waiter(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of these has one operation, so the interrupted one would go in the place of the next."""
+    client = Client("http://127.0.0.1:1", pool=1)
+    client._engine._http = gate  # type: ignore[assignment]
+    send = client.queue("q").send_together
+    first = Call(send, ["0"])
+    gate.wait_for_request()
+    interrupt_waiting(lambda: send(["1"]), monkeypatch)
+    gate.let_go(3)
+    first.result()
+    for text in "23":
+        assert Call(send, [text]).result() == [Sent(text)]
+    assert [texts_of(request) for request in gate.requests] == [["0"], ["2"], ["3"]]
+
+
+def test_a_thread_leads_until_its_own_operation_is_done(client: Client, gate: Gate) -> None:
+    """The operations before its own may fill a request."""
+    gate._respond = lambda request: answer(201, {"ids": [each["message"][:1] for each in messages_of(request)]})
+    queue = client.queue("q")
+    calls = [Call(queue.send, "0")]
+    gate.wait_for_request()
+    for waiting, text in enumerate("123"):
+        calls.append(Call(queue.send, text * 3_000_000))
+        eventually(lambda waiting=waiting: waiting_in(client) == waiting + 1)  # type: ignore[misc]
+    gate.let_go(4)
+    assert [each.result() for each in calls] == [Sent(text) for text in "0123"]
+    assert len(gate.requests) == 4
+
+
+def test_the_others_are_told_that_the_thread_that_sent_for_them_was_interrupted(client: Client, gate: Gate) -> None:
+    """Their messages may have been added."""
+
+    def interrupt(request: Request) -> Answer | NoAnswer:
+        if len(texts_of(request)) > 1:
+            raise KeyboardInterrupt
+        return produced(request)
+
+    gate._respond = interrupt
+    queue = client.queue("q")
+    first = Call(queue.send, "0")
+    gate.wait_for_request()
+    calls = [Call(queue.send, text) for text in "123"]
+    eventually(lambda: waiting_in(client) == 3)
+    gate.let_go(2)
+    first.result()
+    errors = []
+    for each in calls:
+        with pytest.raises((KeyboardInterrupt, Unreachable)) as raised:
+            each.result()
+        errors.append(raised.value)
+    told = [each for each in errors if isinstance(each, Unreachable)]
+    assert [each.outcome_unknown for each in told] == [True, True]
+    assert told[0] is not told[1], "each raises its own, with its own traceback"
+    gate.let_go()
+    assert queue.send("4") == Sent("4")
+
+
+def test_calls_that_wait_while_the_client_is_closed_are_told_so(client: Client, gate: Gate) -> None:
+    def close(request: Request) -> Answer | NoAnswer:
+        if texts_of(request) != ["0"]:
+            raise ClientClosedError
+        return produced(request)
+
+    gate._respond = close
+    calls = [Call(client.queue("q").send, "0")]
+    gate.wait_for_request()
+    calls += [Call(client.queue("q").send, text) for text in "12"]
+    eventually(lambda: waiting_in(client) == 2)
+    gate.let_go(2)
+    calls[0].result()
+    for each in calls[1:]:
+        with pytest.raises(RuntimeError, match="closed"):
+            each.result()
+
+
+# The time of a call
+
+
+def test_a_request_for_others_ends_with_the_time_of_its_sender(client: Client, gate: Gate) -> None:
+    """A call that waited for others gets no second time of its own. The one that came last has the most left."""
+    ends_s: list[float] = []
+    arrived, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def carry_out(_: Batcher, operations: Sequence[Operation], until_s: float) -> None:
+        ends_s.append(until_s)
+        arrived.release()
+        assert go_on.acquire(timeout=PATIENCE_S)
+        for operation in operations:
+            operation.succeed()
+
+    lane = ThreadLane(Batcher("q", SENDS), carry_out)
+    calls = []
+    for number, timeout_s in enumerate((10_000, 20_000, 30_000)):
+        calls.append(Call(lane.run, Operation("x"), timeout_s))
+        eventually(lambda number=number: lane.load == number + 1)  # type: ignore[misc]
+    assert arrived.acquire(timeout=PATIENCE_S)
+    before_s = time.monotonic()
+    go_on.release(2)
+    for each in calls:
+        each.result()
+    assert len(ends_s) == 2
+    assert ends_s[0] < before_s + 10_000
+    assert before_s + 20_000 < ends_s[1] < before_s + 30_000
+
+    gate.let_go()
+    client._engine._carry_out(Batcher("q", SENDS), [Operation({"message": "x"})], time.monotonic() + 10)
+    assert gate.requests[0].timeout_s < 10
+
+
+def test_a_call_whose_turn_comes_too_late_is_not_made() -> None:
+    lane = ThreadLane(Batcher("q", SENDS), lambda _batcher, operations, _ends_s: operations[0].succeed("done"))
+    with pytest.raises(Unreachable) as raised:
+        lane.run(Operation("late"), 0)
+    assert not raised.value.outcome_unknown
+    assert lane.run(Operation("next"), PATIENCE_S) == "done"
 
 
 def test_lanes_of_many_threads_and_queues_never_mix(client: Client, gate: Gate) -> None:
@@ -276,7 +406,7 @@ def test_lanes_of_many_threads_and_queues_never_mix(client: Client, gate: Gate) 
 def test_callers_that_leave_early_hold_up_no_other() -> None:
     """The threads of a request wake each other, also over those that have given up meanwhile."""
 
-    def carry_out(_: Batcher, operations: Sequence[Operation]) -> None:
+    def carry_out(_: Batcher, operations: Sequence[Operation], _ends_s: float) -> None:
         for operation in operations:
             operation.succeed(operation.entry)
 
@@ -301,7 +431,7 @@ def test_a_caller_that_was_about_to_leave_wakes_the_others() -> None:
     arrived, go_on = threading.Semaphore(0), threading.Semaphore(0)
     is_leaving, leaves = threading.Event(), threading.Event()
 
-    def carry_out(_: Batcher, operations: Sequence[Operation]) -> None:
+    def carry_out(_: Batcher, operations: Sequence[Operation], _ends_s: float) -> None:
         arrived.release()
         assert go_on.acquire(timeout=PATIENCE_S)
         for operation in operations:
@@ -438,5 +568,24 @@ def test_closing_waits_for_the_calls_under_way() -> None:
         gate.open.release()
         await closing
         assert await call == Sent("x")
+
+    asyncio.run(scenario())
+
+
+def test_a_task_that_sends_for_others_and_is_cancelled_tells_them() -> None:
+    """Their messages may have been added."""
+
+    async def scenario() -> None:
+        gate = AsyncGate(produced)
+        client = AsyncClient("http://127.0.0.1:1")
+        use(client, gate)
+        call = asyncio.create_task(client.queue("q").send("x"))
+        while not gate.requests:
+            await asyncio.sleep(0)
+        [sender] = [each for each in asyncio.all_tasks() if each.get_name() == "wonderq-lane"]
+        sender.cancel()
+        with pytest.raises(Unreachable) as raised:
+            await call
+        assert raised.value.outcome_unknown
 
     asyncio.run(scenario())

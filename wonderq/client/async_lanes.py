@@ -76,7 +76,7 @@ class TaskLane:
 
     def _finish(self, operation: Operation) -> None:
         if not operation.done:
-            operation.fail(RuntimeError("the event loop ended before the broker answered"))
+            operation.fail(Unreachable("the event loop ended before the broker answered", outcome_unknown=True))
         future = self._waiting.pop(operation)
         if not future.done():
             future.set_result(None)

@@ -111,7 +111,7 @@ class Batcher:
 def carry_out(batcher: Batcher, operations: Sequence[Operation], retries: Retries) -> Steps[None]:
     """Carry out operations of a batcher. At the end, each is done, whatever happened."""
     try:
-        yield from batcher.kind.steps(batcher, operations, retries)
+        yield from batcher.kind.steps(batcher, operations, retries.for_one_call())
     except Exception as error:  # noqa: BLE001 - each caller raises it
         for operation in operations:
             if not operation.done:

@@ -41,6 +41,8 @@ class Retries(msgspec.Struct, frozen=True):
     """Seconds that a call may take with all repetitions, besides the time that it asks the broker to wait."""
     random: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
+    ends_s: float | None = None
+    """Time of ``clock`` at which all requests end together. None: each has ``total_s`` of its own."""
 
     def pause_s(self, repetition: int, retry_after_s: float | None = None) -> float:
         """Return the pause before a repetition, which count from 0: exponential, with full jitter.
@@ -50,6 +52,14 @@ class Retries(msgspec.Struct, frozen=True):
         longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * float(1 << min(repetition, 10)))
         return max(self.random() * longest_s, retry_after_s or 0.0)
 
+    def until(self, ends_s: float) -> Retries:
+        """Return the policy for several requests of one call, which end together."""
+        return msgspec.structs.replace(self, ends_s=ends_s)
+
+    def for_one_call(self, wait_s: float = 0.0) -> Retries:
+        """Return the policy for the requests of a call that begins now."""
+        return self if self.ends_s is not None else self.until(self.clock() + self.total_s + wait_s)
+
     def attempt(self, request: Request) -> Steps[Answer]:
         """Send a request, and again while that may help.
 
@@ -58,7 +68,9 @@ class Retries(msgspec.Struct, frozen=True):
         Raises:
             Unreachable: no answer came.
         """
-        deadline = self.clock() + self.total_s + request.wait_s
+        deadline = self.clock() + self.total_s + request.wait_s if self.ends_s is None else self.ends_s
+        if self.clock() >= deadline:
+            raise Unreachable("the time of the call was over before this request", outcome_unknown=False)
         attempts = 0
         may_have_arrived = False
         while True:

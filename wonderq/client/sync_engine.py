@@ -75,6 +75,7 @@ class Engine:
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
             return self._drive(retries.attempt(call.request))
+        retries = retries.for_one_call(call.request.wait_s)
         try:
             return self._drive(retries.attempt(call.request), poll)
         except PollCancelled:
@@ -114,8 +115,8 @@ class Engine:
                 self._room.give_up(size, admit)
             raise self.options.buffer_full()
 
-    def _carry_out(self, batcher: Batcher, operations: Sequence[Operation]) -> None:
-        self._drive(carry_out(batcher, operations, self.options.retries))
+    def _carry_out(self, batcher: Batcher, operations: Sequence[Operation], ends_s: float) -> None:
+        self._drive(carry_out(batcher, operations, self.options.retries.until(ends_s)))
 
     def _drive(self, steps: Steps[T], poll: Poll | None = None) -> T:
         """Do what a generator of requests and pauses asks for; return what it returns."""

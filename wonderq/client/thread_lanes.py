@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wonderq.client.errors import Unreachable
+from wonderq.client.errors import ClientClosedError, Unreachable
 from wonderq.client.operations import Batcher, Operation
 
 
@@ -17,12 +18,10 @@ class _Turn:
     It waits at a bare lock: an Event, which is made of several Python objects, took a fifth of the time of a send.
     """
 
-    __slots__ = ("_gate", "leads", "operation")
+    __slots__ = ("_gate", "operation")
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.leads = False
-        """Whether the thread is to send for the others."""
         self._gate = threading.Lock()
         self._gate.acquire()
 
@@ -38,21 +37,23 @@ class _Turn:
 class ThreadLane:
     """Carries out the operations of one batcher, one request at a time.
 
-    The first thread that finds no request under way sends what waits, its own operation among it. Once that is
-    answered, the lane passes to a thread whose operation still waits. So no thread sends more than one request.
+    The first thread that finds no request under way leads: it sends what waits, until its own operation is done. Then
+    the lane passes to the thread that came last. Its operation is mostly in the next request, and if that takes too
+    long, it is the last one whose time is over: the time of the thread that leads ends the request for all.
 
     The threads whose operations are done wake each other, one after the other. If the sender woke all of them, they
     would wait a second time, for the interpreter's lock, and a send would take a third more CPU time.
     """
 
-    def __init__(self, batcher: Batcher, carry_out: Callable[[Batcher, Sequence[Operation]], None]) -> None:
+    def __init__(self, batcher: Batcher, carry_out: Callable[[Batcher, Sequence[Operation], float], None]) -> None:
+        """``carry_out`` is given the time of `time.monotonic` at which it has to end."""
         self._batcher = batcher
         self._carry_out = carry_out
         self._lock = threading.Lock()
         self._turns: dict[Operation, _Turn] = {}
+        self._leader: _Turn | None = None
         self._done: deque[_Turn] = deque()
-        """Turns to wake. A thread whose wait ends wakes the next one, however its wait ended, unless it leads."""
-        self._is_busy = False
+        """Turns to wake. Each thread that leaves wakes the next one, however its wait ended."""
 
     @property
     def load(self) -> int:
@@ -65,50 +66,46 @@ class ThreadLane:
         Raises:
             Unreachable: the operations of others took longer than ``timeout_s``.
         """
+        ends_s = time.monotonic() + timeout_s
         turn = _Turn(operation)
-        with self._lock:
-            self._batcher.add(operation)
-            self._turns[operation] = turn
-            turn.leads = not self._is_busy
-            self._is_busy = True
-        if not turn.leads:
-            try:
-                if not turn.wait(timeout_s):
-                    self._give_up(turn, timeout_s)
-            except BaseException:
-                self._abandon(turn)
-                raise
-            finally:
-                if not turn.leads:
-                    self._wake_next()
-        if not operation.done:
-            self._lead()
+        try:
+            with self._lock:
+                self._batcher.add(operation)
+                self._turns[operation] = turn
+                leads = self._leader is None
+                if leads:
+                    self._leader = turn
+            if not leads and not turn.wait(timeout_s):
+                self._give_up(turn, timeout_s)
+            while not operation.done:
+                if time.monotonic() >= ends_s:
+                    raise _too_late(timeout_s, outcome_unknown=False)
+                self._send(ends_s)
+        finally:
+            self._leave(turn)
         if operation.error is not None:
             raise operation.error
         return operation.result
 
-    def _lead(self) -> None:
-        """Send the oldest operations, this thread's own among them, and pass the lane on."""
-        with self._lock:
-            taken = self._batcher.take()
+    def _send(self, ends_s: float) -> None:
+        """Send the oldest operations."""
+        taken: Sequence[Operation] = ()
         try:
-            self._carry_out(self._batcher, taken)
-        except BaseException:
+            with self._lock:
+                taken = self._batcher.take()
+            self._carry_out(self._batcher, taken, ends_s)
+        except BaseException as error:
             for operation in taken:
                 if not operation.done:
-                    operation.fail(RuntimeError("the thread that sent this call for others was interrupted"))
+                    operation.fail(error if isinstance(error, ClientClosedError) else _interrupted())
             raise
         finally:
-            self._finish(taken)
-
-    def _finish(self, taken: Sequence[Operation]) -> None:
-        with self._lock:
-            for operation in taken:
-                turn = self._turns.pop(operation, None)
-                if turn is not None and not turn.leads:
-                    self._done.append(turn)
-            self._pass_on()
-        self._wake_next()
+            with self._lock:
+                for operation in taken:
+                    turn = self._turns.pop(operation, None)
+                    if turn is not None and turn is not self._leader:
+                        self._done.append(turn)
+            self._wake_next()
 
     def _wake_next(self) -> None:
         try:
@@ -117,14 +114,6 @@ class ThreadLane:
             return
         turn.wake()
 
-    def _pass_on(self) -> None:
-        """Let the thread of the oldest waiting operation send next, under the lock."""
-        self._is_busy = False
-        for turn in self._turns.values():  # in the order of arrival
-            self._is_busy = turn.leads = True
-            turn.wake()
-            return
-
     def _give_up(self, turn: _Turn, timeout_s: float) -> None:
         """Take an operation back that waited too long, unless it was its turn just now, or it is done.
 
@@ -132,15 +121,30 @@ class ThreadLane:
             Unreachable: it waited too long. The outcome is unknown if it is part of a request that is under way.
         """
         with self._lock:
-            if turn.leads or turn.operation not in self._turns:
+            if turn is self._leader or turn.operation not in self._turns:
                 return
             del self._turns[turn.operation]
             withdrawn = self._batcher.withdraw(turn.operation)
-        raise Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=not withdrawn)
+        raise _too_late(timeout_s, outcome_unknown=not withdrawn)
 
-    def _abandon(self, turn: _Turn) -> None:
-        """Forget a thread that waits no longer, also if it was interrupted. Its operation may still be carried out."""
+    def _leave(self, turn: _Turn) -> None:
+        """Forget a thread, and pass the lane on if it leads.
+
+        An operation that is not done is withdrawn, unless it is part of a request that is under way.
+        """
         with self._lock:
-            self._turns.pop(turn.operation, None)
-            if turn.leads and not turn.operation.done:
-                self._pass_on()
+            if self._turns.pop(turn.operation, None) is not None:
+                self._batcher.withdraw(turn.operation)
+            if turn is self._leader:
+                self._leader = next(reversed(self._turns.values()), None)
+                if self._leader is not None:
+                    self._leader.wake()
+        self._wake_next()
+
+
+def _too_late(timeout_s: float, *, outcome_unknown: bool) -> Unreachable:
+    return Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=outcome_unknown)
+
+
+def _interrupted() -> Unreachable:
+    return Unreachable("the thread that sent this call for others was interrupted", outcome_unknown=True)
