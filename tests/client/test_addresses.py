@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.client.script import refusal
 from tests.support.http_client import ServedBroker, serving
 from tests.support.memory_log import MemoryLog
 from wonderq import AsyncClient, Client, Unreachable
@@ -214,6 +215,32 @@ def test_an_owner_that_has_failed_is_not_asked_again_for_some_time(
     now_s += AVOIDED_S
     addresses.judge(1, ASKED, told(URLS[2]))
     assert addresses.of(ASKED) == 2
+
+
+def test_an_address_whose_connections_are_all_in_use_has_not_failed() -> None:
+    addresses = Addresses(URLS)
+    addresses.judge(0, ASKED, told(URLS[2]))
+    busy = NoAnswer("all are in use", outcome_unknown=False, is_local=True)
+    assert addresses.judge(2, ASKED, busy) == (busy, False), "the next address would get no better chance"
+    assert addresses.judge(0, Request("GET", "/overview"), busy) == (busy, False)
+    assert (addresses.of(ASKED), addresses.at) == (2, 0)
+
+
+@pytest.mark.parametrize("code", ["shard_unavailable", "outcome_unknown"])
+def test_a_shard_without_an_owner_says_nothing_about_the_owners_of_others(code: str) -> None:
+    addresses = Addresses(URLS)
+    invoices, letters = Request("GET", "/queues/invoices"), Request("GET", "/queues/letters")
+    for each in (ASKED, invoices):
+        addresses.judge(0, each, told(URLS[2]))
+    unowned = refusal(503, code)
+    for node in (2, 0, 1):
+        addresses.judge(node, ASKED, unowned)
+    assert addresses.of(ASKED) == addresses.at, "its owner is to be learnt anew"
+    assert addresses.of(invoices) == 2
+    addresses.judge(0, letters, told(URLS[1]))
+    assert addresses.of(letters) == 1
+    addresses.judge(2, ASKED, refusal(503, "shutting_down"))
+    assert addresses.of(invoices) == addresses.at, "here the node speaks of itself"
 
 
 def test_when_an_owner_and_the_address_in_use_are_gone_the_third_is_tried_at_once() -> None:

@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import make_certificate
+from tests.support.threads import Call
+from tests.support.waiting import PATIENCE_S
 from wonderq.client.endpoint import Endpoint
-from wonderq.client.http_threads import HttpPool
+from wonderq.client.http_connection import Connection
+from wonderq.client.http_threads import HttpPool, _Cut
 from wonderq.client.requests import Answer, NoAnswer, Request
 
 REQUEST = Request.of("POST", "/messages/produce", {"message": "x"})
@@ -198,6 +202,34 @@ def test_a_malformed_request_is_not_sent(line: tuple[str, str]) -> None:
                 pool.exchange(Request.of(*line))
         pool.close()
         assert send() == Answer(200, b"[]")
+
+
+def test_what_is_sent_over_a_connection_that_is_cut_just_now_stays_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def receive() -> bytes:
+            accepted, _ = listener.accept()
+            with certificate.serving().wrap_socket(accepted, server_side=True) as tls:
+                return tls.recv(100)
+
+        receiving = Call(receive)
+        endpoint = Endpoint.of(f"https://localhost:{listener.getsockname()[1]}", None)
+        connection = Connection(endpoint, PATIENCE_S, certificate.trusting())
+        shut_down = socket.socket.shutdown
+
+        def send_and_shut_down(each: socket.socket, how: int) -> None:
+            each.sendall(b"secret")  # as its thread may do at this moment
+            shut_down(each, how)
+
+        monkeypatch.setattr(socket.socket, "shutdown", send_and_shut_down)
+        cut = _Cut()
+        cut.use(connection)
+        cut.cut()
+        assert receiving.result() == b"secret"
+        connection.close()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")

@@ -223,7 +223,10 @@ def test_a_batch_of_deletes_that_surely_did_not_happen_at_first_is_no_repetition
 def test_a_next_that_surely_did_not_happen_at_first_is_no_repetition(first: Answer | NoAnswer) -> None:
     call = claims.next_("q", ReceivedContents, Claim(), Finish.of(["r1"], ["r2"], [ToDeadLetters("r3", "e")]), None)
     for before, count in (([first], 3), ([LOST, first], 0)):
-        outcomes = [*before, answer(200, {"messages": [], "results": dict.fromkeys(Finish.__struct_fields__, [STALE])})]
+        outcomes = [
+            *before,
+            answer(200, {"messages": [], "results": {"delete": [STALE], "release": [STALE], "dead": [STALE]}}),
+        ]
         found = call.read(result_of(RETRIES.attempt(call.request), lambda _: outcomes.pop(0)))  # noqa: B023
         assert len(found.results.errors) == count
 

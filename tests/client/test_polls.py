@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import msgspec
 import pytest
 
 from tests.client.script import refusal
@@ -13,8 +14,10 @@ from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Forbidden, Unreachable
-from wonderq.client.polls import Poll
+from wonderq.client.http_threads import HttpPool, _Cut, _Gate
+from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
@@ -112,6 +115,61 @@ def test_a_task_that_waits_leaves_the_connections_to_others() -> None:
 
     with slow_server(hang) as server:
         asyncio.run(scenario(server))
+
+
+def test_a_poll_that_waits_for_a_connection_is_cancelled(broker: RunningBroker, queue: Queue) -> None:
+    queue.configure()
+    with Client(broker.url, pool=1) as client:
+        polls = [Poll(), Poll()]
+        waits = client.queue(queue.name).receive
+        first = Call(waits, wait=WAIT_S, poll=polls[0])
+        [pool] = client._engine._http.pools
+        eventually(lambda: is_under_way(polls[0]) and pool._waiting_pool._free == 0)
+        second = Call(waits, wait=WAIT_S, poll=polls[1])
+        eventually(lambda: len(pool._waiting_pool._gates) == 1)
+        polls[1].cancel()
+        assert second.result() == []
+        assert not first.done, "the only connection was not given back"
+        polls[0].cancel()
+        assert first.result() == []
+        assert pool._waiting_pool._free == 1
+
+
+def test_a_signal_handler_may_cancel_a_poll_that_is_about_to_wait_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poll = Poll()
+    original = _Gate.wait
+
+    def wait(gate: _Gate, timeout_s: float) -> None:
+        poll.cancel()
+        original(gate, timeout_s)
+
+    monkeypatch.setattr(_Gate, "wait", wait)
+    pool = HttpPool(Endpoint.of("http://127.0.0.1:1", None), 1, 5)
+    assert pool._waiting_pool.enter(0, _Cut())
+    request = msgspec.structs.replace(Request.of("POST", "/messages/consume", {}, wait_s=WAIT_S), timeout_s=1000)
+    with pytest.raises(PollCancelled):
+        Call(pool.exchange, request, poll).result()
+
+
+def test_a_poll_of_a_task_that_waits_for_a_connection_is_cancelled(broker: RunningBroker, queue: Queue) -> None:
+    async def scenario() -> None:
+        async with AsyncClient(broker.url, pool=1) as client:
+            polls = [Poll(), Poll()]
+            tasks = []
+            for poll in polls:
+                tasks.append(asyncio.create_task(client.queue(queue.name).receive(wait=WAIT_S, poll=poll)))
+                while not is_under_way(poll):
+                    await asyncio.sleep(0)
+            polls[1].cancel()
+            assert await tasks[1] == []
+            assert not tasks[0].done(), "the only connection was not given back"
+            polls[0].cancel()
+            assert await tasks[0] == []
+
+    queue.configure()
+    asyncio.run(scenario())
 
 
 def test_a_pause_between_attempts_ends_too() -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
-from tests.client.script import answer, play, refusal
+from tests.client.script import UNSENT, answer, operations, play, refusal
 from tests.client.slow_server import Answering, hang, slow_server, trickle, trickle_body
 from tests.support.threads import Call
 from tests.support.waiting import eventually
+from wonderq.client import http_asyncio, http_threads
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Unreachable
+from wonderq.client.http_asyncio import AsyncHttpPools
+from wonderq.client.http_threads import HttpPools, _Cut, _Gate, _Pool
+from wonderq.client.operations import SENDS, Batcher, carry_out
 from wonderq.client.polls import Poll
-from wonderq.client.requests import Answer, Request
+from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.retries import Retries
 from wonderq.client.sync import Client
 
@@ -146,19 +153,137 @@ def test_connecting_has_a_timeout_of_its_own(
         client.queue().send("a")
     with pytest.raises(Unreachable) as of_task:
         asyncio.run(send())
-    assert asked == [expected_s, expected_s]
+    assert len(asked) == 2
+    assert all(each <= expected_s for each in asked), "a little of the time may have passed"
     assert (of_thread.value.outcome_unknown, of_task.value.outcome_unknown) == (False, False)
+
+
+def test_a_task_that_gets_no_connection_made_no_call() -> None:
+    async def scenario(url: str) -> None:
+        async with AsyncClient(url, pool=1, timeout=0.5, retries=0) as client:
+            first = asyncio.create_task(client.queue().receive(wait=20))
+            while not server.requests:
+                await asyncio.sleep(0)
+            with pytest.raises(Unreachable, match="larger pool") as raised:
+                await client.queue().receive(wait=0.01)
+            assert not raised.value.outcome_unknown
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+
+    with slow_server(hang) as server:
+        asyncio.run(scenario(server.url))
+
+
+def test_several_addresses_share_the_time_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    asked: list[float] = []
+
+    def exchange(request: Request) -> NoAnswer:
+        nonlocal now_s
+        asked.append(request.timeout_s)
+        now_s += 4
+        return UNSENT
+
+    class Pool:
+        def exchange(self, request: Request, _poll: Poll | None) -> NoAnswer:
+            return exchange(request)
+
+    class AsyncPool:
+        async def exchange(self, request: Request, _poll: Poll | None) -> NoAnswer:
+            return exchange(request)
+
+    async def exchange_in_asyncio() -> object:
+        pools = AsyncHttpPools(endpoints, 1, 5)
+        await pools.close()
+        pools._pools = [AsyncPool()] * 5  # type: ignore[list-item]
+        return await pools.exchange(request)
+
+    for module in (http_threads, http_asyncio):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s))
+    endpoints = [Endpoint.of(f"http://127.0.0.1:{port}", None) for port in range(1, 6)]
+    request = msgspec.structs.replace(Request.of("GET", "/queues"), timeout_s=10.0)
+    pools = HttpPools(endpoints, 1, 5)
+    pools.pools = [Pool()] * 5  # type: ignore[list-item]
+    assert pools.exchange(request) is UNSENT
+    assert asyncio.run(exchange_in_asyncio()) is UNSENT
+    assert asked == [10, 6, 2] * 2
+
+
+def test_the_requests_of_a_call_end_together() -> None:
+    """A refused batch is sent again in halves, each of which would have the whole time."""
+    now_s = 0.0
+    asked: list[float] = []
+
+    def refuse(request: Request) -> Answer:
+        nonlocal now_s
+        asked.append(request.timeout_s)
+        now_s += 10
+        return refusal(400, "invalid_value")
+
+    messages = operations(*[{"message": "x"}] * 8)
+    play(carry_out(Batcher("q", SENDS), messages, Retries(total_s=25, clock=lambda: now_s)), refuse)
+    assert asked == [25, 15, 5]
+    for each in messages:
+        assert isinstance(each.error, Unreachable)
+        assert not each.error.outcome_unknown
+
+
+def test_a_slot_is_not_lost_with_a_thread_that_was_about_to_take_it() -> None:
+    pool = _Pool(1)
+    assert pool.enter(0, _Cut())
+
+    class Interrupted(_Cut):
+        def wait_at(self, gate: _Gate, ends_s: float) -> None:
+            pool.leave(None)
+            assert gate.has_slot
+            raise KeyboardInterrupt
+
+    class CutLate(_Cut):
+        def wait_at(self, gate: _Gate, ends_s: float) -> None:
+            pool.leave(None)
+            assert gate.has_slot
+            self.is_cut = True
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.enter(0, Interrupted())
+    assert pool.enter(0, _Cut())
+    assert not pool.enter(0, CutLate())
+    assert pool.enter(0, _Cut())
+    assert not pool.enter(0, _Cut()), "there is no more than one"
+    assert pool.enter(0, _Cut(), is_extra=True)
+    pool.leave(None)
+    assert not pool.enter(0, _Cut()), "the extra one was given back"
+    pool.leave(None)
+    assert pool.enter(0, _Cut())
 
 
 def test_a_closed_client_makes_no_calls() -> None:
     with slow_server(hang) as server:
-        client = Client(server.url)
+        client = Client(server.url, pool=1, timeout=1000, read_timeout=1000)
         client.close()
-        for call in (client.queue().info, lambda: client.queue().send("x")):
+        for call in (client.queue().info, lambda: client.queue().send("x"), client.queue().receive) * 3:
             with pytest.raises(RuntimeError, match="closed"):
-                call()
+                Call(call).result()
         client.close()
         assert server.requests == 0
+
+
+def test_a_call_that_waits_for_a_connection_ends_when_the_client_is_closed() -> None:
+    with slow_server(hang) as server:
+        client = Client(server.url, pool=1, timeout=1000, read_timeout=1000, retries=0)
+        first = Call(client.queue("a").info)
+        eventually(lambda: server.requests)
+        others = [Call(client.queue(name).info) for name in "bc"]
+        [pool] = client._engine._http.pools
+        eventually(lambda: len(pool._pool._gates) == 2)
+        client.close()
+        for each in others:
+            with pytest.raises(RuntimeError, match="closed"):
+                each.result()
+        server.close()
+        with pytest.raises(Unreachable):
+            first.result()
 
 
 def test_a_waiting_call_has_its_wait_besides_the_timeouts() -> None:

@@ -9,10 +9,13 @@ from time import monotonic
 import msgspec
 
 from wonderq.client.endpoint import Endpoint
-from wonderq.client.requests import Answer, NoAnswer, Request
+from wonderq.client.requests import Answer, NoAnswer, Request, code_of
 
 #: Statuses that say nothing about other addresses: a process that stands by, stops, or cannot be reached by its proxy.
 _ELSEWHERE = (502, 503, 504)
+
+#: Codes by which a node speaks of the owner of one shard. Of other shards, it may tell the owners, and be one.
+_OF_ONE_SHARD = ("shard_unavailable", "outcome_unknown")
 
 #: Owners that a client remembers at most. With more, it begins anew, and requests go to their owners a little later.
 MOST_OWNERS = 10_000
@@ -55,14 +58,18 @@ class Addresses:
         Returns the outcome, without the pause that one address asks for while others are untried, and whether to send
         the request to the next address at once, because it has surely not arrived.
         """
+        if isinstance(outcome, NoAnswer) and outcome.is_local:
+            return outcome, False
         if isinstance(outcome, Answer) and outcome.status not in _ELSEWHERE:
             self._failed = frozenset()
             if outcome.owner is not None:
                 self._learn(request, outcome.owner)
             return outcome, False
-        self._failed_s[at] = monotonic()
         self._failed |= {at}
-        if self._owners:
+        if isinstance(outcome, Answer) and code_of(outcome) in _OF_ONE_SHARD:
+            self._owners = {stem: owner for stem, owner in self._owners.items() if stem != request.stem}
+        else:
+            self._failed_s[at] = monotonic()
             self._owners = {stem: owner for stem, owner in self._owners.items() if owner != at}
         is_untried = len(self._failed) < len(self._numbers)
         if self.at == at:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
+
+import msgspec
 
 try:
     import aiohttp
@@ -16,6 +19,7 @@ except ImportError as missing:
 
 from wonderq.client.addresses import Addresses
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import ClientClosedError
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
 
@@ -38,18 +42,19 @@ class AsyncHttpPool:
             aiohttp.ClientSession(
                 base_url=endpoint.url,
                 headers=endpoint.headers,
-                connector=aiohttp.TCPConnector(limit=connections),
+                connector=aiohttp.TCPConnector(limit=0),  # in it, nobody could tell the wait for one from a request
                 auto_decompress=False,
             )
             for _ in range(2)
         )
+        self._slots, self._waiting_slots = asyncio.Semaphore(connections), asyncio.Semaphore(connections)
 
     async def exchange(self, request: Request, poll: Poll | None = None) -> Answer | NoAnswer:
         """Send a request and return what came of it.
 
         Raises:
             PollCancelled: the poll was cancelled before the answer came.
-            RuntimeError: the pool is closed.
+            ClientClosedError: the pool is closed.
         """
         if poll is None:
             return await self._exchange(request)
@@ -67,8 +72,22 @@ class AsyncHttpPool:
             exchange.cancel()
 
     async def _exchange(self, request: Request) -> Answer | NoAnswer:
+        if request.follows_wait:  # a cancelled call is to return soon
+            return await self._send(request)
+        ends_s = time.monotonic() + request.timeout_s
+        slots = self._waiting_slots if request.waits else self._slots
+        if not await _enter(slots, request.timeout_s):
+            reason = "all connections of the client are in use: give it a larger pool"
+            return NoAnswer(reason, outcome_unknown=False, is_local=True)
+        try:
+            left_s = max(ends_s - time.monotonic(), 0.001)
+            return await self._send(msgspec.structs.replace(request, timeout_s=left_s))
+        finally:
+            slots.release()
+
+    async def _send(self, request: Request) -> Answer | NoAnswer:
         if self._session.closed:
-            raise RuntimeError("the client is closed")
+            raise ClientClosedError
         timeout = aiohttp.ClientTimeout(
             total=request.timeout_s, sock_connect=min(self._connect_timeout_s, request.timeout_s)
         )
@@ -120,11 +139,14 @@ class AsyncHttpPools:
 
         Raises: as `AsyncHttpPool.exchange`.
         """
+        ends_s = time.monotonic() + request.timeout_s
         while True:
             at = self._addresses.of(request)
             outcome, again = self._addresses.judge(at, request, await self._pools[at].exchange(request, poll))
-            if not again:
+            left_s = ends_s - time.monotonic()
+            if not again or left_s <= 0:
                 return outcome
+            request = msgspec.structs.replace(request, timeout_s=left_s)
 
     async def close(self) -> None:
         for each in self._pools:
@@ -134,6 +156,17 @@ class AsyncHttpPools:
         """Do what `AsyncHttpPool.abandon` does, with all pools."""
         for each in self._pools:
             await each.abandon()
+
+
+async def _enter(slots: asyncio.Semaphore, timeout_s: float) -> bool:
+    """Take a slot; return whether one was free in time."""
+    if not slots.locked():  # asyncio.timeout() takes far longer than this
+        return await slots.acquire()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await slots.acquire()
+    except TimeoutError:
+        return False
 
 
 def _cancel_in(loop: asyncio.AbstractEventLoop, exchange: asyncio.Future[Answer | NoAnswer]) -> None:

@@ -7,12 +7,16 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from wonderq.client.addresses import Addresses
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import ClientClosedError
 from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -21,13 +25,45 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
+class _Gate:
+    """Where a thread waits for a slot of a pool.
+
+    It is a bare lock, since a signal handler may open it while its own thread is about to wait there.
+    """
+
+    __slots__ = ("_lock", "has_slot")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.has_slot = False
+        """Whether the thread got a slot. The lock of the pool guards it."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until `open` is called, or a time has passed."""
+        self._lock.acquire(timeout=timeout_s)
+
+    def open(self) -> None:
+        """End the wait. Any thread may do this repeatedly."""
+        with suppress(RuntimeError):  # it is open already
+            self._lock.release()
+
+
 class _Cut:
-    """Breaks the connection of one request, from another thread."""
+    """Ends one request from another thread: it breaks the connection, or ends the wait for one."""
 
     def __init__(self) -> None:
         self.is_cut = False
+        self._gate: _Gate | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.RLock()  # a signal handler may cut while its own thread is in here
+
+    def wait_at(self, gate: _Gate, ends_s: float) -> None:
+        """Wait at a gate until it opens, a time comes, or `cut` is called."""
+        with self._lock:
+            self._gate = gate
+        if not self.is_cut:
+            gate.wait(max(ends_s - time.monotonic(), 0))
 
     def use(self, connection: Connection) -> None:
         """Note the connection of the request.
@@ -48,31 +84,55 @@ class _Cut:
     def cut(self) -> None:
         with self._lock:
             self.is_cut = True
+            if self._gate is not None:
+                self._gate.open()
             if self._socket is not None:
                 with suppress(OSError):  # it is closed already
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                    # That of an SSLSocket forgets its keys first, and what its thread then sends is plain text.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _Pool:
     """Connections that have no request, of which the one used last comes first, and a bound for all."""
 
     def __init__(self, most: int) -> None:
-        self._slots = threading.Semaphore(most)
+        self._free = most  # fewer than none, while there are extra ones
         self._lock = threading.Lock()
+        self._gates: deque[_Gate] = deque()
+        """Those of the threads that wait for a slot, in the order of arrival."""
         self._idle: list[Connection] = []
         self._is_closed = False
         weakref.finalize(self, _close, self._idle)  # for clients that nobody closes
 
-    def enter(self, timeout_s: float) -> bool:
-        """Take a slot; return whether one was free in time.
+    def enter(self, ends_s: float, cut: _Cut, *, is_extra: bool = False) -> bool:
+        """Take a slot; return whether one was free in time, and before the request was cut.
+
+        With ``is_extra``, take one although none is free. The next one that is given back makes up for it.
 
         Raises:
-            RuntimeError: the pool is closed.
+            ClientClosedError: the pool is closed.
         """
-        entered = self._slots.acquire(timeout=timeout_s)
+        with self._lock:
+            if self._is_closed:
+                raise ClientClosedError
+            if self._free > 0 or is_extra:
+                self._free -= 1
+                return True
+            gate = _Gate()
+            self._gates.append(gate)
+        enters = False
+        try:
+            cut.wait_at(gate, ends_s)
+            enters = not cut.is_cut and not self._is_closed
+        finally:
+            with self._lock:
+                if not gate.has_slot:
+                    self._gates.remove(gate)
+                elif not enters:
+                    self._pass_on()
         if self._is_closed:
-            raise RuntimeError("the client is closed")
-        return entered
+            raise ClientClosedError
+        return gate.has_slot and enters
 
     def idle(self) -> Connection | None:
         """Remove and return a connection, if there is one that the server has not closed meanwhile."""
@@ -85,18 +145,28 @@ class _Pool:
 
     def leave(self, connection: Connection | None) -> None:
         """Give the slot back, with the connection if there was one."""
-        if connection is not None:
-            with self._lock:
-                is_kept = connection.is_reusable and not self._is_closed
-                if is_kept:
-                    self._idle.append(connection)
-            if not is_kept:
-                connection.close()
-        self._slots.release()
+        with self._lock:
+            is_kept = connection is not None and connection.is_reusable and not self._is_closed and self._free >= 0
+            if connection is not None and is_kept:
+                self._idle.append(connection)
+            self._pass_on()
+        if connection is not None and not is_kept:
+            connection.close()
+
+    def _pass_on(self) -> None:
+        """Give a slot to the thread that has waited longest, under the lock."""
+        if self._free < 0 or not self._gates:
+            self._free += 1
+            return
+        gate = self._gates.popleft()
+        gate.has_slot = True
+        gate.open()
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
+            for gate in self._gates:
+                gate.open()
             _close(self._idle)
 
 
@@ -130,7 +200,7 @@ class HttpPool:
 
         Raises:
             PollCancelled: the poll was cancelled before the answer came.
-            RuntimeError: the pool is closed.
+            ClientClosedError: the pool is closed.
             ValueError: the method or the target of the request is malformed.
         """
         cut = _Cut()
@@ -144,13 +214,14 @@ class HttpPool:
 
     def _exchange(self, request: Request, cut: _Cut) -> Answer | NoAnswer:
         pool = self._waiting_pool if request.waits else self._pool
-        if not pool.enter(request.timeout_s):
-            return NoAnswer("all connections of the client are in use: give it a larger pool", outcome_unknown=False)
-        connection: Connection | None = None
         ends_s = time.monotonic() + request.timeout_s
+        if not pool.enter(ends_s, cut, is_extra=request.follows_wait):  # a cancelled call is to return soon
+            reason = "all connections of the client are in use: give it a larger pool"
+            return NoAnswer(reason, outcome_unknown=False, is_local=True)
+        connection: Connection | None = None
         try:
             try:
-                connection = pool.idle() or self._connect(request)
+                connection = pool.idle() or self._connect(ends_s)
             except OSError as error:
                 reason = f"{self._endpoint.url} cannot be reached: {_reason(error)}"
                 return NoAnswer(reason, outcome_unknown=False, cause=error)
@@ -163,8 +234,8 @@ class HttpPool:
             cut.forget()
             pool.leave(connection)
 
-    def _connect(self, request: Request) -> Connection:
-        timeout_s = min(self._connect_timeout_s, request.timeout_s)
+    def _connect(self, ends_s: float) -> Connection:
+        timeout_s = min(self._connect_timeout_s, max(ends_s - time.monotonic(), 0.001))
         return Connection(self._endpoint, timeout_s, self._tls, self.source_address)
 
     def close(self) -> None:
@@ -184,11 +255,14 @@ class HttpPools:
 
         Raises: as `HttpPool.exchange`.
         """
+        ends_s = time.monotonic() + request.timeout_s
         while True:
             at = self._addresses.of(request)
             outcome, again = self._addresses.judge(at, request, self.pools[at].exchange(request, poll))
-            if not again:
+            left_s = ends_s - time.monotonic()
+            if not again or left_s <= 0:
                 return outcome
+            request = msgspec.structs.replace(request, timeout_s=left_s)
 
     def close(self) -> None:
         for each in self.pools:

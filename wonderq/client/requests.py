@@ -115,6 +115,8 @@ class NoAnswer(msgspec.Struct, frozen=True):
     outcome_unknown: bool
     """Whether the request may have arrived."""
     cause: Exception | None = None
+    is_local: bool = False
+    """Whether the client had no connection to spare, which says nothing about the broker."""
 
 
 class ErrorObject(msgspec.Struct):
@@ -166,6 +168,14 @@ def refusal_of(answer: Answer) -> Refused:
     """Return the error of an answer whose status is 400 or more."""
     error = msgspec.json.decode(answer.body, type=_Refusal).error
     return refused(answer.status, error.code, error.message, error.field, answer.retry_after_s or 0.0)
+
+
+def code_of(answer: Answer) -> str | None:
+    """Return the code of an answer whose status is 400 or more; None if it is not that of a broker."""
+    try:
+        return refusal_of(answer).code
+    except msgspec.DecodeError:
+        return None
 
 
 def retry_after_of(header: str | None) -> float | None:
