@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext, suppress
+from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
 
+from tests.client.script import LOST, UNSENT, answer, play, refusal, result_of
 from tests.support.broker_process import RunningBroker
 from tests.support.waiting import eventually
+from wonderq.client import administration, topics
 from wonderq.client.asynchronous import AsyncClient
-from wonderq.client.errors import Invalid, NotFound
+from wonderq.client.calls import Call
+from wonderq.client.errors import Invalid, NotFound, Unreachable
+from wonderq.client.requests import Answer, NoAnswer, Request
+from wonderq.client.retries import Retries
 from wonderq.client.sync import Client
 from wonderq.client.sync_queue import Queue
+
+RETRIES = Retries(3, random=lambda: 1.0)
 
 
 def test_schedules(client: Client, queue: Queue) -> None:
@@ -36,6 +46,91 @@ def test_schedules(client: Client, queue: Queue) -> None:
             gone(name)
     with pytest.raises(Invalid):
         client.put_schedule(name, cron="never", queue=queue.name, body="x")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        administration.drop("q"),
+        administration.delete_schedule("nightly"),
+        topics.drop("orders"),
+        topics.unsubscribe("orders", "mail"),
+    ],
+    ids=["queue", "schedule", "topic", "subscription"],
+)
+def test_what_a_repeated_deletion_does_not_find_is_deleted(call: Call[None]) -> None:
+    gone = refusal(404, "not_found")
+    for before, is_done in (([LOST], True), ([LOST, UNSENT], True), ([UNSENT], False), ([], False)):
+        outcomes = [*before, gone]
+        found = result_of(RETRIES.attempt(call.request), lambda _: outcomes.pop(0))  # noqa: B023
+        with nullcontext() if is_done else pytest.raises(NotFound):
+            call.read(found)
+
+
+def requests_until_lost(call: Call[Any]) -> int:
+    """Return how often a call is sent whose first answer is lost."""
+    outcomes = iter([LOST, answer(200, {})])
+    sent: list[Request] = []
+
+    def broker(request: Request) -> Answer | NoAnswer:
+        sent.append(request)
+        return next(outcomes)
+
+    with suppress(Unreachable):
+        play(RETRIES.attempt(call.request), broker)
+    return len(sent)
+
+
+@pytest.mark.parametrize(
+    ("call", "is_repeated"),
+    [
+        (administration.purge("q"), False),
+        (topics.subscribe("t", "s", None, {"endpoint": "https://a"}), False),
+        (topics.subscribe("t", "s", None, {"style": "webhook"}), False),
+        (topics.subscribe("t", "s", None, {"endpoint": "https://a", "secret": ""}), True),
+        (topics.subscribe("t", "s", "q", {"paused": True}), True),
+        (topics.drop("t"), True),
+    ],
+)
+def test_a_call_whose_repetition_would_answer_something_else_is_not_repeated(
+    call: Call[Any], is_repeated: bool
+) -> None:
+    """A second purge deletes what came since the first, and the secret of an endpoint is told only once."""
+    assert requests_until_lost(call) == 1 + is_repeated
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "POST"])
+def test_any_call_is_repeated_by_default_unless_it_is_a_post(method: str) -> None:
+    async def ask(given: Any) -> None:
+        async with AsyncClient("http://127.0.0.1:1", retries=1) as client:
+            with patch.object(client, "do", AsyncMock()) as do:
+                await client.call(method, "/queues/q", dict, **given)
+            asked.append(do.call_args[0][0])
+
+    for given, is_repeated in (({}, method != "POST"), ({"repeatable": True}, True), ({"repeatable": False}, False)):
+        asked: list[Call[Any]] = []
+        client = Client("http://127.0.0.1:1", retries=1)
+        with patch.object(client, "do") as do:
+            client.call(method, "/queues/q", dict, **given)
+        asked.append(do.call_args[0][0])
+        asyncio.run(ask(given))
+        assert [requests_until_lost(each) for each in asked] == [1 + is_repeated] * 2
+
+
+@pytest.mark.parametrize(
+    "target", ["//elsewhere/queues", "http://elsewhere/queues", "queues", "/a b", "/\u00e4", "/\r\nX: y", ""]
+)
+def test_a_target_that_is_no_path_of_the_broker_is_refused(target: str) -> None:
+    """With it, the key would go elsewhere."""
+
+    async def ask() -> None:
+        async with AsyncClient("http://127.0.0.1:1", key="secret", retries=0) as client:
+            await client.call("GET", target, dict)
+
+    with Client("http://127.0.0.1:1", key="secret", retries=0) as client:
+        for call in (lambda: client.call("GET", target, dict), lambda: asyncio.run(ask())):
+            with pytest.raises(ValueError, match="percent-encode"):
+                call()
 
 
 def test_redrives(client: Client, queue: Queue) -> None:

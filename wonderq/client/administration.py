@@ -11,7 +11,7 @@ import msgspec
 
 from wonderq.client import bodies
 from wonderq.client.bodies import Body
-from wonderq.client.calls import PAGE, Call, call
+from wonderq.client.calls import PAGE, Call, call, deletion
 from wonderq.client.fields import QueueSettings, given
 from wonderq.client.messages import AttributeValue, attributes_json, attributes_of
 from wonderq.client.requests import Request, queue_path, with_query
@@ -120,14 +120,14 @@ def configure(queue: str, settings: QueueSettings) -> Call[QueueInfo]:
     return call(Request.of("PUT", queue_path(queue), settings), QueueInfo)
 
 
-def drop(queue: str) -> Call[Any]:
+def drop(queue: str) -> Call[None]:
     """Delete a queue."""
-    return call(Request.of("DELETE", queue_path(queue)), Any)
+    return deletion(queue_path(queue))
 
 
 def purge(queue: str) -> Call[Purged]:
-    """Delete all messages of a queue."""
-    return call(Request.of("POST", queue_path(queue, "/purge")), Purged)
+    """Delete all messages of a queue. It is not repeated: a second purge would delete what came since the first."""
+    return call(Request.of("POST", queue_path(queue, "/purge"), repeatable=False), Purged)
 
 
 def ready() -> Call[Any]:
@@ -174,9 +174,9 @@ def get_schedule(name: str) -> Call[Schedule]:
     return call(Request.of("GET", _schedule_path(name)), Schedule)
 
 
-def delete_schedule(name: str) -> Call[Any]:
+def delete_schedule(name: str) -> Call[None]:
     """Delete a schedule."""
-    return call(Request.of("DELETE", _schedule_path(name)), Any)
+    return deletion(_schedule_path(name))
 
 
 def _schedule_path(name: str) -> str:

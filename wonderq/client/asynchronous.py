@@ -19,7 +19,6 @@ from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
-from wonderq.client.requests import Request
 from wonderq.client.sync import Client
 from wonderq.client.topics import TopicInfo
 
@@ -185,10 +184,17 @@ class AsyncClient:
     # Any call
 
     async def call(
-        self, method: str, target: str, answer: type[T], body: Any = None, *, wait: float = 0, repeatable: bool = True
+        self,
+        method: str,
+        target: str,
+        answer: type[T],
+        body: Any = None,
+        *,
+        wait: float = 0,
+        repeatable: bool | None = None,
     ) -> T:
         """Make any call of the HTTP API, and return its answer decoded as a type; see `wonderq.Client.call`."""
-        return await self.do(calls.call(Request.of(method, target, body, wait_s=wait, repeatable=repeatable), answer))
+        return await self.do(calls.any_call(method, target, answer, body, wait, repeatable))
 
     async def do(self, call: Call[T], poll: Poll | None = None) -> T:
         """Make a call of `wonderq.client.calls` or its neighbours."""

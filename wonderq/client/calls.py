@@ -51,6 +51,22 @@ def call(request: Request, kind: type[T]) -> Call[T]:
     return Call(request, lambda answer: read_answer(answer, kind))
 
 
+def any_call(method: str, target: str, kind: type[T], body: Any, wait_s: float, repeatable: bool | None) -> Call[T]:
+    """Return a call that users describe. Unless they say so, a POST is not repeatable: most of them add something."""
+    is_repeatable = method != "POST" if repeatable is None else repeatable
+    return call(Request.of(method, target, body, wait_s=wait_s, repeatable=is_repeatable), kind)
+
+
+def deletion(target: str) -> Call[None]:
+    """Return a call that deletes what has a name. A repetition that finds it gone is no error."""
+
+    def read(answer: Answer) -> None:
+        if answer.status != 404 or not answer.is_repeated:
+            read_answer(answer, Any)
+
+    return Call(Request.of("DELETE", target), read)
+
+
 class Kicked(msgspec.Struct, frozen=True):
     """Answer to a kick."""
 

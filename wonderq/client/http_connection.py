@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # a connection without TLS needs none of it
 _MOST_HEAD_BYTES = 64 << 10
 _RECEIVE_BYTES = 64 << 10  # for more, the memory of each receive would be mapped anew
 
-_REQUEST_LINE = re.compile("[A-Z]+ /[!-~]*")
 _STATUS_LINE = re.compile(r"HTTP/(1\.[01]) ([1-9][0-9]{2})(?: [^\r\n]*)?(?=\r\n|$)")
 _HEADER = re.compile(
     "\r\n(content-length|transfer-encoding|connection|retry-after|wonderq-owner):[ \t]*([^\r\n]*)", re.IGNORECASE
@@ -88,16 +87,12 @@ class Connection:
 
         Raises:
             OSError: it is not, or the connection broke.
-            ValueError: the method or the target of the request is malformed.
         """
-        line = f"{request.method} {request.target}"
-        if not _REQUEST_LINE.fullmatch(line):
-            raise ValueError(f"{line!r} is not a request: percent-encode the path")
         self.is_reusable = False
         self._ends_s = ends_s
         body = request.body or b""
         of_body = f"Content-Type: {request.media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-        head = f"{line} HTTP/1.1\r\n{self._headers}{of_body}"
+        head = f"{request.method} {request.target} HTTP/1.1\r\n{self._headers}{of_body}"
         self.socket.settimeout(max(ends_s - time.monotonic(), 0.001))
         with suppress(BrokenPipeError):  # the broker refused it before it had read all; its answer tells why
             self.socket.sendall(head.encode("ascii") + body)

@@ -201,7 +201,6 @@ class HttpPool:
         Raises:
             PollCancelled: the poll was cancelled before the answer came.
             ClientClosedError: the pool is closed.
-            ValueError: the method or the target of the request is malformed.
         """
         cut = _Cut()
         if poll is None:

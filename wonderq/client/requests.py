@@ -24,6 +24,9 @@ _FIFO = ".fifo"
 #: Statuses that only a proxy in front of a broker answers with.
 _OF_PROXIES = (502, 504)
 
+#: The method and the target of a request: a path with a query, without a host.
+_LINE = re.compile("[A-Z]+ /(?!/)[!-~]*")
+
 #: The name in a target, up to the ``--`` after which it does not matter which node of a cluster it belongs to.
 _STEM = re.compile("/(?:queues|topics|schedules)/((?:(?!--)[^/?])+)")
 
@@ -46,6 +49,16 @@ class Request(msgspec.Struct, frozen=True):
     """Whether it asks for what a request that waits, and was cut off, has got."""
     queue: str | None = None
     """The queue that decides which node of a cluster answers, if only the body names it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no path of the broker. With another host in it, the key would go there.
+
+        Raises:
+            ValueError: the method or the target is malformed.
+        """
+        line = f"{self.method} {self.target}"
+        if not _LINE.fullmatch(line):
+            raise ValueError(f"{line!r} is not a request: percent-encode the path, and begin it with one '/'")
 
     @property
     def stem(self) -> str | None:

@@ -15,7 +15,6 @@ from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
-from wonderq.client.requests import Request
 from wonderq.client.sync_engine import Engine
 from wonderq.client.sync_message import Message
 from wonderq.client.sync_queue import Queue
@@ -238,14 +237,29 @@ class Client:
     # Any call
 
     def call(
-        self, method: str, target: str, answer: type[T], body: Any = None, *, wait: float = 0, repeatable: bool = True
+        self,
+        method: str,
+        target: str,
+        answer: type[T],
+        body: Any = None,
+        *,
+        wait: float = 0,
+        repeatable: bool | None = None,
     ) -> T:
         """Make any call of the HTTP API, and return its answer decoded as a type.
 
-        ``wait`` is the time in seconds that the call asks the broker to wait. ``repeatable`` says that the call may be
-        sent again if its outcome is unknown.
+        Args:
+            method: HTTP method, in capital letters.
+            target: path with its query, percent-encoded, such as ``"/queues?prefix=mail"``.
+            answer: type of the answer.
+            body: fields of the body; None for no body.
+            wait: seconds that the call asks the broker to wait.
+            repeatable: whether to send the call again if its outcome is unknown. By default, all but POST are.
+
+        Raises:
+            ValueError: the method or the target is malformed.
         """
-        return self.do(calls.call(Request.of(method, target, body, wait_s=wait, repeatable=repeatable), answer))
+        return self.do(calls.any_call(method, target, answer, body, wait, repeatable))
 
     def do(self, call: Call[T], poll: Poll | None = None) -> T:
         """Make a call of `wonderq.client.calls` or its neighbours."""

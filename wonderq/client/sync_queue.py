@@ -222,7 +222,11 @@ class Queue:
         return self._engine.do(calls.kick(self.name, limit)).kicked
 
     def purge(self) -> int:
-        """Delete all messages, also those that consumers hold; return their number."""
+        """Delete all messages, also those that consumers hold; return their number.
+
+        Raises:
+            Unreachable: no answer came. It is not asked again if ``outcome_unknown`` is true.
+        """
         return self._engine.do(administration.purge(self.name)).deleted
 
     # The queue itself

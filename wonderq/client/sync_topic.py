@@ -83,9 +83,12 @@ class Topic:
         """Subscribe a queue, or change the given fields of a subscription. A new one needs ``queue``, which must exist.
 
         With ``endpoint``, a URL, the broker delivers the messages by HTTP, and makes a queue of its own for them. Keep
-        the ``secret`` that it returns: the endpoint verifies requests with it.
+        the ``secret`` that it returns: the endpoint verifies requests with it. Unless you give a ``secret``, the client
+        does not repeat the call if its answer is lost: the broker would not tell the secret again. Call it then with
+        ``secret=""``, for a new one.
 
         Raises:
+            Unreachable: no answer came; ``outcome_unknown`` says whether the subscription may exist.
             NotFound: the topic or the queue does not exist.
             Refused: the queue has another subscription of the topic (code ``already_subscribed``).
             Invalid: the filter or another field is malformed.

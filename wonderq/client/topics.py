@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from wonderq.client.bodies import Body
-from wonderq.client.calls import PAGE, Call, call
+from wonderq.client.calls import PAGE, Call, call, deletion
 from wonderq.client.fields import MessageOptions, message_fields
 from wonderq.client.requests import Request, read_answer, with_query
 
@@ -168,9 +168,9 @@ def configure(topic: str, settings: TopicSettings) -> Call[TopicInfo]:
     return call(Request.of("PUT", _path(topic), settings), TopicInfo)
 
 
-def drop(topic: str) -> Call[Any]:
+def drop(topic: str) -> Call[None]:
     """Delete a topic."""
-    return call(Request.of("DELETE", _path(topic)), Any)
+    return deletion(_path(topic))
 
 
 def subscriptions(topic: str, after: str) -> Call[list[SubscriptionInfo]]:
@@ -180,9 +180,14 @@ def subscriptions(topic: str, after: str) -> Call[list[SubscriptionInfo]]:
 
 
 def subscribe(topic: str, name: str, queue: str | None, fields: SubscriptionFields) -> Call[SubscriptionInfo]:
-    """Create a subscription, or change the given fields of one."""
+    """Create a subscription, or change the given fields of one.
+
+    It is not repeated if the broker may have made a secret, which only its first answer tells.
+    """
     more = {} if queue is None else {"queue": queue}
-    return call(Request.of("PUT", _subscription_path(topic, name), {**fields, **more}), SubscriptionInfo)
+    repeatable = "secret" in fields or not ("endpoint" in fields or "style" in fields)
+    request = Request.of("PUT", _subscription_path(topic, name), {**fields, **more}, repeatable=repeatable)
+    return call(request, SubscriptionInfo)
 
 
 def subscription(topic: str, name: str) -> Call[SubscriptionInfo]:
@@ -190,9 +195,9 @@ def subscription(topic: str, name: str) -> Call[SubscriptionInfo]:
     return call(Request.of("GET", _subscription_path(topic, name)), SubscriptionInfo)
 
 
-def unsubscribe(topic: str, name: str) -> Call[Any]:
+def unsubscribe(topic: str, name: str) -> Call[None]:
     """Delete a subscription."""
-    return call(Request.of("DELETE", _subscription_path(topic, name)), Any)
+    return deletion(_subscription_path(topic, name))
 
 
 def publish(topic: str, body: Body, options: MessageOptions, subject: str | None) -> Call[Published]:
