@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,9 +15,10 @@ from tests.support.broker_process import RunningBroker
 from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.claims import Finished
 from wonderq.client.endpoint import Endpoint
-from wonderq.client.errors import Forbidden, Unreachable
-from wonderq.client.http_threads import HttpPool, _Cut, _Gate
+from wonderq.client.errors import Forbidden, StaleReceipt, Unreachable
+from wonderq.client.http_threads import Gate, HttpPool, _Cut
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
@@ -48,6 +50,26 @@ def test_a_poll_that_was_cancelled_before_does_not_wait(queue: Queue) -> None:
     assert Call(queue.receive, wait=WAIT_S, poll=poll).result() == []
     queue.send("a")
     assert [each.text for each in queue.receive(wait=WAIT_S, poll=poll)] == ["a"]
+
+
+def test_a_poll_that_was_cancelled_before_makes_no_repetition(broker: RunningBroker, queue: Queue) -> None:
+    """A claim that had ended before is not taken for one that this call has ended."""
+
+    async def finish(**options: Any) -> Finished:
+        async with AsyncClient(broker.url) as client:
+            return (await client.queue(queue.name).next(**options)).results
+
+    queue.send("a")
+    [message] = queue.receive()
+    message.release()
+    poll = Poll()
+    poll.cancel()
+    for results in (
+        queue.next(delete=[message.claim_receipt], wait=WAIT_S, poll=poll, limit=1).results,
+        asyncio.run(finish(delete=[message.claim_receipt], wait=WAIT_S, poll=poll, limit=1)),
+    ):
+        [error] = results.delete
+        assert isinstance(error, StaleReceipt)
 
 
 def test_what_a_cancelled_next_finished_stays_finished(queue: Queue) -> None:
@@ -139,13 +161,13 @@ def test_a_signal_handler_may_cancel_a_poll_that_is_about_to_wait_for_a_connecti
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poll = Poll()
-    original = _Gate.wait
+    original = Gate.wait
 
-    def wait(gate: _Gate, timeout_s: float) -> None:
+    def wait(gate: Gate, timeout_s: float) -> None:
         poll.cancel()
         original(gate, timeout_s)
 
-    monkeypatch.setattr(_Gate, "wait", wait)
+    monkeypatch.setattr(Gate, "wait", wait)
     pool = HttpPool(Endpoint.of("http://127.0.0.1:1", None), 1, 5)
     assert pool._waiting_pool.enter(0, _Cut())
     request = msgspec.structs.replace(Request.of("POST", "/messages/consume", {}, wait_s=WAIT_S), timeout_s=1000)

@@ -20,7 +20,7 @@ from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Unreachable
 from wonderq.client.http_asyncio import AsyncHttpPools
-from wonderq.client.http_threads import HttpPools, _Cut, _Gate, _Pool
+from wonderq.client.http_threads import Gate, HttpPools, _Cut, _Pool
 from wonderq.client.operations import SENDS, Batcher, carry_out
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -229,18 +229,29 @@ def test_the_requests_of_a_call_end_together() -> None:
         assert not each.error.outcome_unknown
 
 
+def test_the_request_after_a_cancelled_poll_ends_with_its_call() -> None:
+    """It has no time to wait for messages, and no more than the call has left."""
+    now_s = 0.0
+    policy = Retries(total_s=25, clock=lambda: now_s).for_one_call(wait_s=10)
+    for cancelled_s, left_s in ((1.0, 25.0), (20.0, 15.0)):
+        now_s = cancelled_s
+        [sent] = play(policy.repeat(Request.of("POST", "/", {})), lambda _: answer(200, {}))
+        assert isinstance(sent, Request)
+        assert sent.timeout_s == left_s
+
+
 def test_a_slot_is_not_lost_with_a_thread_that_was_about_to_take_it() -> None:
     pool = _Pool(1)
     assert pool.enter(0, _Cut())
 
     class Interrupted(_Cut):
-        def wait_at(self, gate: _Gate, ends_s: float) -> None:
+        def wait_at(self, gate: Gate, ends_s: float) -> None:
             pool.leave(None)
             assert gate.has_slot
             raise KeyboardInterrupt
 
     class CutLate(_Cut):
-        def wait_at(self, gate: _Gate, ends_s: float) -> None:
+        def wait_at(self, gate: Gate, ends_s: float) -> None:
             pool.leave(None)
             assert gate.has_slot
             self.is_cut = True

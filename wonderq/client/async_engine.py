@@ -100,6 +100,8 @@ class AsyncEngine:
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
             return await self._drive(retries.attempt(call.request))
+        if poll.is_cancelled:
+            return await self._drive(retries.attempt(call.at_cancel))
         retries = retries.for_one_call(call.request.wait_s)
         try:
             return await self._drive(retries.attempt(call.request), poll)

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-class _Gate:
-    """Where a thread waits for a slot of a pool.
+class Gate:
+    """Where a thread waits for a slot of a pool, or for something else.
 
-    It is a bare lock, since a signal handler may open it while its own thread is about to wait there.
+    It is a bare lock, since a signal handler may open it while its own thread is about to wait there. An Event has a
+    lock that the thread may hold just then.
     """
 
     __slots__ = ("_lock", "has_slot")
@@ -54,11 +55,11 @@ class _Cut:
 
     def __init__(self) -> None:
         self.is_cut = False
-        self._gate: _Gate | None = None
+        self._gate: Gate | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.RLock()  # a signal handler may cut while its own thread is in here
 
-    def wait_at(self, gate: _Gate, ends_s: float) -> None:
+    def wait_at(self, gate: Gate, ends_s: float) -> None:
         """Wait at a gate until it opens, a time comes, or `cut` is called."""
         with self._lock:
             self._gate = gate
@@ -98,7 +99,7 @@ class _Pool:
     def __init__(self, most: int) -> None:
         self._free = most  # fewer than none, while there are extra ones
         self._lock = threading.Lock()
-        self._gates: deque[_Gate] = deque()
+        self._gates: deque[Gate] = deque()
         """Those of the threads that wait for a slot, in the order of arrival."""
         self._idle: list[Connection] = []
         self._is_closed = False
@@ -118,7 +119,7 @@ class _Pool:
             if self._free > 0 or is_extra:
                 self._free -= 1
                 return True
-            gate = _Gate()
+            gate = Gate()
             self._gates.append(gate)
         enters = False
         try:

@@ -42,7 +42,7 @@ class Retries(msgspec.Struct, frozen=True):
     random: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
     ends_s: float | None = None
-    """Time of ``clock`` at which all requests end together. None: each has ``total_s`` of its own."""
+    """Time of ``clock`` at which all requests of a call end, if it makes several."""
 
     def pause_s(self, repetition: int, retry_after_s: float | None = None) -> float:
         """Return the pause before a repetition, which count from 0: exponential, with full jitter.
@@ -68,7 +68,8 @@ class Retries(msgspec.Struct, frozen=True):
         Raises:
             Unreachable: no answer came.
         """
-        deadline = self.clock() + self.total_s + request.wait_s if self.ends_s is None else self.ends_s
+        own_end_s = self.clock() + self.total_s + request.wait_s
+        deadline = own_end_s if self.ends_s is None else min(own_end_s, self.ends_s)
         if self.clock() >= deadline:
             raise Unreachable("the time of the call was over before this request", outcome_unknown=False)
         attempts = 0

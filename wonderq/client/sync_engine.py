@@ -14,7 +14,7 @@ from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
-from wonderq.client.http_threads import HttpPools
+from wonderq.client.http_threads import Gate, HttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -75,6 +75,8 @@ class Engine:
         retries = self.options.retries
         if poll is None or call.at_cancel is None:
             return self._drive(retries.attempt(call.request))
+        if poll.is_cancelled:
+            return self._drive(retries.attempt(call.at_cancel))
         retries = retries.for_one_call(call.request.wait_s)
         try:
             return self._drive(retries.attempt(call.request), poll)
@@ -138,9 +140,10 @@ def _pause(seconds: float, poll: Poll | None) -> None:
     if poll is None:
         time.sleep(seconds)
         return
-    cancelled = threading.Event()
-    with poll.interrupted_by(cancelled.set):
-        if cancelled.wait(seconds):
+    gate = Gate()
+    with poll.interrupted_by(gate.open):
+        gate.wait(seconds)
+        if poll.is_cancelled:
             raise PollCancelled
 
 
