@@ -1,4 +1,4 @@
-"""Errors of the client. All but that of a closed client are a `WonderQError`.
+"""Errors of the client. All of them are a `WonderQError`.
 
 Their names say what happened, and go without "Error": they stand in the `except` lines of users.
 """
@@ -20,13 +20,6 @@ def _restore(kind: type[WonderQError], arguments: tuple[Any, ...], attributes: d
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
-
-
-class ClientClosedError(RuntimeError):
-    """The client is closed. This is no `WonderQError`, as no broker is to blame."""
-
-    def __init__(self) -> None:
-        super().__init__("the client is closed")
 
 
 class Unreachable(WonderQError):  # noqa: N818

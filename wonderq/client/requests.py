@@ -50,16 +50,6 @@ class Request(msgspec.Struct, frozen=True):
     queue: str | None = None
     """The queue that decides which node of a cluster answers, if only the body names it."""
 
-    def __post_init__(self) -> None:
-        """Refuse what is no path of the broker. With another host in it, the key would go there.
-
-        Raises:
-            ValueError: the method or the target is malformed.
-        """
-        line = f"{self.method} {self.target}"
-        if not _LINE.fullmatch(line):
-            raise ValueError(f"{line!r} is not a request: percent-encode the path, and begin it with one '/'")
-
     @property
     def stem(self) -> str | None:
         """The part of a name up to ``--``, without ``.fifo``.
@@ -91,7 +81,14 @@ class Request(msgspec.Struct, frozen=True):
         repeatable: bool = True,
         queue: str | None = None,
     ) -> Request:
-        """Return a request whose body has these fields."""
+        """Return a request whose body has these fields.
+
+        Raises:
+            ValueError: the method or the target is malformed. To another host in it, the key would go.
+        """
+        line = f"{method} {target}"
+        if not _LINE.fullmatch(line):
+            raise ValueError(f"{line!r} is not a request: percent-encode the path, and begin it with one '/'")
         data, media_type = (None, JSON) if fields is None else _encode(fields)
         return cls(method, target, data, media_type, wait_s, repeatable, queue=queue)
 

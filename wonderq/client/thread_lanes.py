@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wonderq.client.errors import ClientClosedError, Unreachable
+from wonderq.client.closing import ClientClosedError
+from wonderq.client.errors import Unreachable
 from wonderq.client.operations import Batcher, Operation
 
 
