@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from typing import Any
 from unittest.mock import AsyncMock, patch
@@ -61,7 +62,7 @@ def test_schedules(client: Client, queue: Queue) -> None:
 def test_what_a_repeated_deletion_does_not_find_is_deleted(call: Call[None]) -> None:
     gone = refusal(404, "not_found")
     for before, is_done in (([LOST], True), ([LOST, UNSENT], True), ([UNSENT], False), ([], False)):
-        outcomes = [*before, gone]
+        outcomes: list[Answer | NoAnswer] = [*before, gone]
         found = result_of(RETRIES.attempt(call.request), lambda _: outcomes.pop(0))  # noqa: B023
         with nullcontext() if is_done else pytest.raises(NotFound):
             call.read(found)
@@ -69,7 +70,7 @@ def test_what_a_repeated_deletion_does_not_find_is_deleted(call: Call[None]) -> 
 
 def requests_until_lost(call: Call[Any]) -> int:
     """Return how often a call is sent whose first answer is lost."""
-    outcomes = iter([LOST, answer(200, {})])
+    outcomes: Iterator[Answer | NoAnswer] = iter([LOST, answer(200, {})])
     sent: list[Request] = []
 
     def broker(request: Request) -> Answer | NoAnswer:

@@ -39,7 +39,14 @@ class AnyNode(Client):
         super().close()
 
     def call(
-        self, method: str, target: str, answer: type[T], body: Any = None, *, wait: float = 0, repeatable: bool = True
+        self,
+        method: str,
+        target: str,
+        answer: type[T],
+        body: Any = None,
+        *,
+        wait: float = 0,
+        repeatable: bool | None = None,
     ) -> T:
         """Make any call of the HTTP API; see `Client.call`."""
         until_s = time.monotonic() + self._patience_s
