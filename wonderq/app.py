@@ -6,6 +6,7 @@ This is the composition root of everything that speaks HTTP; `wonderq.serve` is 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ from wonderq.auth.roles import SNS_CERTIFICATE, SQS_ADDRESSES, UI_CLUSTER_PAGE, 
 from wonderq.auth.sessions import credential
 from wonderq.broker.broker import Broker
 from wonderq.httpd import counters
-from wonderq.httpd.addresses import PublicAddress, TrustedHosts
+from wonderq.httpd.addresses import PublicAddress, TrustedHosts, may_be_of_other_site
 from wonderq.httpd.errors import JSON, RequestError, error_response
 from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, whole_body
@@ -49,7 +50,7 @@ from wonderq.rest.topics import (
     TopicCollection,
     TopicResource,
 )
-from wonderq.sns.endpoint import SnsEndpoint, is_for_sns
+from wonderq.sns.endpoint import SnsEndpoint, confirms_subscription, is_for_sns
 from wonderq.sns.limits import STRICT as SNS_STRICT
 from wonderq.sns.limits import SnsLimits
 from wonderq.sns.signing import Signer
@@ -66,6 +67,18 @@ App = falcon.App[falcon.Request, falcon.Response]
 _UNKNOWN_HOST = (
     "The Host header names another machine. Use localhost or 127.0.0.1, or start the broker with that name in --hosts."
 )
+
+_OF_OTHER_SITE = "The request comes from a web page of another site. List its origin in --cors-origins to allow it."
+_MAY_BE_OF_OTHER_SITE = (
+    "A web browser sent this GET request, which claims messages, and does not state that it is from a page of this "
+    "broker. Send it as POST."
+)
+
+#: Paths of a POST that changes nothing: those of the route ``/topics/{topic}/match``.
+_MATCH = re.compile("/topics/[^/]+/match")
+
+#: End of the paths whose GET claims messages.
+_CONSUME = "/messages/consume"
 
 #: Header of the requests of the dashboard, in a WSGI environment.
 _OF_UI = "HTTP_X_WONDERQ_UI"
@@ -211,17 +224,18 @@ class OriginMiddleware:
             foreign = origin is not None and origin.partition("://")[2] != req.netloc
             from_elsewhere = env.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
             if foreign or (from_elsewhere and not _follows_link(req)):
-                raise RequestError(
-                    403,
-                    "cross_site_request",
-                    "The request comes from a web page of another site. List its origin in --cors-origins to allow it.",
-                )
+                raise RequestError(403, "cross_site_request", _OF_OTHER_SITE)
         if self._hosts is not None:
             host = env.get("HTTP_HOST")  # every browser sends it
-            if host is not None and not self._hosts.accept(host) and (self._access is None or self._access.open_to_all):
+            if host is not None and not self._hosts.accept(host) and self._is_open():
                 raise RequestError(421, "unknown_host", _UNKNOWN_HOST)
+        if req.method == "GET" and req.path.endswith(_CONSUME) and may_be_of_other_site(env) and self._is_open():
+            raise RequestError(403, "cross_site_request", _MAY_BE_OF_OTHER_SITE)
         if _OF_UI in env and self._dashboard is not None:
             self._dashboard.admit(req)
+
+    def _is_open(self) -> bool:
+        return self._access is None or self._access.open_to_all
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
         req.env[ROUTE] = req.uri_template
@@ -237,10 +251,13 @@ class OriginMiddleware:
 def _follows_link(req: falcon.Request) -> bool:
     """Return whether a user follows a link from another site, such as a chat, to a page that shows nothing by itself.
 
-    The page then makes its requests as a page of the broker. It cannot be shown in a frame.
+    The page then makes its requests as a page of the broker. It cannot be shown in a frame. The only action that a link
+    may call is that of a mail to confirm a subscription: the token in it is a key.
     """
-    is_page = req.path in ("/", "/docs", "/ui") or req.path.startswith("/ui/")
-    env = req.env
+    path, env = req.path, req.env
+    is_page = path in ("/docs", "/ui") or path.startswith("/ui/")
+    if path == "/":
+        is_page = not _calls_action(req) or confirms_subscription(req)
     return (
         is_page
         and req.method == "GET"
@@ -300,8 +317,19 @@ class UiRequests:
 
 
 def _only_reads(req: falcon.Request) -> bool:
-    """Return whether a request changes nothing, whatever it says."""
-    return req.method in ("GET", "HEAD") or (req.path.startswith("/topics/") and req.path.endswith("/match"))
+    """Return whether a request changes nothing, whatever it says. No action of SQS or SNS counts as one that reads."""
+    path = req.path
+    if req.method == "POST":
+        return _MATCH.fullmatch(path) is not None
+    if req.method not in ("GET", "HEAD"):
+        return False
+    return not (path.endswith(_CONSUME) or refusals.is_address(path) or (path == "/" and _calls_action(req)))
+
+
+def _calls_action(req: falcon.Request) -> bool:
+    """Return whether a GET of ``/`` is for SQS or SNS; else a person looks for a page."""
+    is_signed = (req.auth or "").startswith("AWS")
+    return is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string
 
 
 def _messages_changed(resp: falcon.Response) -> int | None:
@@ -316,7 +344,7 @@ def _messages_changed(resp: falcon.Response) -> int | None:
             return int(value[name])
     results = value.get("results")
     if isinstance(results, list):
-        return sum(bool(each["success"]) for each in results)
+        return sum(each.get("success", True) for each in results)  # those of a publish are all successes
     return len(value["ids"]) if "ids" in value else None
 
 
@@ -396,8 +424,7 @@ class Home:
             self._sqs.respond(req, resp, "", body)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        is_signed = (req.auth or "").startswith("AWS")
-        if not (is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string):
+        if not _calls_action(req):
             raise falcon.HTTPFound("/docs")
         self.on_post(req, resp)
 

@@ -231,3 +231,21 @@ def test_a_new_key_that_the_owner_does_not_have_yet_is_waited_for(
         late.write_bytes(key_file.read_bytes())
         sender.join(PATIENCE_S)
         assert [each.status for each in replies] == [201]
+
+
+def test_pages_of_other_sites_change_nothing_at_any_node_without_keys(nats: NatsCluster) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    browser = {"User-Agent": "Mozilla/5.0"}
+    read_only = {"X-WonderQ-UI": "1", "Sec-Fetch-Site": "same-origin"}
+    with edge_cluster(nats.url, settings=EdgeSettings(ui="read-only")) as cluster:
+        queue = cluster.queue_of(1)
+        owner, other = cluster.owner(queue), cluster.other(queue)
+        assert other("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}).status == 201
+        for node in (owner, other):
+            assert node("GET", f"/?Action=PurgeQueue&QueueUrl={queue}", headers=link | browser).status == 403
+            assert node("GET", f"/queues/{queue}/messages/consume", headers=browser).status == 403
+            for target in (f"/?Action=PurgeQueue&QueueUrl={queue}", f"/queues/{queue}/messages/consume"):
+                assert node("GET", target, headers=read_only).status == 403
+            assert node("PUT", f"/topics/{queue}/subscriptions/match", json={}, headers=read_only).status == 403
+            assert node("GET", f"/queues/{queue}").json["counts"]["unprocessed"] == 1
+        assert len(other("GET", f"/queues/{queue}/messages/consume").json) == 1, "a program may claim by GET"

@@ -48,6 +48,44 @@ def test_a_page_of_ours_and_programs_are_served(broker: Broker, headers: dict[st
     assert client.simulate_request("GET", "/messages/consume", headers=headers).status_code == 200
 
 
+#: What a browser sends for an image of any page, over plain HTTP to another machine: neither an origin nor its site.
+OLD_BROWSER = {"Host": "queue.example:7979", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+
+
+@pytest.mark.parametrize("path", ["/messages/consume", "/queues/default/messages/consume"])
+def test_a_get_that_claims_is_refused_to_a_browser_that_does_not_tell_its_page(broker: Broker, path: str) -> None:
+    broker.produce("default", ["x"])
+    client = TestClient(create_app(broker))
+    check_refused(client.simulate_get(path, headers=OLD_BROWSER), 403, "cross_site_request")
+    check_refused(client.simulate_get(path, headers={**OLD_BROWSER, "Sec-Fetch-Site": "x"}), 403, "cross_site_request")
+    assert client.simulate_get("/queues", headers=OLD_BROWSER).status_code == 200, "it changes nothing"
+    assert client.simulate_post(path, headers=OLD_BROWSER).json[0]["message"] == "x"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"User-Agent": "curl/8.5.0"},
+        {"User-Agent": ""},
+        {**OLD_BROWSER, "Sec-Fetch-Site": "none"},
+        {**OLD_BROWSER, "Sec-Fetch-Site": "same-origin"},
+        {**OLD_BROWSER, "Origin": "http://queue.example:7979"},
+        {**OLD_BROWSER, "Authorization": "Bearer x"},
+    ],
+    ids=str,
+)
+def test_other_clients_claim_by_get(broker: Broker, headers: dict[str, str]) -> None:
+    assert TestClient(create_app(broker)).simulate_get("/messages/consume", headers=headers).status_code == 200
+
+
+def test_with_keys_a_get_that_claims_needs_one_instead(broker: Broker, tmp_path: Path) -> None:
+    _, text = keys.create(tmp_path / "keys.json", name="x", roles=["consume"], queues=["*"])
+    client = TestClient(create_app(broker, Access(Keys(tmp_path / "keys.json"))))
+    check_refused(client.simulate_get("/messages/consume", headers=OLD_BROWSER), 401, "unauthorized")
+    headers = {**OLD_BROWSER, "Authorization": f"Bearer {text}"}
+    assert client.simulate_get("/messages/consume", headers=headers).status_code == 200
+
+
 # The name that a broker is asked for by, which is all that tells a page whose server's name was made to point to us
 
 OURS = [
@@ -181,6 +219,13 @@ def test_no_others_are(broker: Broker, origin: str) -> None:
 def test_what_comes_without_an_origin_from_another_site_is_refused(broker: Broker) -> None:
     headers = {"Host": "localhost", "Sec-Fetch-Site": "cross-site"}
     check_refused(site_client(broker).simulate_get("/messages/consume", headers=headers), 403, "cross_site_request")
+
+
+def test_a_page_of_a_named_site_may_call_by_get(broker: Broker) -> None:
+    """Its browser states its origin, and that it is another site."""
+    headers = {"Host": "localhost", "Origin": SITE, "Sec-Fetch-Site": "cross-site", "User-Agent": "Mozilla/5.0"}
+    for target in ("/messages/consume", "/?Action=ListQueues", "/?Action=ListTopics"):
+        assert site_client(broker).simulate_get(target, headers=headers).status_code == 200
 
 
 def test_a_preflight_is_answered_without_a_key_and_does_nothing(broker: Broker, tmp_path: Path) -> None:

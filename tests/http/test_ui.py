@@ -237,6 +237,38 @@ def test_a_link_of_another_site_leads_to_a_page_and_to_nothing_else(client: Test
     check_refused(client.simulate_post("/ui/session", headers=link), 403, "cross_site_request")
 
 
+@pytest.mark.parametrize("site_of_link", ["cross-site", "same-site"])
+def test_a_link_of_another_site_calls_no_action(client: TestClient, site_of_link: str) -> None:
+    link = {"Sec-Fetch-Site": site_of_link, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    link["User-Agent"] = "Mozilla/5.0"
+    client.simulate_post("/queues/victim/messages/produce", json={"message": "x"})
+    client.simulate_put("/topics/orders", json={})
+    assert client.simulate_get("/", headers=link).headers["location"] == "/docs"
+    assert client.simulate_get("/?utm_source=chat", headers=link).headers["location"] == "/docs"
+    topic = "TopicArn=arn:aws:sns:us-east-1:000000000000:orders"
+    for target in (
+        "/?Action=PurgeQueue&QueueUrl=victim",
+        "/?Action=ReceiveMessage&QueueUrl=victim",
+        "/?Action=PurgeQueue&QueueUrl=victim&Action=ConfirmSubscription",
+        "/?Action=ConfirmSubscription&Version=2012-11-05&Action=PurgeQueue&QueueUrl=victim",
+        "/?X-Amz-Credential=x&Action=DeleteTopic&" + topic,
+        "/?Action=DeleteTopic&" + topic,
+        "/?Action=Unsubscribe&SubscriptionArn=arn:aws:sns:us-east-1:000000000000:orders:mine",
+        "/000000000000/victim?Action=PurgeQueue",
+        "/queue/victim?Action=PurgeQueue",
+    ):
+        assert client.simulate_get(target, headers=link).status_code == 403, target
+    assert client.simulate_get("/queues/victim").json["counts"]["unprocessed"] == 1
+    assert client.simulate_get("/topics/orders").status_code == 200
+
+
+def test_a_link_that_confirms_a_subscription_needs_its_token_and_nothing_else(client: TestClient) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    target = "/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:us-east-1:000000000000:orders&Token=0123456789"
+    reply = client.simulate_get(target, headers=link)
+    assert (reply.status_code, "<Code>InvalidParameter</Code>" in reply.text) == (400, True), "the action decides"
+
+
 def test_a_session_stands_for_its_key(guarded: Guarded) -> None:
     check_refused(guarded.call("GET", "/overview"), 401, "unauthorized")
     reply = guarded.log_in()
@@ -440,6 +472,37 @@ def test_a_read_only_dashboard_may_try_which_subscriptions_match(
     check_refused(guarded.call("POST", "/queues/orders/match", json={"message": "x"}), 403, "read_only")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/messages/consume"),
+        ("GET", "/queues/mail/messages/consume"),
+        ("GET", "/?Action=PurgeQueue&QueueUrl=mail"),
+        ("GET", "/000000000000/mail?Action=PurgeQueue"),
+        ("GET", "/queue/mail/?Action=ReceiveMessage"),
+        ("PUT", "/topics/match"),
+        ("DELETE", "/topics/match"),
+        ("PUT", "/topics/orders/subscriptions/match"),
+        ("DELETE", "/topics/orders/subscriptions/match"),
+        ("PUT", "/topics/orders/match"),
+    ],
+)
+def test_a_read_only_dashboard_takes_no_change_for_a_look(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str, path: str
+) -> None:
+    caplog.set_level(logging.INFO, "wonderq.ui")
+    target, _, query = path.partition("?")
+    for settings, code in (({"ui": "read-only"}, "read_only"), ({}, "")):
+        guarded = Guarded(tmp_path / (code or "on"), **settings)
+        guarded.log_in()
+        before = len(caplog.records)
+        reply = guarded.call(method, f"{target}?{query}", json={"queue": "mail"} if method == "PUT" else None)
+        if code:
+            assert (reply.status_code, code in reply.text or "may only read" in reply.text) == (403, True)
+        logged = [record.getMessage() for record in caplog.records[before:] if record.name == "wonderq.ui"]
+        assert [line.startswith(f"{method} {target}: {reply.status_code}") for line in logged] == [True]
+
+
 def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "wonderq.ui")
     guarded.log_in()
@@ -452,6 +515,10 @@ def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog
     guarded.call("POST", "/queues/mail/purge")
     guarded.call("POST", "/queues/mail/messages/delete", json={"ids": []})
     guarded.call("PUT", "/queues/mail", json={"paused": True})
+    guarded.call("PUT", "/topics/orders", json={})
+    for given, ids in (({"messages": ["a", "b"]}, 2), ({"message": "a"}, 1)):
+        reply = guarded.call("POST", "/topics/orders/publish", json=given)
+        assert (reply.status_code, len(reply.json.get("results", [None]))) == (201, ids)
     found = [getattr(record, "fields", {}) for record in caplog.records if record.name == "wonderq.ui"]
     counts = [(each["path"].rpartition("/")[2], each.get("messages")) for each in found[1:]]
     assert counts == [
@@ -462,6 +529,9 @@ def test_a_logged_action_has_the_number_of_its_messages(guarded: Guarded, caplog
         ("purge", 3),
         ("delete", None),
         ("mail", None),
+        ("orders", None),
+        ("publish", 2),
+        ("publish", None),
     ]
 
 

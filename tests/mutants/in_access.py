@@ -4,12 +4,53 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
+_APP = "wonderq/app.py"
 _CHECKED = "tests/http/test_checked_is_changed.py"
 _QUEUES = "wonderq/rest/queues.py"
 _REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
 _RESOURCE = "wonderq/rest/resource.py"
 MUTANTS = [
+    Mutant(
+        "a_link_calls_actions",
+        "A link on any page purges a queue of a broker without keys.",
+        _APP,
+        "        is_page = not _calls_action(req) or confirms_subscription(req)\n",
+        "        is_page = True\n",
+        ("tests/http/test_ui.py::test_a_link_of_another_site_calls_no_action",),
+    ),
+    Mutant(
+        "any_site_that_is_stated_is_trusted",
+        "A browser that states that a GET is from another site may call actions of SQS and SNS.",
+        "wonderq/httpd/addresses.py",
+        'return site not in ("same-origin", "none")',
+        "return False",
+        ("tests/http/test_other_sites.py::test_a_get_that_claims_is_refused_to_a_browser_that_does_not_tell_its_page",),
+    ),
+    Mutant(
+        "an_image_claims_messages",
+        "An image of any page claims messages of a broker without keys, over plain HTTP.",
+        _APP,
+        "req.path.endswith(_CONSUME) and may_be_of_other_site(env) and",
+        "req.path == _CONSUME and may_be_of_other_site(env) and",
+        ("tests/http/test_other_sites.py::test_a_get_that_claims_is_refused_to_a_browser_that_does_not_tell_its_page",),
+    ),
+    Mutant(
+        "a_subscription_of_a_name_is_a_look",
+        "A read-only dashboard deletes a subscription with the name match.",
+        _APP,
+        "        return _MATCH.fullmatch(path) is not None\n    if req.method not in",
+        "        return _MATCH.fullmatch(path) is not None\n    if not _MATCH.fullmatch(path) and req.method not in",
+        ("tests/http/test_ui.py::test_a_read_only_dashboard_takes_no_change_for_a_look",),
+    ),
+    Mutant(
+        "actions_by_get_are_looks",
+        "A read-only dashboard purges a queue by an action of SQS, and no log tells of it.",
+        _APP,
+        "or refusals.is_address(path) or (path ==",
+        "or refusals.is_address(path) and (path ==",
+        ("tests/http/test_ui.py::test_a_read_only_dashboard_takes_no_change_for_a_look",),
+    ),
     Mutant(
         "keys_that_anybody_can_change_are_used",
         "Every user of the machine can add a key to the file.",

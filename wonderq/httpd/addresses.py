@@ -19,6 +19,22 @@ _LOOPBACK = re.compile(r"localhost|(?:[a-z0-9_-]+\.)+localhost|127(?:\.[0-9]{1,3
 _PORT = re.compile(r":[0-9]*\Z")
 
 
+def may_be_of_other_site(environ: Mapping[str, Any]) -> bool:
+    """Return whether a page of another site may have made a browser send a GET request.
+
+    The application has refused those that state a foreign origin, and most of those that state another site. Browsers
+    state no origin for a link or an image. Old ones, and all of them over plain HTTP to another machine, do not send
+    ``Sec-Fetch-Site`` either. No page can set an ``Authorization`` header without asking first.
+    """
+    if "HTTP_AUTHORIZATION" in environ or "HTTP_ORIGIN" in environ:
+        return False
+    site = environ.get("HTTP_SEC_FETCH_SITE")
+    if site is None:
+        user_agent: str = environ.get("HTTP_USER_AGENT", "")
+        return user_agent.startswith("Mozilla/")
+    return site not in ("same-origin", "none")
+
+
 def network(address: str) -> str | bytes:
     """Return the key of a client: its IPv4 address, or the first 64 bits of its IPv6 address.
 

@@ -149,6 +149,14 @@ def is_for_sns(req: falcon.Request, body: bytes) -> bool:
         return False
 
 
+def confirms_subscription(req: falcon.Request) -> bool:
+    """Return whether a GET is an action that needs no key, because the token of the request is one."""
+    try:
+        return is_for_sns(req, b"") and action_in_form(form_of(req.env, b"")) in _BY_TOKEN
+    except SqsError:  # it names no action
+        return False
+
+
 def _find(name: str, key: Key) -> Action:
     """Return an action, before its parameters are decoded.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wonderq.auth import sigv4
+from wonderq.httpd.addresses import may_be_of_other_site
 from wonderq.httpd.errors import ErrorResponse, RequestError
 from wonderq.sqs import wire
 from wonderq.sqs.errors import SqsError
@@ -48,7 +49,12 @@ def is_for_sqs(method: str, path: str, header: GetHeader) -> bool:
         return True
     if (header("CONTENT_TYPE") or "").lower().startswith(wire.JSON_TYPE):
         return True
-    return (method == "POST" and path == "/") or _ADDRESS.fullmatch(path) is not None
+    return (method == "POST" and path == "/") or is_address(path)
+
+
+def is_address(path: str) -> bool:
+    """Return whether a path is that of a queue in the SQS protocol."""
+    return _ADDRESS.fullmatch(path) is not None
 
 
 def render(error: RequestError, header: GetHeader) -> ErrorResponse:
@@ -84,18 +90,12 @@ def render_if_for_sqs(method: str, path: str, headers: Mapping[str, str], error:
 def check_get(environ: Mapping[str, Any]) -> None:
     """Refuse a GET that a page of another site may have made a browser send.
 
-    The application has refused those that state a foreign origin. Browsers state none for a link, and old ones, and all
-    of them over plain HTTP to another machine, do not send ``Sec-Fetch-Site`` either. No page can set an
-    ``Authorization`` header without asking first.
-
     Raises:
         SqsError: the request is refused.
     """
-    is_browser = environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/")
-    if "HTTP_AUTHORIZATION" in environ or not is_browser or "HTTP_SEC_FETCH_SITE" in environ:
-        return
-    text = (
-        "A web browser sent this GET request, and does not state which site it is from. Send the action as POST, or "
-        "sign the request in its Authorization header."
-    )
-    raise SqsError("AccessDenied", text, 403)
+    if may_be_of_other_site(environ):
+        text = (
+            "A web browser sent this GET request, and does not state that it is from a page of this broker. Send the "
+            "action as POST, or sign the request in its Authorization header."
+        )
+        raise SqsError("AccessDenied", text, 403)
