@@ -248,11 +248,13 @@ def test_both_ends_must_be_permitted(orders: Broker) -> None:
     orders.topics.subscribe("orders", "mine", only_mail, queue="mail")
     orders.topics.subscribe("orders", "theirs", queue="audit")
     assert [each.subscription.name for each in orders.topics.subscriptions("orders", only_mail)] == ["mine"]
-    with pytest.raises(NotPermittedError):
+    with pytest.raises(InvalidValueError, match="A new subscription needs a queue"):
         orders.topics.subscribe("orders", "theirs", only_mail, paused=True)
-    with pytest.raises(NotPermittedError):
+    with pytest.raises(SubscriptionNotFoundError):
         orders.topics.unsubscribe("orders", "theirs", only_mail)
     orders.topics.unsubscribe("orders", "mine", only_mail)
+    with pytest.raises(NotPermittedError, match="choose another name"):
+        orders.topics.subscribe("orders", "theirs", only_mail, queue="mail")
     assert names_of(orders, "orders") == ["theirs"]
 
 

@@ -252,6 +252,94 @@ def test_a_name_that_is_taken_is_refused_without_its_queue(tmp_path: Path) -> No
     assert "secret" not in reply.text
 
 
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("GET", {}),
+        ("DELETE", {}),
+        ("PUT", {"paused": True}),
+        ("PUT", {"queue": "secret"}),
+        ("PUT", {"queue": "nothing"}),
+        ("PUT", {"dead_letter_queue": "secret"}),
+        ("PUT", {"endpoint": "http://localhost/", "queue": "secret"}),
+        ("PUT", {"queue": "a-2"}),
+        ("PUT", {"queue": "a-1", "filter": {"x": []}}),
+    ],
+    ids=str,
+)
+def test_no_refusal_tells_which_subscriptions_there_are(tmp_path: Path, method: str, fields: dict[str, Any]) -> None:
+    world = World(tmp_path / "keys.json")
+    world.broker.topics.put("a-news")
+    world.broker.topics.subscribe("a-news", "x", queue="secret", when_full="skip", dead_letter_queue="a-dead")
+    world.broker.topics.subscribe("a-news", "own", queue="a-2")
+    there, missing = (world.rest(method, f"/topics/a-news/subscriptions/{name}", **fields) for name in ("x", "y"))
+    if fields == {"queue": "a-1", "filter": {"x": []}}:
+        check_refused(there, 403, "forbidden")
+        assert "secret" not in there.text
+    else:
+        assert (there.status_code, there.text.replace("x", "y")) == (missing.status_code, missing.text.replace("x", "y"))
+    assert world.broker.topics.subscription("a-news", "x").queue == "secret"
+
+
+@pytest.mark.parametrize("field", ["queue", "dead_letter_queue"])
+@pytest.mark.parametrize("name", ["x", "own", "y"])
+def test_no_refusal_tells_which_queues_subscriptions_have(tmp_path: Path, field: str, name: str) -> None:
+    world = World(tmp_path / "keys.json")
+    world.broker.topics.put("a-news")
+    world.broker.topics.subscribe("a-news", "x", queue="secret")
+    world.broker.topics.subscribe("a-news", "own", queue="a-2")
+    fields = {"when_full": "skip"} if field == "dead_letter_queue" else {}
+    replies = [
+        world.rest("PUT", f"/topics/a-news/subscriptions/{name}", **{**fields, field: queue})
+        for queue in ("secret", "nothing")
+    ]
+    for reply in replies:
+        check_refused(reply, 403, "forbidden")
+    there, missing = replies
+    assert there.text.replace("secret", "nothing") == missing.text
+
+
+def test_a_dead_letter_queue_that_others_have_chosen_is_not_named(tmp_path: Path) -> None:
+    world = World(tmp_path / "keys.json")
+    world.broker.topics.put("a-news")
+    world.broker.topics.subscribe("a-news", "x", queue="a-1", when_full="skip", dead_letter_queue="secret")
+    reply = world.rest("PUT", "/topics/a-news/subscriptions/x", paused=True)
+    check_refused(reply, 403, "forbidden")
+    assert "secret" not in reply.text
+
+
+def test_an_sns_client_ends_no_subscription_that_it_does_not_see(tmp_path: Path) -> None:
+    world = World(tmp_path / "keys.json")
+    world.broker.topics.put("a-news")
+    world.broker.topics.subscribe("a-news", "x", queue="secret")
+    arn = "arn:aws:sns:us-east-1:000000000000:a-news:"
+    there, missing = (world.sqs("Unsubscribe", SubscriptionArn=arn + name) for name in ("x", "y"))
+    assert there.status_code == missing.status_code == 200
+    assert world.broker.topics.subscription("a-news", "x").queue == "secret"
+
+
+def test_no_refusal_of_sqs_tells_which_queues_there_are(tmp_path: Path) -> None:
+    world = World(tmp_path / "keys.json")
+    texts = []
+    for name in ("secret", "nothing"):
+        policy = _TO_A_DEAD.replace("a-dead", name)
+        for action, field in (("SetQueueAttributes", "QueueUrl"), ("CreateQueue", "QueueName")):
+            given = {field: "a-1" if action == "SetQueueAttributes" else "a-new"}
+            reply = world.sqs(action, **given, **_POLICY, **{"Attribute.1.Value": policy})
+            texts.append((reply.status_code, "AccessDenied" in reply.text))
+    assert set(texts) == {(403, True)}
+
+
+def test_the_figures_of_a_queue_name_no_source_that_the_key_does_not_open(tmp_path: Path) -> None:
+    world = World(tmp_path / "keys.json")
+    for source in ("secret", "a-1"):
+        world.broker.put_queue(source, max_receives=1, dead_letter_queue="a-dead")
+    assert world.rest("GET", "/queues/a-dead?figures=true").json["figures"]["sources"] == ["a-1"]
+    for target in ("/queues?figures=true&limit=9", "/queues?figures=true"):
+        listed = {each["queue"]: each["figures"]["sources"] for each in world.rest("GET", target).json}
+        assert listed["a-dead"] == ["a-1"]
+
+
 # Several queues in one call
 
 

@@ -336,8 +336,10 @@ def test_each_key_sees_its_own(tmp_path: Path) -> None:
     assert [each["queue"] for each in found] == ["mail"]
     hidden = "/topics/orders/subscriptions/hidden"
     check_refused(client("GET", hidden, headers=headers), 404, "subscription_not_found")
-    for method, body in (("DELETE", None), ("PUT", {"paused": True})):
-        check_refused(client(method, hidden, json=body, headers=headers), 403, "forbidden")
+    check_refused(client("DELETE", hidden, headers=headers), 404, "subscription_not_found")
+    check_refused(client("PUT", hidden, json={"paused": True}, headers=headers), 400, "invalid_value", "queue")
+    broker.put_queue("orders-mail")
+    check_refused(client("PUT", hidden, json={"queue": "orders-mail"}, headers=headers), 403, "forbidden")
     found = client("POST", "/topics/orders/match", json={"message": "x"}, headers=headers).json
     assert [each["queue"] for each in found] == ["mail"]
     check_refused(client("GET", "/topics/secret", headers=headers), 403, "forbidden")

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _APP = "wonderq/app.py"
 _CHECKED = "tests/http/test_checked_is_changed.py"
+_TOPICS = "wonderq/broker/topics.py"
 _QUEUES = "wonderq/rest/queues.py"
 _REDRIVE = "wonderq/broker/redrive.py"
 _SCHEDULES = "wonderq/broker/schedules.py"
@@ -218,6 +219,38 @@ MUTANTS = [
         "if number not in (None, redrive.queue_number) or not permits(redrive.source):",
         "if number not in (None, redrive.queue_number):",
         (f"{_CHECKED}::test_at_no_moment_can_a_change_of_another_be_met",),
+    ),
+    Mutant(
+        "a_subscription_tells_which_queues_there_are",
+        "A key learns whether a queue exists that it does not open, and which subscription it has.",
+        _TOPICS,
+        "            self._check_given(given, before, permits)\n",
+        "",
+        (f"{_CHECKED}::test_no_refusal_tells_which_queues_subscriptions_have",),
+    ),
+    Mutant(
+        "a_subscription_of_others_is_changed",
+        "A key changes a subscription whose queue it does not open.",
+        _TOPICS,
+        "            is_taken = before is not None and not self._opens(before, permits)\n",
+        "            is_taken = False\n",
+        (f"{_CHECKED}::test_no_refusal_tells_which_subscriptions_there_are",),
+    ),
+    Mutant(
+        "a_subscription_of_others_is_ended",
+        "A key ends a subscription whose queue it does not open.",
+        _TOPICS,
+        "            subscription = self._find_subscription(found, name)\n            if not self._opens(subscription, permits):",
+        "            subscription = self._find_subscription(found, name)\n            if False:",
+        (f"{_CHECKED}::test_an_sns_client_ends_no_subscription_that_it_does_not_see",),
+    ),
+    Mutant(
+        "figures_name_all_sources",
+        "A key sees the names of all queues that send their dead letters to one of its own.",
+        "wonderq/rest/objects.py",
+        "list(filter(permits, figures.sources))",
+        "list(figures.sources)",
+        (f"{_CHECKED}::test_the_figures_of_a_queue_name_no_source_that_the_key_does_not_open",),
     ),
     Mutant(
         "dead_letters_by_a_limit_alone",

@@ -261,7 +261,7 @@ class Topics:
         Raises:
             TopicNotFoundError, QueueNotFoundError: the topic, the queue or the dead-letter queue does not exist.
             ShardUnavailableError: the queue or the dead-letter queue is in another shard, which does not answer.
-            NotPermittedError: the client may not use the queue or the dead-letter queue.
+            NotPermittedError: the client may not use the queue or the dead-letter queue, or another queue has the name.
             InvalidValueError: a field is malformed or missing.
             AlreadySubscribedError: the queue has another subscription of the topic.
             TooManySubscriptionsError: the topic or the broker has as many as it may have.
@@ -280,10 +280,17 @@ class Topics:
                 raise SubscriptionChangedError
             if notice is not None and not self._notices.is_for(notice, found):
                 raise SubscriptionChangedError
+            self._check_given(given, before, permits)
+            is_taken = before is not None and not self._opens(before, permits)
+            if is_taken:
+                before = None  # the same errors as for a new one tell nothing of it
             push, secret = changed_endpoint(None if before is None else before.push, given, self._pushes.hosts)
             if before is None:
                 queue, makes_queue = self._new_queue(found, name, given, push, now_ms)
                 base = Subscription(name, queue.number, now_ms)
+                if is_taken:
+                    scope = "for the queue of the subscription that has this name; or choose another name"
+                    raise NotPermittedError(scope)
             else:
                 base, queue, makes_queue = before, self._queue_of(before), False
                 self._check_same_kind(before, given)
@@ -307,6 +314,19 @@ class Topics:
             info = self._subscription_info(found, changed)._replace(secret=secret)
         self._core.confirm()
         return info, before is None
+
+    def _check_given(self, given: Mapping[str, Any], before: Subscription | None, permits: Permits) -> None:
+        """Check that a client may use the queues that it names, before it can learn whether they exist.
+
+        It may name the queue that was made for the endpoint of the subscription.
+
+        Raises:
+            NotPermittedError: it may not.
+        """
+        for target in filter(None, (given.get("queue"), given.get("dead_letter_queue"))):
+            is_own = before is not None and before.owns_queue and target == self._queue_of(before).name
+            if not permits(target) and not is_own:
+                raise NotPermittedError(f"for the queue {target}")
 
     def _check_elsewhere(self, topic: str, given: Mapping[str, Any], permits: Permits) -> None:
         """Check that the queues of other shards exist that a subscription is to lead to, outside the lock.
@@ -338,19 +358,18 @@ class Topics:
         return [queue_record(outbox, outbox.settings, now_ms)]
 
     def _check_targets(self, changed: Subscription, base: Subscription, queue: Queue, permits: Permits) -> None:
-        """Check the filter of a subscription, and the queues to which it leads.
+        """Check the filter of a subscription, and its dead-letter queue.
 
         Raises: as `subscribe`.
         """
-        for target in (queue.name, changed.dead_letter_queue):
-            if target and not permits(target) and not (target == queue.name and changed.owns_queue):
-                raise NotPermittedError(f"for the queue {target}")
+        target = changed.dead_letter_queue
+        if target and not permits(target):  # somebody else has chosen it
+            raise NotPermittedError("for the dead-letter queue as well")
         if (changed.filter, changed.filter_scope) != (base.filter, base.filter_scope):
             _check_filter(changed)
-        target = changed.dead_letter_queue
         if target and target != base.dead_letter_queue and self._core.has_name(target):
             self._core.find_queue(target)
-        if changed.dead_letter_queue == queue.name:
+        if target == queue.name:
             raise InvalidValueError("dead_letter_queue", "The queue of a subscription cannot be its dead-letter queue.")
 
     def _new_queue(
@@ -404,10 +423,14 @@ class Topics:
         with self._core.transaction:
             found = self._core.find_topic(topic)
             info = self._subscription_info(found, self._find_subscription(found, name))
-            if not _opens(info, permits):
+            if not self._opens(info.subscription, permits):
                 raise SubscriptionNotFoundError(topic, name)
         self._core.confirm()
         return info
+
+    def _opens(self, subscription: Subscription, permits: Permits) -> bool:
+        """Return whether a client may use a subscription whose topic it may use."""
+        return subscription.owns_queue or permits(self._queue_of(subscription).name)
 
     def subscriptions(
         self,
@@ -438,7 +461,7 @@ class Topics:
                 queue = self._core.state.find(each.queue)
                 if (
                     queue is not None
-                    and (permits(queue.name) or each.owns_queue)
+                    and self._opens(each, permits)
                     and (contains in after or contains in queue.name)
                 ):
                     infos.append(self._subscription_info(found, each))
@@ -455,20 +478,19 @@ class Topics:
         ``notice_id``, an endpoint that gets the requests of SNS is told, and may subscribe again with the token.
 
         Raises:
-            TopicNotFoundError, SubscriptionNotFoundError: it does not exist.
-            NotPermittedError: the client may not use its queue.
+            TopicNotFoundError, SubscriptionNotFoundError: it does not exist, or the client may not use its queue.
         """
         with self._core.transaction as now_ms:
             found = self._core.find_topic(topic)
             subscription = self._find_subscription(found, name)
+            if not self._opens(subscription, permits):
+                raise SubscriptionNotFoundError(topic, name)
             queue, push, notice = self._queue_of(subscription), subscription.push, None
             if notice_id and push is not None and push.style == "sns" and push.confirmed:
                 notice = notice_of(found, subscription, queue.name, notice_id, token, now_ms)
             also = self._notices.records(found, name, notice, now_ms)
             if subscription.owns_queue:
                 drop_queue(self._core, self._redrives, queue, now_ms, also)
-            elif not permits(queue.name):
-                raise NotPermittedError("for the queue of the subscription as well")
             else:
                 self._core.append_and_apply(end_record(found, name, now_ms), *also, leave=DELETE_LEAVES)
                 if push is not None:
@@ -499,10 +521,6 @@ class Topics:
             counters.skipped[subscription.name],
             deliveries,
         )
-
-
-def _opens(info: SubscriptionInfo, permits: Permits) -> bool:
-    return permits(info.queue) or info.subscription.owns_queue
 
 
 def end_some_subscriptions(core: Core, queue: Queue, now_ms: int) -> bool:

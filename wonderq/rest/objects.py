@@ -122,14 +122,14 @@ def queue_object(info: QueueInfo) -> dict[str, Any]:
 
 
 def figures_object(info: QueueInfo, figures: Figures, permits: Permits) -> dict[str, Any]:
-    """Return what is known of a queue besides its contents, to a client that may see the permitted topics."""
+    """Return what is known of a queue besides its contents, to a client that may see the permitted queues and topics."""
     waiting_ms = None if info.waiting_since_ms is None else max(info.now_ms - info.waiting_since_ms, 0)
     return {
         "oldest_waiting_age": None if waiting_ms is None else waiting_ms / 1000,
         "consumers": figures.consumers,
         "per_second": None if figures.per_second is None else figures.per_second._asdict(),
         "recent_waiting": list(figures.recent_waiting),
-        "sources": list(figures.sources),
+        "sources": list(filter(permits, figures.sources)),
         "topics": [
             {"topic": each.topic, "subscription": each.subscription, "gets": each.gets, "paused": each.paused}
             for each in figures.feeds

@@ -30,7 +30,7 @@ class _QueueResource(Resource):
         self._answers = SharedAnswers()
 
     def with_figures(self, info: QueueInfo, permits: Permits) -> dict[str, Any]:
-        """Return a queue with its figures, to a client that may see the permitted topics."""
+        """Return a queue with its figures, to a client that may see the permitted queues and topics."""
         figures = self.broker.overview.figures_of(info.name)
         return {**queue_object(info), "figures": figures_object(info, figures, permits)}
 
