@@ -49,6 +49,21 @@ def test_all_that_match_the_filter_are_brought_back(served: ServedBroker, open_p
     assert {message.body.split()[0] for message in broker.messages("mail")} == {"cat"}
 
 
+def test_a_group_is_not_brought_back_with_all_others(served: ServedBroker, open_page: OpenBrowser) -> None:
+    """A redrive cannot choose a group, so it would move more than the page shows."""
+    broker = served.broker
+    broker.put_queue("dead")
+    broker.put_queue("mail", dead_letter_queue="dead")
+    broker.send("mail", [NewMessage("x", group=group) for group in ("a", "b")])
+    for message in broker.claim("mail", limit=2):
+        broker.update("mail", Target(receipt=message.receipt), Change(dead=True))
+    page = open_page().open("/ui/queues/dead?group=a")
+    page.get_by_role("button", name="Purge…").wait_for()
+    assert not page.get_by_role("button", name="Bring back all").count()
+    page.get_by_role("link", name="Clear", exact=True).click()
+    page.get_by_role("button", name="Bring back all…").click()
+
+
 def test_a_redrive_tells_its_speed_and_the_time_left(served: ServedBroker, open_page: OpenBrowser) -> None:
     served.broker.produce("mail", ["x"] * 1000)
     served.broker.put_queue("other")

@@ -156,6 +156,21 @@ def test_only_changed_settings_are_saved_and_errors_stand_beside_their_field(
     page.get_by_role("row").filter(has_text="deduplication_window").get_by_role("alert").wait_for()
 
 
+def test_a_number_that_is_cleared_is_not_saved_as_zero(served: ServedBroker, open_page: OpenBrowser) -> None:
+    served.broker.put_queue("mail", visibility_timeout_ms=60_000)
+    page = open_page().open("/ui/queues/mail?tab=settings")
+    field = page.get_by_label("visibility_timeout")
+    field.fill("")
+    assert field.input_value() == ""
+    page.get_by_role("button", name="Save visibility_timeout").click()
+    assert field.evaluate("each => each.validity.valueMissing && each === document.activeElement")
+    assert served.broker.queue("mail").settings.visibility_timeout_ms == 60_000
+    field.fill("0")
+    page.get_by_role("button", name="Save visibility_timeout").click()
+    page.get_by_text("The setting is saved.").wait_for()
+    assert served.broker.queue("mail").settings.visibility_timeout_ms == 0
+
+
 def test_a_message_that_changed_meanwhile_is_not_overwritten(served: ServedBroker, open_page: OpenBrowser) -> None:
     [message_id] = served.broker.produce("mail", ["old"])
     watched = open_page()

@@ -25,7 +25,7 @@ export function Publish({ topic, rights }) {
     setError(null);
   };
   const act = async (/** @type {(body: any) => Promise<void>} */ doIt) => {
-    if (isBusy.current) return;
+    if (isBusy.current || !form.current.reportValidity()) return; // what is no number would be left out
     forget();
     isBusy.current = true;
     try {

@@ -110,7 +110,7 @@ function Actions({ queue, rights, period }) {
     });
   return html`<div class="actions">
     ${rights.sendsMessages && html`<button type="button" onClick=${() => askToSend(name)}>Send…</button>`}
-    ${rights.isAdmin && getsDeadLetters(queue) && rights.opensAllQueues && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
+    ${rights.isAdmin && getsDeadLetters(queue) && rights.opensAllQueues && !query.get("group") && html`<button type="button" onClick=${() => bringBackAll(name, total, filter, words)}>${Object.values(filter).some(Boolean) ? "Bring back all that match…" : "Bring back all…"}</button>`}
     ${rights.isAdmin && queue.counts.buried > 0 && html`<button type="button" onClick=${() => askToKick(name, queue.counts.buried)}>Kick…</button>`}
     ${rights.isAdmin &&
     html`<button type="button" onClick=${() => set({ paused: !paused }, paused ? `${name} is resumed.` : `${name} is paused: consumers get nothing.`)}>${paused ? "Resume" : "Pause"}</button>
