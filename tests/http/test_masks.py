@@ -318,6 +318,18 @@ def test_the_sign_is_not_written_in_place_of_the_text(masked: Masked, method: st
     assert masked.call(method, path, json=body, headers={}).status_code in (200, 201), "the API may write anything"
 
 
+@pytest.mark.parametrize("sign", [r"\u2022\u2022\u2022", r"\u2022•\u2022", "•••"])
+def test_the_sign_is_found_however_json_writes_it(masked: Masked, sign: str) -> None:
+    def written(text: str) -> Result:
+        headers = {**OURS, "Content-Type": "application/json"}
+        body = f'{{"message": "{text}"}}'
+        return masked.client.simulate_post("/queues/mail/messages/produce", body=body, headers=headers)
+
+    check_refused(written(f"x{sign}"), 400, "masked_text")
+    assert written(r"\u2022\u2022").status_code == 201, "two are no sign"
+    assert written(r"\\u2022\\u2022\\u2022").status_code == 201, "this is no escape"
+
+
 def test_without_a_mask_nothing_is_hidden_or_refused() -> None:
     client = TestClient(create_app(Broker(MemoryLog())))
     sent = client.simulate_post("/messages/produce", json={"message": f"{SIGN} {SECRET}"}, headers=OURS)

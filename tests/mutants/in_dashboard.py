@@ -11,6 +11,14 @@ _SHARED = "tests/http/test_shared_answers.py"
 _NODE = "tests/cluster/test_node.py"
 MUTANTS = [
     Mutant(
+        "escapes_pass_the_check_of_the_sign",
+        "A message that the dashboard shows with a mask loses what is hidden when it is saved with escapes.",
+        "wonderq/rest/masks.py",
+        "in written.replace(_ESCAPED, SIGN[0].encode()):",
+        "in written:",
+        (f"{_MASKS}::test_the_sign_is_found_however_json_writes_it",),
+    ),
+    Mutant(
         "a_preview_is_cut_before_it_is_hidden",
         "The beginning of a card number stands at the end of a preview.",
         "wonderq/model/masks.py",

@@ -22,6 +22,10 @@ MASK = "wonderq.mask"
 """Key of the `Mask` in the environment of a request of the dashboard."""
 
 
+#: A character of the sign as JSON can also have it.
+_ESCAPED = b"\\u2022"
+
+
 def mask_of(req: falcon.Request) -> Mask | None:
     """Return the mask of the texts that a request may see, or None."""
     mask: Mask | None = req.env.get(MASK)
@@ -34,7 +38,7 @@ def check_written(req: falcon.Request, written: bytes) -> None:
     Raises:
         RequestError: a request of the dashboard contains it.
     """
-    if MASK in req.env and SIGN.encode() in written:
+    if MASK in req.env and SIGN.encode() in written.replace(_ESCAPED, SIGN[0].encode()):
         raise RequestError(
             400,
             "masked_text",
