@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 
-from tests.support.commands import Wonderq
+import pytest
+
+from tests.support.commands import Wonderq, run
 from tests.support.queue_client import QueueClient
 
 
@@ -39,6 +41,18 @@ def test_a_queue_is_paused_and_resumed(wonderq: Wonderq, client: QueueClient) ->
     [line] = wonderq.on_queue("resume", "--json").lines
     assert json.loads(line)["settings"]["paused"] is False
     assert wonderq("receive").code == 0
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+@pytest.mark.parametrize(
+    ("noun", "sentence"),
+    [("queue", "There is no queue named 'typo'"), ("schedule", "There is no schedule named 'typo'")],
+)
+def test_what_does_not_exist_is_not_made_by_a_pause(wonderq: Wonderq, noun: str, verb: str, sentence: str) -> None:
+    done = run(noun, verb, "typo", "--url", wonderq.url)
+    assert (done.code, done.lines) == (1, [])
+    assert sentence in done.error
+    assert run(noun, "show", "typo", "--url", wonderq.url).code == 1, "nothing was made"
 
 
 def test_what_is_sent_with_each_message(wonderq: Wonderq, client: QueueClient) -> None:

@@ -9,6 +9,14 @@ _CONFIRMATION = "wonderq/cli/confirmation.py"
 
 MUTANTS = [
     Mutant(
+        "a_pause_makes_queues",
+        "A pause of a name with a typing error succeeds, and the queue goes on.",
+        "wonderq/cli/queues.py",
+        "        if is_there:\n",
+        "        if False:\n",
+        ("tests/cli/test_queue_commands.py::test_what_does_not_exist_is_not_made_by_a_pause",),
+    ),
+    Mutant(
         "a_pipe_confirms_what_destroys",
         "A script with a wrong variable purges a queue without a question.",
         _CONFIRMATION,

@@ -46,8 +46,14 @@ _LONGEST_HEADER = 200
 _NOT_FOUND = (FileNotFoundError, NotADirectoryError)
 _LONGEST_FILE_BYTES = 1 << 20  # bounds how long a reload delays requests
 
-Name = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]{1,80}\Z")]
-Pattern = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.*?!\[\]-]{1,100}\Z")]
+NAME = r"\A[^\x00-\x1f\x7f-\x9f]{1,80}\Z"
+"""Regular expression of the names of keys."""
+
+PATTERN = r"\A[A-Za-z0-9_.*?!\[\]-]{1,100}\Z"
+"""Regular expression of the patterns of queues that keys may use."""
+
+Name = Annotated[str, Meta(pattern=NAME)]
+Pattern = Annotated[str, Meta(pattern=PATTERN)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 

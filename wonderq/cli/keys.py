@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +53,7 @@ def _add_create(verbs: Verbs) -> None:
         "Create a key and print it. It is shown only this once: the file stores a hash of it. As soon as one key "
         "exists, the broker refuses requests without a key.",
     )
-    command.add_argument("name", metavar="NAME", type=text_from, help="label for people, such as the key's purpose")
+    command.add_argument("name", metavar="NAME", type=_name, help="label for people, such as the key's purpose")
     command.add_argument(
         "--role",
         dest="roles",
@@ -66,7 +67,7 @@ def _add_create(verbs: Verbs) -> None:
         "--queue",
         dest="queues",
         metavar="PATTERN",
-        type=text_from,
+        type=_pattern,
         action="append",
         help="queues that the key may use, such as 'orders-*'; repeatable (default: all)",
     )
@@ -159,6 +160,24 @@ def _path(options: argparse.Namespace, *, creating: bool = False) -> Path:
     if names is None or not (path.name in names or CHARTER_FILE in names or segment_numbers(folder) or is_empty):
         raise NoLogError(folder, "For the first key of a new broker, create the folder first." if creating else "")
     return path
+
+
+def _name(argument: str) -> str:
+    from wonderq.auth.keys import NAME  # noqa: PLC0415
+
+    text = text_from(argument)
+    if not re.search(NAME, text):
+        raise argparse.ArgumentTypeError("expected 1 to 80 characters, without control characters")
+    return text
+
+
+def _pattern(argument: str) -> str:
+    from wonderq.auth.keys import PATTERN  # noqa: PLC0415
+
+    text = text_from(argument)
+    if not re.search(PATTERN, text):
+        raise argparse.ArgumentTypeError("expected 1 to 100 of the characters A-Z a-z 0-9 _ . * ? ! [ ] and -")
+    return text
 
 
 def _later(text: str) -> datetime:

@@ -118,17 +118,20 @@ def _set(options: argparse.Namespace) -> int:
 
 
 def _pause(options: argparse.Namespace) -> int:
-    return _configure(options, {"paused": True})
+    return _configure(options, {"paused": True}, is_there=True)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _configure(options, {"paused": False})
+    return _configure(options, {"paused": False}, is_there=True)
 
 
-def _configure(options: argparse.Namespace, settings: _Object) -> int:
-    from wonderq.client.administration import configure  # noqa: PLC0415
+def _configure(options: argparse.Namespace, settings: _Object, *, is_there: bool = False) -> int:
+    """Create or change a queue; with ``is_there``, one that does not exist is refused."""
+    from wonderq.client.administration import configure, info  # noqa: PLC0415
 
     with client_from(options) as client:
+        if is_there:
+            client.do(info(options.queue).as_json())  # or 404: the call that pauses a queue would create it
         found = client.do(configure(options.queue, cast("QueueSettings", settings)).as_json())
     print_result(found, as_json=options.json)
     return OK

@@ -98,18 +98,21 @@ def _set(options: argparse.Namespace) -> int:
 
 
 def _pause(options: argparse.Namespace) -> int:
-    return _put(options, {"paused": True})
+    return _put(options, {"paused": True}, is_there=True)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _put(options, {"paused": False})
+    return _put(options, {"paused": False}, is_there=True)
 
 
-def _put(options: argparse.Namespace, fields: dict[str, Any]) -> int:
+def _put(options: argparse.Namespace, fields: dict[str, Any], *, is_there: bool = False) -> int:
+    """Create or change a schedule; with ``is_there``, one that does not exist is refused."""
     from wonderq.client import administration  # noqa: PLC0415
 
     message, attributes = fields.pop("message", None), fields.pop("attributes", None)
     with client_from(options) as client:
+        if is_there:
+            client.do(administration.get_schedule(options.name).as_json())  # or 404, not the field that a new one lacks
         found = client.do(administration.put_schedule(options.name, message, attributes, fields).as_json())
     print_result(found, as_json=options.json)
     return OK
