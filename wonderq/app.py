@@ -344,7 +344,7 @@ def _messages_changed(resp: falcon.Response) -> int | None:
             return int(value[name])
     results = value.get("results")
     if isinstance(results, list):
-        return sum(each.get("success", True) for each in results)  # those of a publish are all successes
+        return sum(bool(each.get("success", True)) for each in results)  # those of a publish are all successes
     return len(value["ids"]) if "ids" in value else None
 
 

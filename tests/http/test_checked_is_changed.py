@@ -277,7 +277,10 @@ def test_no_refusal_tells_which_subscriptions_there_are(tmp_path: Path, method: 
         check_refused(there, 403, "forbidden")
         assert "secret" not in there.text
     else:
-        assert (there.status_code, there.text.replace("x", "y")) == (missing.status_code, missing.text.replace("x", "y"))
+        assert (there.status_code, there.text.replace("x", "y")) == (
+            missing.status_code,
+            missing.text.replace("x", "y"),
+        )
     assert world.broker.topics.subscription("a-news", "x").queue == "secret"
 
 

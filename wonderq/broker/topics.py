@@ -459,11 +459,7 @@ class Topics:
                 after = found.names[at]
                 each = found.subscriptions[after]
                 queue = self._core.state.find(each.queue)
-                if (
-                    queue is not None
-                    and self._opens(each, permits)
-                    and (contains in after or contains in queue.name)
-                ):
+                if queue is not None and self._opens(each, permits) and (contains in after or contains in queue.name):
                     infos.append(self._subscription_info(found, each))
             took(_STEPS_PER_ITEM)
         self._core.confirm()

@@ -122,7 +122,7 @@ def queue_object(info: QueueInfo) -> dict[str, Any]:
 
 
 def figures_object(info: QueueInfo, figures: Figures, permits: Permits) -> dict[str, Any]:
-    """Return what is known of a queue besides its contents, to a client that may see the permitted queues and topics."""
+    """Return what is known of a queue besides its contents, to a client that may see what is permitted."""
     waiting_ms = None if info.waiting_since_ms is None else max(info.now_ms - info.waiting_since_ms, 0)
     return {
         "oldest_waiting_age": None if waiting_ms is None else waiting_ms / 1000,
