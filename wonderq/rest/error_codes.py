@@ -37,7 +37,7 @@ ERROR_CODES = {
     "forbidden": ErrorCode((403,), "The key lacks the role, or does not open this queue."),
     "invalid_key": ErrorCode((403,), "The key with which a browser wants to open a session is not valid."),
     "read_only": ErrorCode((403,), "The dashboard may only read: the broker runs with `--ui read-only`."),
-    "cross_site_request": ErrorCode((403,), "The request comes from a web page of another site."),
+    "cross_site_request": ErrorCode((403,), "The request comes, or may come, from a web page of another site."),
     "message_not_found": ErrorCode((404,), "The queue has no message with this id."),
     "queue_not_found": ErrorCode((404,), "No queue has this name."),
     "redrive_not_found": ErrorCode(
