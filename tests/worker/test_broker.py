@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,55 @@ def test_a_batch_is_sent_whole_or_not(client: Client, name: str) -> None:
     assert client.queue(name).count("unprocessed") == 5
     resize.send("outside.png")
     assert client.queue(name).count("unprocessed") == 6
+
+
+def test_sends_of_tasks_and_threads_that_a_batch_starts_do_not_take_part(client: Client, name: str) -> None:
+    app = App(client=client, queue=name)
+
+    @app.task()
+    def resize(path: str) -> None: ...
+
+    async def scenario() -> None:
+        async def later() -> None:
+            await is_over.wait()
+            assert (await resize.asend("later.png")).id
+
+        async def of_its_own() -> None:
+            async with app.batch() as inner:
+                await resize.asend("own.png")
+            assert [bool(each.id) for each in inner.sent] == [True]
+
+        is_over = asyncio.Event()
+        async with app.batch() as batch:
+            await resize.asend("batch.png")
+            assert (await asyncio.to_thread(resize.send, "thread.png")).id
+            assert (await asyncio.create_task(resize.asend("task.png"))).id
+            await asyncio.create_task(of_its_own())
+            task = asyncio.create_task(later())
+        is_over.set()
+        await task
+        assert len(batch.sent) == 1
+        await app.aclose()
+
+    asyncio.run(scenario())
+    assert client.queue(name).count("unprocessed") == 5
+
+
+def test_a_batch_that_has_ended_takes_no_more(client: Client, name: str) -> None:
+    app = App(client=client, queue=name)
+
+    @app.task()
+    def resize(path: str) -> None: ...
+
+    with app.batch() as batch:
+        resize.send("first.png")
+        context = copy_context()
+    with pytest.raises(RuntimeError, match="has ended"):
+        batch.add(name, "x", {})
+    with pytest.raises(RuntimeError, match="has ended"), batch:
+        resize.send("second.png")
+    assert context.run(resize.send, "third.png").id, "the block is over, so this is a send of its own"
+    assert client.queue(name).count("unprocessed") == 2
 
 
 def test_the_error_of_a_failure_stays_with_the_message(client: Client, name: str) -> None:

@@ -302,7 +302,7 @@ class App:
     @property
     def open_batch(self) -> Batch | None:
         """The batch of this app whose block the caller is in."""
-        found = batch.current.get()
+        found = batch.open_batch()
         return found if found is not None and found.app is self else None
 
     def close(self) -> None:
