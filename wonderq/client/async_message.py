@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from wonderq.client import changes
 from wonderq.client.async_engine import AsyncEngine
-from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.errors import NotFound, StaleReceipt, WonderQError
 from wonderq.client.failures import ErrorLike
 from wonderq.client.messages import ReceivedContents
 from wonderq.client.operations import DELETES, UPDATES, Kind, Operation
@@ -61,7 +61,7 @@ async def keep(message: AsyncMessage, lease: float) -> AsyncIterator[None]:
             await asyncio.sleep(lease / 3)
             try:
                 await message.renew(lease)
-            except Refused:
+            except (NotFound, StaleReceipt):
                 return  # the claim has ended; the delete at the end says so
             except WonderQError:
                 continue

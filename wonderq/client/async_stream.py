@@ -14,7 +14,7 @@ from wonderq.client import calls
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage
 from wonderq.client.claims import Claim, Release, receive, release_update
-from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.errors import NotFound, StaleReceipt, WonderQError
 from wonderq.client.operations import Kind, Operation
 
 #: Longest wait of a request for messages, in seconds.
@@ -70,9 +70,8 @@ class _HoldingEngine:
     async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
         try:
             result = await self._engine.run(queue, kind, operation)
-        except Refused as error:
-            if error.status in (404, 409):  # the claim has ended
-                self._held.remove(self._receipt)
+        except (NotFound, StaleReceipt):  # the claim has ended
+            self._held.remove(self._receipt)
             raise
         if operation.ends_claim:
             self._held.remove(self._receipt)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wonderq.client import changes
-from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.errors import NotFound, StaleReceipt, WonderQError
 from wonderq.client.failures import ErrorLike
 from wonderq.client.messages import ReceivedContents
 from wonderq.client.operations import DELETES, UPDATES, Kind, Operation
@@ -87,7 +87,7 @@ def keep(message: Message, lease: float) -> Iterator[None]:
         while not stop.wait(lease / 3):
             try:
                 message.renew(lease)
-            except Refused:
+            except (NotFound, StaleReceipt):
                 return  # the claim has ended; the delete at the end says so
             except WonderQError:
                 continue
