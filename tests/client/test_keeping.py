@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import msgspec
 import pytest
 
 from tests.client.script import answer, fields_of, refusal
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.errors import NotFound, Refused
 from wonderq.client.http_asyncio import AsyncHttpPools
+from wonderq.client.http_threads import HttpPools
+from wonderq.client.messages import Contents
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, Request
 from wonderq.client.sync import Client
@@ -50,6 +54,41 @@ class Broker:
 def one_of_the_entries(status: int, code: str) -> Answer:
     error = {"code": code, "message": "no"}
     return answer(200, {"results": [{"success": False, "statusCode": status, "error": error}]})
+
+
+def test_a_queue_that_is_refused_does_not_keep_others_from_their_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed: list[str] = []
+
+    def exchange(request: Request) -> Answer:
+        queue = request.target.split("/")[2]
+        if queue == "gone":
+            return refusal(404, "queue_not_found")
+        if queue == "busy":
+            return refusal(503, "shutting_down")
+        renewed.append(queue)
+        return answer(200, {"results": [{"success": True}]})
+
+    async def exchange_in_task(_pools: AsyncHttpPools, request: Request, _poll: Poll | None = None) -> Answer:
+        return exchange(request)
+
+    def message(queue: str) -> Contents:
+        return msgspec.convert({**MESSAGE, "queue": queue, "receipt": queue}, Contents)
+
+    monkeypatch.setattr(HttpPools, "exchange", lambda _pools, request, _poll=None: exchange(request))
+    monkeypatch.setattr(AsyncHttpPools, "exchange", exchange_in_task)
+
+    async def in_task(messages: list[Contents]) -> list[Refused | None]:
+        async with AsyncClient("http://127.0.0.1:1", retries=0) as client:
+            return await client.renew(messages)
+
+    client = Client("http://127.0.0.1:1", retries=0)
+    for renew in (client.renew, lambda messages: asyncio.run(in_task(messages))):
+        renewed.clear()
+        errors = renew([message("gone"), message("q")])
+        assert [type(each) for each in errors] == [NotFound, type(None)]
+        with pytest.raises(Refused, match="no"):
+            renew([message("busy"), message("gone"), message("q")])
+        assert renewed == ["q", "q"]
 
 
 @pytest.mark.parametrize(

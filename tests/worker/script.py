@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +84,10 @@ class Script:
         self.lost: set[str] = set()
         """Ids of messages whose claim has ended."""
         self.is_down = False
+        self.refusing: set[str] = set()
+        """Queues whose claims are neither renewed nor settled, except with a poll."""
+        self.sizes: set[int] = set()
+        """Numbers of messages that requests asked for, settled or renewed."""
         self.claim_error: Refused | None = None
         """Error of the claims of all polls, which settle nevertheless."""
         self.prepared = 0
@@ -101,6 +105,7 @@ class Script:
         self._fail_if_down()
         with self._condition:
             self.polls.append((list(settlements), free, wait_s))
+            self.sizes |= {len(settlements), free}
             refused = self._settle(settlements)
             if wait_s:
                 self.open_polls += 1
@@ -112,8 +117,9 @@ class Script:
             return Next(taken, refused)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Refusal]:
-        self._fail_if_down()
+        self._fail_if_down({each.message.queue for each in settlements})
         with self._condition:
+            self.sizes.add(len(settlements))
             self.beside += settlements
             return self._settle(settlements)
 
@@ -123,7 +129,8 @@ class Script:
         return refused
 
     def renew(self, messages: Sequence[Contents], lease_s: float) -> Sequence[bool]:
-        self._fail_if_down()
+        self._fail_if_down({each.queue for each in messages})
+        self.sizes.add(len(messages))
         self.renewals.append((sorted(each.id for each in messages), lease_s))
         return [each.id not in self.lost for each in messages]
 
@@ -132,9 +139,11 @@ class Script:
             self._cancelled = True
             self._condition.notify_all()
 
-    def _fail_if_down(self) -> None:
+    def _fail_if_down(self, queues: Collection[str] = ()) -> None:
         if self.is_down:
             raise Unreachable("the broker is down", outcome_unknown=True)
+        if self.refusing.intersection(queues):
+            raise Refused("no", status=503, code="shutting_down")
 
     def settlement_of(self, name: str) -> Settlement:
         """Wait until a message is settled, and return how."""

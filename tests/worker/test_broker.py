@@ -217,6 +217,23 @@ def test_a_batch_that_has_ended_takes_no_more(client: Client, name: str) -> None
     assert client.queue(name).count("unprocessed") == 2
 
 
+def test_claims_of_a_queue_that_is_gone_are_lost_and_those_of_others_are_not(client: Client, name: str) -> None:
+    gone, other = client.queue(f"{name}-gone"), client.queue(f"{name}-other")
+    for each in (gone, other):
+        each.send("x")
+    source = BrokerSource(client, [gone.name, other.name], 30, {}, lambda: None)
+    [lost], [kept] = gone.receive(), other.receive()
+    gone.drop()
+
+    assert [type(each) for each in client.renew([lost, kept], 30)] == [NotFound, type(None)]
+    assert source.renew([lost], 30) == [False]
+    for ending in (Ending.DELETE, Ending.GIVE_BACK):
+        [refusal] = source.settle([Settlement(lost, ending)])
+        assert isinstance(refusal.error, NotFound)
+    assert source.settle([Settlement(kept, Ending.DELETE)]) == []
+    assert list(other.look()) == []
+
+
 def test_the_error_of_a_failure_stays_with_the_message(client: Client, name: str) -> None:
     app = App(client=client, queue=name)
 

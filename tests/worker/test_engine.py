@@ -10,6 +10,7 @@ import pytest
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.script import LEASE_S, Scene, message, scene
 from wonderq.client.errors import TooMany
+from wonderq.client.operations import MOST_ENTRIES
 from wonderq.worker import engine
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
@@ -340,6 +341,61 @@ def test_a_coroutine_that_times_out_before_it_began_frees_its_slot() -> None:
 
 
 # Faults
+
+
+def test_a_queue_that_is_refused_does_not_keep_others_from_their_renewals() -> None:
+    with scene() as s:
+        s.script.refusing.add("bad")
+        s.begin(message("a", queue="bad"), message("b"), message("c", queue="other"))
+        for turn in range(4):
+            s.time.advance(LEASE_S / 3)
+            eventually(lambda turn=turn: len(s.script.renewals) >= 2 * (turn + 1))  # type: ignore[misc]
+        assert {names for names, _ in [("".join(each), lease) for each, lease in s.script.renewals]} == {"b", "c"}
+        s.handler.let_go("b")
+
+        assert s.script.settlement_of("b").ending is Ending.DELETE
+        with pytest.raises(LeaseLost):
+            s.handler.contexts["a"].check()
+
+
+def test_a_queue_that_is_refused_does_not_keep_the_results_of_others() -> None:
+    with scene() as s:
+        s.script.refusing.add("bad")
+        s.begin(message("a", queue="bad"), message("b"))
+        eventually(lambda: s.script.open_polls)
+        s.handler.let_go("a")
+        s.wait_for_deadline(0.25)
+        s.handler.let_go("b")
+        eventually(lambda: not s.engine.running)
+        s.time.advance(0.25)
+
+        assert s.script.settlement_of("b").ending is Ending.DELETE
+        assert [each.message.id for each in s.script.settled] == ["b"]
+        s.script.refusing.clear()
+        s.time.advance(1)
+        assert s.script.settlement_of("a").ending is Ending.DELETE
+        assert [each.message.id for each in s.script.settled] == ["b", "a"]
+
+
+def test_no_request_is_larger_than_the_broker_takes() -> None:
+    count = MOST_ENTRIES + 500
+    started, over = [], asyncio.Event()
+
+    async def handle() -> None:
+        started.append(1)
+        await over.wait()
+
+    jobs = Job("job", lambda _: handle(), True, Policy(lease=LEASE_S))
+    with scene(concurrency=count, resolve=lambda _: jobs) as s:
+        s.script.give(*(message(f"{number}") for number in range(count)))
+        eventually(lambda: len(started) == count)
+        s.wait_for_deadline(LEASE_S / 3)
+        s.time.advance(LEASE_S / 3)
+        eventually(lambda: len(s.script.renewals) == 2)
+        s.places.loop.call(over.set)
+        eventually(lambda: len(s.script.settled) == count)
+
+        assert max(s.script.sizes) == MOST_ENTRIES
 
 
 def test_results_survive_an_outage_of_the_broker() -> None:

@@ -16,7 +16,7 @@ from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
 from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.errors import NotFound, Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
 from wonderq.client.sync import Client
@@ -134,9 +134,19 @@ class AsyncClient:
     async def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; see `wonderq.Client.renew`."""
         outcomes: dict[str, Refused | None] = {}
+        failure: Refused | None = None
         for queue, receipts in claims.receipts_by_queue(messages).items():
-            errors = await self.do(calls.renew(queue, receipts, lease))
+            errors: list[Refused | None]
+            try:
+                errors = await self.do(calls.renew(queue, receipts, lease))
+            except NotFound as error:
+                errors = [error] * len(receipts)
+            except Refused as error:
+                failure = error  # raised after the claims of the other queues were renewed
+                continue
             outcomes.update(zip(receipts, errors, strict=True))
+        if failure is not None:
+            raise failure
         return [outcomes[each.claim_receipt] for each in messages]
 
     # Schedules

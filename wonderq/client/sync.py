@@ -12,7 +12,7 @@ from wonderq.client.bodies import Body
 from wonderq.client.calls import Call
 from wonderq.client.claims import Claim, Finish, Next, Queues, Received, Release, ToDeadLetters
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import Refused, WonderQError
+from wonderq.client.errors import NotFound, Refused, WonderQError
 from wonderq.client.messages import AttributeValue, Contents
 from wonderq.client.polls import Poll
 from wonderq.client.sync_engine import Engine
@@ -163,11 +163,25 @@ class Client:
         Args:
             messages: messages that were received, up to 1000 of a queue.
             lease: seconds from now; by default for as long as each claim was made.
+
+        Raises:
+            Refused: the broker refused the request for a queue that exists. The claims of the others were renewed.
+            Unreachable: no answer came.
         """
         outcomes: dict[str, Refused | None] = {}
+        failure: Refused | None = None
         for queue, receipts in claims.receipts_by_queue(messages).items():
-            errors = self.do(calls.renew(queue, receipts, lease))
+            errors: list[Refused | None]
+            try:
+                errors = self.do(calls.renew(queue, receipts, lease))
+            except NotFound as error:
+                errors = [error] * len(receipts)
+            except Refused as error:
+                failure = error  # raised after the claims of the other queues were renewed
+                continue
             outcomes.update(zip(receipts, errors, strict=True))
+        if failure is not None:
+            raise failure
         return [outcomes[each.claim_receipt] for each in messages]
 
     # Schedules

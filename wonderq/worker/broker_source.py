@@ -90,17 +90,15 @@ class BrokerSource:
         return Next(answer.messages, refused, answer.claim_error)
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Refusal]:
-        refused: list[Refusal] = []
-        for queue in dict.fromkeys(each.message.queue for each in settlements):
-            groups = _Groups([each for each in settlements if each.message.queue == queue])
-            if groups.delete:
-                deleted = self._client.queue(queue).delete([each.message for each in groups.delete])
-                refused += _refusals(groups.delete, deleted)
-            others = [*groups.release, *groups.dead]
-            if others:
-                updated = self._client.do(calls.update(queue, list(map(_update, others))))
-                refused += _refusals(others, updated)
-        return refused
+        queue = settlements[0].message.queue
+        groups = _Groups(settlements)
+        others = [*groups.release, *groups.dead]
+        try:
+            deleted = self._client.queue(queue).delete([each.message for each in groups.delete])
+            updated = self._client.do(calls.update(queue, list(map(_update, others)))) if others else []
+        except NotFound as error:
+            return [Refusal(each, error) for each in settlements]
+        return [*_refusals(groups.delete, deleted), *_refusals(others, updated)]
 
     def renew(self, messages: Sequence[Contents], lease_s: float) -> Sequence[bool]:
         return [error is None for error in self._client.renew(messages, lease_s)]

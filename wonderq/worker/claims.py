@@ -91,13 +91,10 @@ class Claims:
         """Yield those that are neither lost nor settled."""
         return (claim for claim in tuple(self._claims) if claim.state is State.HELD)
 
-    def to_renew(self, now_s: float) -> dict[float, list[Claim]]:
-        """Return all held claims by their lease if one of them is due; they are renewed together."""
-        groups: dict[float, list[Claim]] = {}
-        if any(claim.renew_s <= now_s for claim in self.held()):
-            for claim in self.held():
-                groups.setdefault(claim.job.policy.lease, []).append(claim)
-        return groups
+    def to_renew(self, now_s: float) -> list[Claim]:
+        """Return all held claims if one of them is due; they are renewed together."""
+        held = list(self.held())
+        return held if any(claim.renew_s <= now_s for claim in held) else []
 
     def timed_out(self, now_s: float) -> list[Claim]:
         """Return those whose handler runs for too long."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from wonderq.client.errors import Invalid, NotFound, Refused, WonderQError
 from wonderq.client.messages import Contents
+from wonderq.client.operations import MOST_ENTRIES
 from wonderq.worker.claims import Claim, Claims, Job, State
 from wonderq.worker.executor import Places
 from wonderq.worker.middleware import Middleware
@@ -20,7 +21,7 @@ from wonderq.worker.policy import Policy
 from wonderq.worker.reports import Reports
 from wonderq.worker.runner import Runner
 from wonderq.worker.slots import RESERVED_S, Share
-from wonderq.worker.source import Refusal, Source
+from wonderq.worker.source import Refusal, Source, in_requests
 from wonderq.worker.time import MonotonicTime, Time
 
 Resolve = Callable[[Contents], Job]
@@ -208,8 +209,8 @@ class Engine:
             self._await_slots()
             if self.is_stopping:
                 return
-            settlements, self._settlements = self._settlements, []
-            free = self._wanted_slots = self._slots.available(self._time.now_s())
+            settlements, self._settlements = self._settlements[:MOST_ENTRIES], self._settlements[MOST_ENTRIES:]
+            free = self._wanted_slots = min(self._slots.available(self._time.now_s()), MOST_ENTRIES)
             wait_s = 0.0 if settlements else POLL_S  # so an answer tells soon what became of the settlements
             if self._slots.is_shared:
                 free, wait_s = self._reserve(free, wait_s)
@@ -349,20 +350,26 @@ class Engine:
                     return
                 settlements, self._settlements = self._settlements, []
                 self._is_settling = True
-            try:
-                self._refused(self._source.settle(settlements))
+            error = None
+            # A queue that the broker refuses does not keep the claims of others from their ends. Deletes are requests of
+            # their own, so nothing is sent again that was carried out.
+            for each in in_requests(settlements, lambda each: (each.message.queue, each.ending is Ending.DELETE)):
+                try:
+                    self._refused(self._source.settle(each))
+                except WonderQError as raised:
+                    error = raised
+                    with self._lock:
+                        self._settlements += each
+            with self._lock:
+                self._is_settling = False
+                self._for_poll.notify()
+                if error is not None and self._has_ended:
+                    return
+            if error is None:
                 failures = 0
-            except WonderQError as error:
-                with self._lock:
-                    self._settlements[:0] = settlements
-                    if self._has_ended:
-                        return
+            else:
                 self._pause_settling(error, failures)
                 failures += 1
-            finally:
-                with self._lock:
-                    self._is_settling = False
-                    self._for_poll.notify()
 
     @property
     def _takes_along(self) -> bool:
@@ -402,13 +409,14 @@ class Engine:
             late = self._claims.timed_out(now_s)
             for claim in late:
                 self._time_out(claim)
-            groups = self._claims.to_renew(now_s)
+            to_renew = self._claims.to_renew(now_s)
         for claim in late:
             if not self._runner.cancel(claim):
                 self._reports.still_runs(claim)
-        for lease_s, claims in groups.items():
+        # A queue that the broker refuses does not keep the claims of others from their renewal.
+        for claims in in_requests(to_renew, lambda claim: (claim.message.queue, claim.job.policy.lease)):
             try:
-                kept = self._source.renew([claim.message for claim in claims], lease_s)
+                kept = self._source.renew([claim.message for claim in claims], claims[0].job.policy.lease)
             except WonderQError as error:
                 self._reports.repeats("a renewal", error, 0.0)
                 with self._lock:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from wonderq.client.errors import WonderQError
 from wonderq.client.messages import Contents
+from wonderq.client.operations import MOST_ENTRIES
 from wonderq.worker.outcomes import Settlement
+
+T = TypeVar("T")
+
+
+def in_requests(items: Iterable[T], key: Callable[[T], Hashable]) -> Iterator[list[T]]:
+    """Yield items in lists for one request each: those with the same key, and no more than a request may have."""
+    found: dict[Hashable, list[T]] = {}
+    for each in items:
+        found.setdefault(key(each), []).append(each)
+    for group in found.values():
+        for at in range(0, len(group), MOST_ENTRIES):
+            yield group[at : at + MOST_ENTRIES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +46,7 @@ class Source(Protocol):
     """Messages of one or several queues. The methods are called from different threads.
 
     All of them raise `WonderQError` if the broker gives no answer or refuses the request as a whole. The caller then
-    repeats the call.
+    repeats the call. No call has more than `MOST_ENTRIES` messages.
     """
 
     def prepare(self) -> None:
@@ -46,10 +59,10 @@ class Source(Protocol):
         """
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Refusal]:
-        """Settle claims."""
+        """Settle claims of one queue. If the queue is gone, all are refused."""
 
     def renew(self, messages: Sequence[Contents], lease_s: float) -> Sequence[bool]:
-        """Renew claims for a time from now; return for each whether the worker still holds it."""
+        """Renew claims of one queue for a time from now; return for each whether the worker still holds it."""
 
     def cancel(self) -> None:
         """End an open poll, from another thread."""
