@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
+from tests.worker.running import running
 from tests.worker.script import LEASE_S, Handler, Script, message
 from wonderq.client.errors import Refused
 from wonderq.client.messages import Contents
+from wonderq.client.sync import Client
 from wonderq.worker.claims import Job
 from wonderq.worker.context import Context
 from wonderq.worker.crew import Crew, Queues, groups_of
@@ -22,6 +26,7 @@ from wonderq.worker.outcomes import Ending, Settlement
 from wonderq.worker.policy import Policy
 from wonderq.worker.slots import RESERVED_S, Share, Slots
 from wonderq.worker.source import Next
+from wonderq.worker.worker import Worker
 
 
 class Divided(Script):
@@ -131,6 +136,42 @@ def test_a_worker_of_two_shards_receives_from_both() -> None:
         for name in "ab":
             for number in range(5):
                 assert s.scripts[name].settlement_of(f"{name}{number}").ending is Ending.DELETE
+
+
+def test_all_groups_poll_at_the_same_time_also_if_the_pool_is_smaller() -> None:
+    polls: set[str] = set()
+    over = threading.Event()
+
+    class Cluster(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(403, {"error": {"code": "forbidden", "message": "no"}})
+
+        def do_POST(self) -> None:
+            queues = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queues"]
+            if len(queues) > 1:
+                self._answer(409, {"error": {"code": "different_shards", "message": "no"}})
+                return
+            polls.update(queues)
+            over.wait(PATIENCE_S)
+            self._answer(200, {"messages": []})
+
+        def _answer(self, status: int, body: object) -> None:
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None: ...
+
+    queues = [f"q{number}" for number in range(5)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Cluster) as server, ExitStack() as at_the_end:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at_the_end.callback(server.shutdown)
+        client = Client(f"http://127.0.0.1:{server.server_port}", pool=2)
+        at_the_end.enter_context(running(Worker(client, dict.fromkeys(queues, lambda _: None))))
+        at_the_end.callback(over.set)
+        eventually(lambda: polls == set(queues), "a poll of each group")
 
 
 def test_a_worker_that_cannot_be_divided_ends_with_the_reason() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
+import msgspec
+
 from wonderq.client import administration, calls, claims, topics
 from wonderq.client.administration import QueueInfo, Schedule
 from wonderq.client.bodies import Body
@@ -83,6 +85,15 @@ class Client:
     def options(self) -> EngineOptions:
         """The arguments of this client, checked."""
         return self._engine.options
+
+    def with_pool(self, least: int) -> Client:
+        """Return this client if its pool has so many connections, or else another one like it whose pool has them."""
+        options = self.options
+        if options.connections >= least:
+            return self
+        made = Client.__new__(Client)
+        made._engine = Engine(msgspec.structs.replace(options, connections=least))  # noqa: SLF001 - it is one of our own
+        return made
 
     def close(self) -> None:
         """Close the connections. Calls under way finish; further ones raise `RuntimeError`."""

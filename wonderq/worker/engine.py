@@ -351,8 +351,8 @@ class Engine:
                 settlements, self._settlements = self._settlements, []
                 self._is_settling = True
             error = None
-            # A queue that the broker refuses does not keep the claims of others from their ends. Deletes are requests of
-            # their own, so nothing is sent again that was carried out.
+            # A queue that the broker refuses does not keep the results of others. Deletes have requests of their own,
+            # so nothing is sent again that was carried out.
             for each in in_requests(settlements, lambda each: (each.message.queue, each.ending is Ending.DELETE)):
                 try:
                     self._refused(self._source.settle(each))

@@ -66,7 +66,9 @@ class JobWorker:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
         if not work.queues:
             raise ValueError("a worker needs a queue: pass a handler, or name a queue")
-        self._client = client
+        # In a cluster, each group has a poll of its own, and none may wait for the end of another. Connections that are
+        # not needed are not made.
+        self._client = client.with_pool(len(groups_of(work.queues)))
         self._work = work
         self._grace_s = grace
         self._middleware = middleware
