@@ -17,6 +17,16 @@ T = TypeVar("T")
 LOST = NoAnswer("the connection broke", outcome_unknown=True)
 UNSENT = NoAnswer("connection refused", outcome_unknown=False)
 
+MESSAGE = {
+    "id": "1",
+    "message": "x",
+    "queue": "q",
+    "status": "processing",
+    "receive_count": 1,
+    "produced_at": "2026-01-01T00:00:00Z",
+    "receipt": "r",
+}
+
 
 def answer(status: int, body: Any, **more: Any) -> Answer:
     return Answer(status, json.dumps(body).encode(), **more)

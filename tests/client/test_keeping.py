@@ -8,7 +8,7 @@ import threading
 import msgspec
 import pytest
 
-from tests.client.script import answer, fields_of, refusal
+from tests.client.script import MESSAGE, answer, fields_of, refusal
 from tests.support.waiting import eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.errors import NotFound, Refused
@@ -21,16 +21,6 @@ from wonderq.client.sync import Client
 
 #: Short, so that the renewals come at once.
 LEASE_S = 0.03
-
-MESSAGE = {
-    "id": "1",
-    "message": "x",
-    "queue": "q",
-    "status": "processing",
-    "receive_count": 1,
-    "produced_at": "2026-01-01T00:00:00Z",
-    "receipt": "r",
-}
 
 
 class Broker:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from wonderq.client.async_lanes import TaskLane
@@ -23,6 +23,43 @@ from wonderq.client.room import Room
 T = TypeVar("T")
 
 
+class _Calls:
+    """The calls of one event loop that are under way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._polls: set[Poll] = set()
+        self._has_ended = asyncio.Event()
+
+    def begin(self) -> None:
+        self._count += 1
+
+    def end(self) -> None:
+        self._count -= 1
+        self._has_ended.set()
+
+    @contextmanager
+    def interruptible(self, call: Call[Any], poll: Poll | None) -> Iterator[Poll | None]:
+        """Give a call that waits for messages a poll if it has none: the end of the client does not wait as long."""
+        if call.at_cancel is None or not call.request.waits:
+            yield poll
+            return
+        poll = poll or Poll()
+        self._polls.add(poll)
+        try:
+            yield poll
+        finally:
+            self._polls.discard(poll)
+
+    async def finish(self) -> None:
+        """Wait for the ends of all, and end waits for messages now."""
+        for poll in list(self._polls):
+            poll.cancel()
+        while self._count:
+            self._has_ended.clear()
+            await self._has_ended.wait()
+
+
 class AsyncEngine:
     """Carries out the calls of one client. Its connections belong to the event loop that runs at its first call.
 
@@ -37,11 +74,13 @@ class AsyncEngine:
         self._lanes = self._no_lanes()
         self._giving_back: set[asyncio.Task[None]] = set()
         self._room = Room(options.buffer_bytes)
+        self._calls = _Calls()
 
     async def close(self) -> None:
-        """Wait for the requests of batches and those that give back messages, and close the connections."""
+        """Wait for the calls under way and the requests that give back messages, and close the connections."""
         self._is_closed = True
         if self._loop is asyncio.get_running_loop():
+            await self._calls.finish()
             if self._giving_back:
                 await asyncio.wait(self._giving_back)
             for lane in self._lanes:
@@ -64,13 +103,15 @@ class AsyncEngine:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             options = self.options
-            if self._loop is not None:
-                await self._http.abandon()
+            abandoned = None if self._loop is None else self._http
             self._http = AsyncHttpPools(options.endpoints, options.connections, options.connect_timeout_s)
             self._lanes = self._no_lanes()
             self._giving_back = set()
             self._room = Room(options.buffer_bytes)
+            self._calls = _Calls()
             self._loop = loop
+            if abandoned is not None:  # last: meanwhile other tasks make their first calls
+                await abandoned.abandon()
 
     async def do(self, call: Call[T], poll: Poll | None = None) -> T:
         """Make a call. If its poll is cancelled, ask for what the broker had already given.
@@ -78,14 +119,20 @@ class AsyncEngine:
         If the task is cancelled, messages that the broker had given are given back, in the background.
         """
         await self._start()
+        calls = self._calls
+        calls.begin()
         try:
-            return call.read(await self._answer(call, poll))
+            with calls.interruptible(call, poll) as poll:
+                answer = await self._answer(call, poll)
+            return call.read(answer)
         except asyncio.CancelledError:
             if call.messages is not None:
                 giving_back = asyncio.create_task(self._give_back(call), name="wonderq-give-back")
                 self._giving_back.add(giving_back)
                 giving_back.add_done_callback(self._giving_back.discard)
             raise
+        finally:
+            calls.end()
 
     async def list_all(self, page: Callable[[str], Call[list[N]]]) -> list[N]:
         """Return a listing by name. ``page`` returns the call for the page after a name; empty for the first one."""
@@ -118,14 +165,18 @@ class AsyncEngine:
         if self._loop is not loop or self._is_closed:
             await self._start()
         lane = self._lanes.of(queue, kind)
-        room = self._room
+        room, calls = self._room, self._calls
         deadline = loop.time() + self.options.retries.total_s
-        if not room.enter(operation.size):
-            await self._wait_for_room(room, operation.size)
+        calls.begin()
         try:
-            return await lane.run(operation, max(deadline - loop.time(), 0))
+            if not room.enter(operation.size):
+                await self._wait_for_room(room, operation.size)
+            try:
+                return await lane.run(operation, max(deadline - loop.time(), 0))
+            finally:
+                room.leave(operation.size)
         finally:
-            room.leave(operation.size)
+            calls.end()
 
     async def _wait_for_room(self, room: Room, size: int) -> None:
         """Wait until there is room for a call.

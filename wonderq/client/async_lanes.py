@@ -58,9 +58,9 @@ class TaskLane:
         done.set_exception(Unreachable(f"no answer came within {timeout_s:g} s", outcome_unknown=not withdrawn))
 
     async def close(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until nothing waits. Cancelling this wait does not cancel the operations of others."""
         if self._sender is not None:
-            await self._sender
+            await asyncio.wait([self._sender])
 
     async def _send(self) -> None:
         try:

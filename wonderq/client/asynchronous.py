@@ -67,7 +67,10 @@ class AsyncClient:
         return self._engine.options.endpoint.url
 
     async def close(self) -> None:
-        """Close the connections. Calls under way finish; further ones raise `RuntimeError`."""
+        """Close the connections after the calls under way have finished; further ones raise `RuntimeError`.
+
+        A call that waits for messages ends its wait, and returns those that the broker had already claimed for it.
+        """
         await self._engine.close()
 
     async def ready(self) -> bool:
