@@ -9,10 +9,13 @@ from contextlib import aclosing
 import pytest
 
 from tests.support.broker_process import RunningBroker
+from tests.support.waiting import PATIENCE_S
 from wonderq.client.async_message import AsyncMessage
 from wonderq.client.async_queue import AsyncQueue
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.claims import Release, ToDeadLetters
 from wonderq.client.errors import StaleReceipt
+from wonderq.client.operations import MOST_ENTRIES
 from wonderq.client.sync_queue import Queue
 
 Scenario = Callable[[AsyncQueue], Awaitable[None]]
@@ -112,6 +115,46 @@ def test_a_claim_that_has_ended_is_held_no_longer(run: Callable[[Scenario], None
             assert second.id == first.id
             await second.delete()
             assert (await anext(messages)).text == "b"
+
+    run(scenario)
+
+
+def test_a_message_is_finished_by_any_call(broker: RunningBroker, queue: Queue) -> None:
+    queue.send_together(list("abcdef"))
+
+    async def scenario() -> None:
+        async with AsyncClient(broker.url) as client:
+            mail, other = client.queue(queue.name), client.queue(f"{queue.name}-2")
+            await other.configure()
+            ways: list[Callable[[AsyncMessage], Awaitable[object]]] = [
+                lambda message: mail.delete([message]),
+                lambda message: mail.release([Release(message, delay=600)]),
+                lambda message: mail.hand_over([message], [(other.name, "x")]),
+                lambda message: client.next([other.name], delete=[message.claim_receipt]),
+                lambda message: client.next([other.name], release=[Release(message, delay=600)]),
+                lambda message: client.next([other.name], dead=[ToDeadLetters(message, "no")]),
+            ]
+            async with aclosing(mail.messages(concurrency=1, lease=600)) as messages:
+                for way in ways:
+                    await way(await asyncio.wait_for(anext(messages), PATIENCE_S))
+
+    asyncio.run(scenario())
+    assert queue.info().counts == {"unprocessed": 0, "processing": 0, "delayed": 2, "buried": 1}
+
+
+def test_a_loop_may_hold_more_messages_than_a_request_may_have(run: Callable[[Scenario], None], queue: Queue) -> None:
+    for count in (MOST_ENTRIES, 2):
+        queue.send_together(list(map(str, range(count))))
+
+    async def scenario(mail: AsyncQueue) -> None:
+        async with aclosing(mail.messages(concurrency=MOST_ENTRIES + 1, lease=1)) as messages:
+            held = [await anext(messages) for _ in range(MOST_ENTRIES + 1)]
+            ends = {each.id: each.claimed_until for each in held}
+            while True:
+                now = {each.id: each.claimed_until async for each in mail.look(status="processing")}
+                assert now.keys() == ends.keys()
+                if all(now[each] != ends[each] for each in ends):
+                    break
 
     run(scenario)
 

@@ -341,7 +341,7 @@ MUTANTS = [
     Mutant(
         "finished_messages_stay_held",
         "A loop over messages stops after the first ones.",
-        _STREAM,
+        "wonderq/client/async_message.py",
         "        if operation.ends_claim:\n",
         "        if not operation.ends_claim:\n",
         ("tests/client/test_stream.py::test_a_loop_gets_all_messages_once",),

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from wonderq.client.async_lanes import TaskLane
 from wonderq.client.calls import PAGE, Call, N
-from wonderq.client.claims import give_back
+from wonderq.client.claims import Finish, Finished, give_back
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import WonderQError
+from wonderq.client.errors import NotFound, Refused, StaleReceipt, WonderQError
 from wonderq.client.http_asyncio import AsyncHttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
@@ -75,6 +75,21 @@ class AsyncEngine:
         self._giving_back: set[asyncio.Task[None]] = set()
         self._room = Room(options.buffer_bytes)
         self._calls = _Calls()
+        self.holders: set[Callable[[str], None]] = set()
+        """Called with the receipts of claims that calls have ended, or have found ended."""
+
+    def ended(self, receipts: Sequence[str], errors: Sequence[Refused | None]) -> None:
+        """Note the outcomes of calls that end claims."""
+        for receipt, error in zip(receipts, errors, strict=True):
+            if error is None or isinstance(error, NotFound | StaleReceipt):
+                for ended in self.holders:
+                    ended(receipt)
+
+    def finished(self, finish: Finish, results: Finished) -> None:
+        """Note the outcomes of a `next`."""
+        self.ended(finish.delete, results.delete)
+        self.ended([each["receipt"] for each in finish.release], results.release)
+        self.ended([each["receipt"] for each in finish.dead], results.dead)
 
     async def close(self) -> None:
         """Wait for the calls under way and the requests that give back messages, and close the connections."""

@@ -49,7 +49,13 @@ class AsyncMessage(ReceivedContents, frozen=True, kw_only=True):
 
     async def _run(self, kind: Kind, operation: Operation) -> None:
         engine: AsyncEngine = self.engine
-        await engine.run(self.queue, kind, operation)
+        try:
+            await engine.run(self.queue, kind, operation)
+        except (NotFound, StaleReceipt) as error:
+            engine.ended([self.claim_receipt], [error])
+            raise
+        if operation.ends_claim:
+            engine.ended([self.claim_receipt], [None])
 
 
 @asynccontextmanager

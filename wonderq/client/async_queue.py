@@ -88,7 +88,9 @@ class AsyncQueue:
         """Finish messages and receive the next ones, in one request; see `wonderq.Queue.next`."""
         claim = Claim(limit, wait, lease, consumer=self._engine.options.consumer)
         finish = Finish.of(delete, release, dead)
-        return await self._engine.do(claims.next_(self.name, AsyncMessage, claim, finish, self._engine), poll)
+        answer = await self._engine.do(claims.next_(self.name, AsyncMessage, claim, finish, self._engine), poll)
+        self._engine.finished(finish, answer.results)
+        return answer
 
     def messages(self, *, concurrency: int = 1, lease: float = 30) -> AsyncGenerator[AsyncMessage, None]:
         """Yield messages without end, and hold at most ``concurrency`` of them.
@@ -130,7 +132,10 @@ class AsyncQueue:
         self, messages: Iterable[Received], send: Sequence[tuple[str, Body] | tuple[str, Body, MessageOptions]]
     ) -> list[Sent]:
         """Delete messages of this queue and send others, in one step; see `wonderq.Queue.hand_over`."""
-        return await self._engine.do(calls.hand_over(self.name, list(map(claims.receipt_of, messages)), send))
+        receipts = list(map(claims.receipt_of, messages))
+        sent = await self._engine.do(calls.hand_over(self.name, receipts, send))
+        self._engine.ended(receipts, [None] * len(receipts))
+        return sent
 
     # Messages that are not received
 
@@ -164,12 +169,20 @@ class AsyncQueue:
     async def delete(self, messages: Iterable[Received] = (), *, ids: Sequence[str] = ()) -> list[Refused | None]:
         """Delete up to 1000 messages; see `wonderq.Queue.delete`."""
         field, names = claims.names_to_delete(messages, ids)
-        return await self._engine.do(calls.delete(self.name, field, names)) if names else []
+        if not names:
+            return []
+        errors = await self._engine.do(calls.delete(self.name, field, names))
+        self._engine.ended(names, errors)
+        return errors
 
     async def release(self, messages: Iterable[Release | Received]) -> list[Refused | None]:
         """Give up to 1000 received messages back; see `wonderq.Queue.release`."""
         entries = list(map(claims.release_update, messages))
-        return await self._engine.do(calls.update(self.name, entries)) if entries else []
+        if not entries:
+            return []
+        errors = await self._engine.do(calls.update(self.name, entries))
+        self._engine.ended([each["receipt"] for each in entries], errors)
+        return errors
 
     async def kick(self, limit: int = 10) -> int:
         """Make up to ``limit`` buried messages available again, the oldest first; return their number."""

@@ -6,16 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
-
-import msgspec
 
 from wonderq.client import calls
 from wonderq.client.async_engine import AsyncEngine
 from wonderq.client.async_message import AsyncMessage
 from wonderq.client.claims import Claim, Release, receive, release_update
-from wonderq.client.errors import NotFound, StaleReceipt, WonderQError
-from wonderq.client.operations import Kind, Operation
+from wonderq.client.errors import WonderQError
+from wonderq.client.operations import MOST_ENTRIES
 
 #: Longest wait of a request for messages, in seconds.
 _POLL_S = 20.0
@@ -50,32 +47,13 @@ class _Held:
         while True:
             await asyncio.sleep(lease_s / 3)
             receipts = list(self._receipts)
-            if not receipts:
-                continue
-            with suppress(WonderQError):  # the next renewal comes before the leases end
-                errors = await engine.do(calls.renew(queue, receipts, lease_s))
-                for receipt, error in zip(receipts, errors, strict=True):
-                    if error is not None:
-                        self.remove(receipt)
-
-
-class _HoldingEngine:
-    """Carries out the calls of one held message, and notes when it is finished."""
-
-    def __init__(self, engine: AsyncEngine, held: _Held, receipt: str) -> None:
-        self._engine = engine
-        self._held = held
-        self._receipt = receipt
-
-    async def run(self, queue: str, kind: Kind, operation: Operation) -> Any:
-        try:
-            result = await self._engine.run(queue, kind, operation)
-        except (NotFound, StaleReceipt):  # the claim has ended
-            self._held.remove(self._receipt)
-            raise
-        if operation.ends_claim:
-            self._held.remove(self._receipt)
-        return result
+            for at in range(0, len(receipts), MOST_ENTRIES):
+                part = receipts[at : at + MOST_ENTRIES]
+                with suppress(WonderQError):  # the next renewal comes before the leases end
+                    errors = await engine.do(calls.renew(queue, part, lease_s))
+                    for receipt, error in zip(part, errors, strict=True):
+                        if error is not None:
+                            self.remove(receipt)
 
 
 async def stream(
@@ -83,18 +61,20 @@ async def stream(
 ) -> AsyncGenerator[AsyncMessage, None]:
     """Yield messages of a queue, and never hold more than ``concurrency``; see `AsyncQueue.messages`."""
     held = _Held()
+    engine.holders.add(held.remove)
     waiting: deque[AsyncMessage] = deque()
     renewing = asyncio.create_task(held.renew(engine, queue, lease_s), name="wonderq-renew")
     try:
         while True:
-            claim = Claim(await held.wait_for_room(concurrency), _POLL_S, lease_s, None, engine.options.consumer)
-            for message in await engine.do(receive(queue, AsyncMessage, claim)):
+            limit = min(await held.wait_for_room(concurrency), MOST_ENTRIES)
+            claim = Claim(limit, _POLL_S, lease_s, None, engine.options.consumer)
+            for message in await engine.do(receive(queue, AsyncMessage, claim, engine)):
                 held.add(message.claim_receipt)
-                msgspec.structs.force_setattr(message, "engine", _HoldingEngine(engine, held, message.claim_receipt))
                 waiting.append(message)
             while waiting:
                 yield waiting.popleft()
     finally:
+        engine.holders.discard(held.remove)
         renewing.cancel()
         await asyncio.wait([renewing])
         given_back = [release_update(Release(each, uncounted=True)) for each in waiting]

@@ -132,7 +132,9 @@ class AsyncClient:
         """Finish messages and receive the next ones of several queues; see `wonderq.Client.next`."""
         claim = Claim(limit, wait, lease, queues, consumer or self._engine.options.consumer)
         finish = Finish.of(delete, release, dead)
-        return await self.do(claims.next_(None, AsyncMessage, claim, finish, self._engine), poll)
+        answer = await self.do(claims.next_(None, AsyncMessage, claim, finish, self._engine), poll)
+        self._engine.finished(finish, answer.results)
+        return answer
 
     async def renew(self, messages: Sequence[Contents], lease: float | None = None) -> list[Refused | None]:
         """Renew the claims of messages, with one request for each of their queues; see `wonderq.Client.renew`."""
