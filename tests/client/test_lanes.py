@@ -172,6 +172,24 @@ def test_no_thread_sees_lanes_that_are_not_there_yet(monkeypatch: pytest.MonkeyP
     assert len(list(lanes)) == 4
 
 
+def test_lanes_without_an_operation_go_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lane:
+        def __init__(self, batcher: Batcher) -> None:
+            self.load = 1 if "busy" in batcher.queue else 0
+
+    monkeypatch.setattr("wonderq.client.lanes.MOST_IN_USE", 10)
+    lanes = Lanes(Lane, 8)
+    busy = [lanes.of(f"busy-{number}", SENDS) for number in range(3)]
+    for number in range(1000):
+        lane = lanes.of(f"reply-{number}", SENDS)
+        assert lanes.of(f"reply-{number}", SENDS) is lane
+        assert len(list(lanes)) <= 10
+    assert [lanes.of(f"busy-{number}", SENDS) for number in range(3)] == busy
+    for number in range(100):  # more than that, if all are busy
+        lanes.of(f"more-busy-{number}", SENDS)
+    assert len(list(lanes)) > 100
+
+
 def test_a_client_has_few_producers_however_many_threads_send_batches(gate: Gate) -> None:
     client = Client("http://127.0.0.1:1", pool=100)
     client._engine._http = gate  # type: ignore[assignment]

@@ -136,6 +136,28 @@ def test_tasks_are_sent_from_coroutines(broker: RunningBroker, client: Client, n
     app.close()
 
 
+def test_an_app_keeps_no_client_of_an_event_loop_that_has_ended(broker: RunningBroker, name: str) -> None:
+    app = App(broker.url, queue=name)
+
+    @app.task()
+    def resize(path: str) -> None: ...
+
+    async def ask() -> None:
+        client = app.async_client
+        await client._engine._start()
+        assert client.is_like(app.client)
+        assert len(app._async_clients) == 1
+
+    async def end() -> None:
+        await resize.asend("x.png")
+        await app.aclose()
+
+    for _ in range(3):
+        asyncio.run(ask())
+    asyncio.run(end())
+    app.close()
+
+
 def test_a_batch_is_sent_whole_or_not(client: Client, name: str) -> None:
     app = App(client=client, queue=name)
 

@@ -97,7 +97,8 @@ class AsyncQueue:
 
         A message is held from its claim until you delete, release or bury it or make it a dead letter. So a loop whose
         body starts a task for each message runs ``concurrency`` tasks at once. The claims of all held messages are
-        renewed together, for ``lease`` seconds each time. Finish every message, also one whose work failed.
+        renewed together, for ``lease`` seconds each time. Finish every message, also one whose work failed. Any call of
+        this client may do so. If another client does, or the call has only an id, the loop sees it at the next renewal.
 
         When the loop ends, messages that it has not taken yet are given back without counting a try, and claims are
         renewed no longer. After ``break`` that is soon; `contextlib.aclosing` does it at once.

@@ -53,6 +53,10 @@ class AsyncClient:
         made._engine = AsyncEngine(client.options)  # noqa: SLF001 - it is one of our own
         return made
 
+    def is_like(self, client: Client) -> bool:
+        """Whether this client has the arguments of a client for threads."""
+        return self._engine.options == client.options
+
     async def __aenter__(self) -> Self:
         return self
 

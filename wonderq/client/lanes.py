@@ -11,6 +11,10 @@ from wonderq.client.operations import Batcher, Kind
 #: Most lanes of a kind whose operations go alone. The broker remembers a number for each for an hour.
 MOST_LANES = 8
 
+#: Queues and kinds of operation that have lanes. Beyond it, lanes without an operation go: a program may have a queue
+#: for each reply.
+MOST_IN_USE = 4000
+
 
 class Lane(Protocol):
     """Carries out the operations of one batcher, one request at a time."""
@@ -35,6 +39,7 @@ class Lanes(Generic[L]):
         self._make = make
         self._most = min(most, MOST_LANES)
         self._lanes: dict[tuple[str, Kind], list[L]] = {}
+        self._limit = MOST_IN_USE
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[L]:
@@ -53,5 +58,12 @@ class Lanes(Generic[L]):
             lanes = self._lanes.get((queue, kind), [])
             if not lanes or (kind.goes_alone and len(lanes) < self._most):
                 # A new list, since other threads read the old one without the lock.
+                if len(self._lanes) >= self._limit:
+                    self._drop_idle()
                 lanes = self._lanes[queue, kind] = [*lanes, self._make(Batcher(queue, kind))]
             return lanes[-1]
+
+    def _drop_idle(self) -> None:
+        """Forget the lanes without an operation. One that gets an operation just now carries it out nevertheless."""
+        self._lanes = {key: lanes for key, lanes in self._lanes.items() if any(each.load for each in lanes)}
+        self._limit = max(MOST_IN_USE, 2 * len(self._lanes))

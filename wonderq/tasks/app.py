@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack, get_args, overload
-from weakref import WeakKeyDictionary
 
 from wonderq.client.messages import Contents
 from wonderq.client.sync import Client
@@ -87,7 +86,7 @@ class App:
         self._client = client
         self._makes_client = client is None
         self._lock = threading.Lock()
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
+        self._async_clients: dict[asyncio.AbstractEventLoop, AsyncClient] = {}
         self._schedules: list[tuple[Task[..., Any], str, str, Missed]] = []
         self._subscriptions: list[tuple[Handler[..., Any], Subscription]] = []
         self._handlers: dict[str, Handler[..., Any]] = {}  # by queue
@@ -292,7 +291,10 @@ class App:
         with self._lock:
             client = self._async_clients.get(loop)
             if client is None:
-                client = self._async_clients[loop] = AsyncClient.like(model)
+                # A client of a loop that has ended starts anew here. It holds its loop, so neither would ever go.
+                ended = [self._async_clients.pop(each) for each in list(self._async_clients) if each.is_closed()]
+                client = next((each for each in ended if each.is_like(model)), None) or AsyncClient.like(model)
+                self._async_clients[loop] = client
             return client
 
     def batch(self) -> Batch:
