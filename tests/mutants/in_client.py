@@ -9,6 +9,7 @@ _HTTP = "wonderq/client/http_threads.py"
 _CONNECTION = "wonderq/client/http_connection.py"
 _HTTP_ASYNCIO = "wonderq/client/http_asyncio.py"
 _ENGINE = "wonderq/client/sync_engine.py"
+_ASYNC_ENGINE = "wonderq/client/async_engine.py"
 _CLAIMS = "wonderq/client/claims.py"
 _STREAM = "wonderq/client/async_stream.py"
 _LANES = "wonderq/client/thread_lanes.py"
@@ -19,6 +20,8 @@ _TIMEOUTS = "tests/client/test_timeouts.py"
 _ADMINISTRATION = "tests/client/test_administration.py"
 _CONNECTION_TESTS = "tests/client/test_http_connection.py"
 _INTERRUPTED = "tests/client/test_interrupted.py"
+_CLOSING = "tests/client/test_closing.py"
+_KEEPING = "tests/client/test_keeping.py"
 _CUTS = "tests/client/test_cut_connections.py"
 
 MUTANTS = [
@@ -346,5 +349,97 @@ MUTANTS = [
         "        if not operation.ends_claim:\n",
         ("tests/client/test_stream.py::test_a_loop_gets_all_messages_once",),
         hangs=True,
+    ),
+    Mutant(
+        "bulk_calls_do_not_finish",
+        "A loop over messages stands still after its messages were handed over.",
+        "wonderq/client/async_queue.py",
+        "        self._engine.ended(receipts, [None] * len(receipts))\n",
+        "",
+        ("tests/client/test_stream.py::test_a_message_is_finished_by_any_call",),
+        hangs=True,
+    ),
+    Mutant(
+        "loop_asks_for_more_than_a_request_may_have",
+        "A loop over more than 1000 messages at a time gets none.",
+        _STREAM,
+        "min(await held.wait_for_room(concurrency), MOST_ENTRIES)",
+        "await held.wait_for_room(concurrency)",
+        ("tests/client/test_stream.py::test_a_loop_may_hold_more_messages_than_a_request_may_have",),
+    ),
+    Mutant(
+        "refusal_for_now_ends_renewals",
+        "Another consumer gets a message that is worked on, because the broker was restarted.",
+        "wonderq/client/sync_message.py",
+        "            except (NotFound, StaleReceipt):\n",
+        "            except WonderQError:\n",
+        (f"{_KEEPING}::test_a_refusal_for_now_does_not_end_the_renewals",),
+        hangs=True,
+    ),
+    Mutant(
+        "refusal_for_now_ends_renewals_of_tasks",
+        "Another consumer gets a message that a task works on, because the broker was restarted.",
+        "wonderq/client/async_message.py",
+        "            except (NotFound, StaleReceipt):\n",
+        "            except WonderQError:\n",
+        (f"{_KEEPING}::test_a_refusal_for_now_does_not_end_the_renewals",),
+        hangs=True,
+    ),
+    Mutant(
+        "renewals_end_at_the_first_refused_queue",
+        "When one queue is dropped, the claims of other queues are renewed no longer.",
+        "wonderq/client/sync.py",
+        "            except NotFound as error:\n                errors = [error] * len(receipts)\n",
+        "",
+        (f"{_KEEPING}::test_a_queue_that_is_refused_does_not_keep_others_from_their_renewals",),
+    ),
+    Mutant(
+        "close_breaks_calls",
+        "A task learns nothing of the outcome of its call, because another one closed the client.",
+        _ASYNC_ENGINE,
+        "            await self._calls.finish()\n",
+        "",
+        (f"{_CLOSING}::test_a_call_under_way_finishes",),
+    ),
+    Mutant(
+        "close_waits_for_long_polls",
+        "The end of a program takes up to 20 seconds.",
+        _ASYNC_ENGINE,
+        "            poll.cancel()\n",
+        "            pass\n",
+        (f"{_CLOSING}::test_a_call_that_waits_for_messages_returns_those_that_are_claimed",),
+        hangs=True,
+    ),
+    Mutant(
+        "close_cancels_the_calls_of_others",
+        "A close that took too long makes the sends of other tasks fail.",
+        "wonderq/client/async_lanes.py",
+        "await asyncio.wait([self._sender])",
+        "await self._sender",
+        (f"{_CLOSING}::test_a_close_that_is_given_up_does_not_cancel_the_calls_of_others",),
+    ),
+    Mutant(
+        "first_calls_race",
+        "Calls that are made at once in a second event loop make connections that nobody closes.",
+        _ASYNC_ENGINE,
+        "            abandoned = None if self._loop is None else self._http\n",
+        "            abandoned = None if self._loop is None else self._http\n            await asyncio.sleep(0)\n",
+        (f"{_CLOSING}::test_first_calls_in_another_event_loop_share_its_connections",),
+    ),
+    Mutant(
+        "idle_lanes_stay",
+        "A client of a program that answers to a queue for each request grows without end.",
+        "wonderq/client/lanes.py",
+        "if len(self._lanes) >= self._limit:",
+        "if False:",
+        ("tests/client/test_lanes.py::test_lanes_without_an_operation_go_when_there_are_many",),
+    ),
+    Mutant(
+        "busy_lanes_go",
+        "Sends to one queue share no requests when a program uses many queues.",
+        "wonderq/client/lanes.py",
+        "if any(each.load for each in lanes)}",
+        "if False}",
+        ("tests/client/test_lanes.py::test_lanes_without_an_operation_go_when_there_are_many",),
     ),
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.script import LEASE_S, Scene, message, scene
 from wonderq.client.errors import TooMany
+from wonderq.client.messages import Contents
 from wonderq.client.operations import MOST_ENTRIES
 from wonderq.worker import engine
 from wonderq.worker.claims import Job
@@ -135,10 +137,10 @@ def test_a_task_with_a_longer_lease_is_renewed_to_that() -> None:
 def test_renewals_do_not_wait_for_handlers_or_polls() -> None:
     with scene(concurrency=1) as s:
         s.begin(message("a"))
-        for _ in range(5):
-            s.wait_for_deadline(LEASE_S / 3)
+        s.wait_for_deadline(LEASE_S / 3)
+        for turn in range(5):
             s.time.advance(LEASE_S / 3)
-        eventually(lambda: len(s.script.renewals) == 5)
+            eventually(lambda turn=turn: len(s.script.renewals) == turn + 1)  # type: ignore[misc]
 
 
 def test_a_lost_claim_is_told_to_its_handler_and_not_acknowledged() -> None:
@@ -341,6 +343,27 @@ def test_a_coroutine_that_times_out_before_it_began_frees_its_slot() -> None:
 
 
 # Faults
+
+
+def test_a_handler_times_out_while_a_renewal_gets_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scene(Policy(lease=LEASE_S, timeout=LEASE_S / 2)) as s:
+        asked, answers = threading.Event(), threading.Event()
+
+        def silent(messages: Sequence[Contents], _lease_s: float) -> Sequence[bool]:
+            asked.set()
+            assert answers.wait(PATIENCE_S)
+            return [True for _ in messages]
+
+        monkeypatch.setattr(s.script, "renew", silent)
+        s.begin(message("a"))
+        s.wait_for_deadline(LEASE_S / 3)
+        s.time.advance(LEASE_S / 3)
+        assert asked.wait(PATIENCE_S)
+        s.time.advance(LEASE_S / 6)
+        try:
+            assert isinstance(s.script.settlement_of("a").error, TimedOut)
+        finally:
+            answers.set()
 
 
 def test_a_queue_that_is_refused_does_not_keep_others_from_their_renewals() -> None:

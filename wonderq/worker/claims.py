@@ -100,7 +100,10 @@ class Claims:
         """Return those whose handler runs for too long."""
         return [claim for claim in self.held() if claim.times_out_s <= now_s]
 
-    def next_event_s(self) -> float:
-        """Return the time at which the next claim is to be renewed, ends, or times out."""
-        times = (min(claim.renew_s, claim.ends_s, claim.times_out_s) for claim in self.held())
-        return min(times, default=float("inf"))
+    def next_renewal_s(self) -> float:
+        """Return the time at which the next claim is to be renewed."""
+        return min((claim.renew_s for claim in self.held()), default=float("inf"))
+
+    def next_end_s(self) -> float:
+        """Return the time at which the next claim ends or times out."""
+        return min((min(claim.ends_s, claim.times_out_s) for claim in self.held()), default=float("inf"))

@@ -1,4 +1,4 @@
-"""The engine of a worker: one loop that polls, one that settles, one that renews claims.
+"""The engine of a worker: one loop that polls, one that settles, one that renews claims, one that ends those in time.
 
 All state is under one lock; each loop waits on a condition of its own. The messages that a worker holds are never more
 than its slots: a poll asks for as many as are free.
@@ -50,6 +50,16 @@ def _longest_pause_s(failures: int) -> float:
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * (1 << min(failures, 10)))
 
 
+class _Alarm:
+    """Times at which a loop has to do something. The caller holds the lock."""
+
+    def __init__(self, lock: threading.RLock, next_s: Callable[[], float]) -> None:
+        self.changed = threading.Condition(lock)
+        self.next_s = next_s
+        self.wakes_s = float("inf")
+        """Time at which the loop wakes up."""
+
+
 class Engine:
     """Runs the handlers of messages until it is stopped."""
 
@@ -96,8 +106,9 @@ class Engine:
         self._lock = slots.lock
         self._for_poll = slots.changed
         self._for_settling = threading.Condition(self._lock)
-        self._for_renewal = threading.Condition(self._lock)
         self._claims = Claims()
+        self._renewals = _Alarm(self._lock, self._claims.next_renewal_s)
+        self._ends = _Alarm(self._lock, self._claims.next_end_s)
         self._settlements: list[Settlement] = []
         self._is_busy = False
         """Whether the last poll found messages. Then the next one waits a moment, and takes their settlements along."""
@@ -108,8 +119,6 @@ class Engine:
         self._polls_soon = False
         """Whether the polling loop is about to poll, or in a poll that does not wait."""
         self._is_settling = False
-        self._wakes_s = float("inf")
-        """Time at which the renewing loop wakes up."""
         self._stop_s: float | None = None
         """Time at which the worker was stopped."""
         self._was_stopped = threading.Event()
@@ -128,7 +137,12 @@ class Engine:
         """
         poll, *others = loops = [
             threading.Thread(target=self._keep, args=(loop,), name=f"wonderq-{name}", daemon=True)
-            for name, loop in (("poll", self._poll_all), ("settle", self._settle_all), ("renew", self._renew_all))
+            for name, loop in (
+                ("poll", self._poll_all),
+                ("settle", self._settle_all),
+                ("renew", self._renew_all),
+                ("end", self._end_all),
+            )
         ]
         for loop in loops:
             loop.start()
@@ -162,7 +176,7 @@ class Engine:
         self._source.cancel()
 
     def _wake(self) -> None:
-        for each in (self._for_poll, self._for_settling, self._for_renewal):
+        for each in (self._for_poll, self._for_settling, self._renewals.changed, self._ends.changed):
             each.notify_all()
 
     @property
@@ -273,8 +287,10 @@ class Engine:
         self._runner.start(claims)
         with self._lock:  # after the start, so that the handlers do not wait for the thread that this wakes
             held = [claim for claim in claims if claim.state is State.HELD]
-            if any(min(claim.renew_s, claim.times_out_s) < self._wakes_s for claim in held):
-                self._for_renewal.notify()
+            if any(claim.renew_s < self._renewals.wakes_s for claim in held):
+                self._renewals.changed.notify()
+            if any(min(claim.ends_s, claim.times_out_s) < self._ends.wakes_s for claim in held):
+                self._ends.changed.notify()
 
     def _claim_of(self, message: Contents) -> Claim | None:
         """Return the claim of a message, or settle the message if no handler can run."""
@@ -389,30 +405,25 @@ class Engine:
     def _renew_all(self) -> None:
         while True:
             with self._lock:
-                while not self._has_ended and (due_s := self._claims.next_event_s()) > (now_s := self._time.now_s()):
-                    self._wakes_s = due_s
-                    timeout_s = None if due_s == float("inf") else due_s - now_s
-                    self._time.wait(self._for_renewal, self._has_earlier_event, timeout_s)
+                self._wait_for(self._renewals)
                 if self._has_ended:
                     return
             self.renew()
 
-    def _has_earlier_event(self) -> bool:
-        return self._has_ended or self._claims.next_event_s() < self._wakes_s
+    def _wait_for(self, alarm: _Alarm) -> None:
+        """Wait for the next time of a loop, or the end, under the lock."""
+        while not self._has_ended and (due_s := alarm.next_s()) > (now_s := self._time.now_s()):
+            alarm.wakes_s = due_s
+            timeout_s = None if due_s == float("inf") else due_s - now_s
+            self._time.wait(alarm.changed, lambda: self._has_ended or alarm.next_s() < alarm.wakes_s, timeout_s)
 
     def renew(self) -> None:
-        """Renew all claims if one is due; end those that time out; notice those that ended."""
+        """Renew all claims if one is due."""
         now_s = self._time.now_s()
         with self._lock:
             for claim in self._claims.held():
                 self._lose_if_ended(claim, now_s)
-            late = self._claims.timed_out(now_s)
-            for claim in late:
-                self._time_out(claim)
             to_renew = self._claims.to_renew(now_s)
-        for claim in late:
-            if not self._runner.cancel(claim):
-                self._reports.still_runs(claim)
         # A queue that the broker refuses does not keep the claims of others from their renewal.
         for claims in in_requests(to_renew, lambda claim: (claim.message.queue, claim.job.policy.lease)):
             try:
@@ -432,6 +443,29 @@ class Engine:
                     else:
                         claim.state = State.LOST
                         self._reports.lost(claim)
+
+    # Ending claims in time, beside a renewal that gets no answer
+
+    def _end_all(self) -> None:
+        while True:
+            with self._lock:
+                self._wait_for(self._ends)
+                if self._has_ended:
+                    return
+            self.end()
+
+    def end(self) -> None:
+        """End claims whose handlers time out; notice those that ended."""
+        now_s = self._time.now_s()
+        with self._lock:
+            for claim in self._claims.held():
+                self._lose_if_ended(claim, now_s)
+            late = self._claims.timed_out(now_s)
+            for claim in late:
+                self._time_out(claim)
+        for claim in late:
+            if not self._runner.cancel(claim):
+                self._reports.still_runs(claim)
 
     def _time_out(self, claim: Claim) -> None:
         error = TimedOut(f"the handler ran longer than {claim.job.policy.timeout:g} s")
