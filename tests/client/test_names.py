@@ -49,7 +49,7 @@ def test_a_client_imports_no_server(statement: str, absent: set[str]) -> None:
 @pytest.mark.parametrize(
     ("of_threads", "of_tasks", "others"),
     [
-        (Client, AsyncClient, {"like", "options"}),  # of the worker, which makes a client for coroutines like its own
+        (Client, AsyncClient, {"like", "with_pool"}),  # of the worker, which makes clients like its own
         (Queue, AsyncQueue, {"messages"}),
         (Message, AsyncMessage, set()),
     ],

@@ -145,7 +145,7 @@ def test_an_app_keeps_no_client_of_an_event_loop_that_has_ended(broker: RunningB
     async def ask() -> None:
         client = app.async_client
         await client._engine._start()
-        assert client.is_like(app.client)
+        assert client.options == app.client.options
         assert len(app._async_clients) == 1
 
     async def end() -> None:

@@ -53,10 +53,6 @@ class AsyncClient:
         made._engine = AsyncEngine(client.options)  # noqa: SLF001 - it is one of our own
         return made
 
-    def is_like(self, client: Client) -> bool:
-        """Whether this client has the arguments of a client for threads."""
-        return self._engine.options == client.options
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -69,6 +65,11 @@ class AsyncClient:
     def url(self) -> str:
         """Address of the broker; the first one if there are several."""
         return self._engine.options.endpoint.url
+
+    @property
+    def options(self) -> EngineOptions:
+        """The arguments of this client, checked."""
+        return self._engine.options
 
     async def close(self) -> None:
         """Close the connections after the calls under way have finished; further ones raise `RuntimeError`.

@@ -293,7 +293,8 @@ class App:
             if client is None:
                 # A client of a loop that has ended starts anew here. It holds its loop, so neither would ever go.
                 ended = [self._async_clients.pop(each) for each in list(self._async_clients) if each.is_closed()]
-                client = next((each for each in ended if each.is_like(model)), None) or AsyncClient.like(model)
+                alike = [each for each in ended if each.options == model.options]
+                client = alike[0] if alike else AsyncClient.like(model)
                 self._async_clients[loop] = client
             return client
 
