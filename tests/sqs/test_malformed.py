@@ -130,3 +130,33 @@ def test_a_policy_may_only_grow_so_long(call: Caller, queue: str) -> None:
     call("SetQueueAttributes", QueueUrl=queue, Attributes={"Policy": json.dumps({"Statement": statements[:15]})})
     with pytest.raises(RefusedError, match="OverLimit"):
         call("AddPermission", QueueUrl=queue, Label="l", AWSAccountIds=["123456789012"] * 30, Actions=["*"])
+
+
+NAMES_OF_LISTS = {
+    "ReceiveMessage": ("AttributeNames", "MessageSystemAttributeNames", "MessageAttributeNames"),
+    "GetQueueAttributes": ("AttributeNames",),
+    "UntagQueue": ("TagKeys",),
+    "AddPermission": ("AWSAccountIds", "Actions"),
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "name"), [(action, name) for action, names in NAMES_OF_LISTS.items() for name in names]
+)
+def test_a_list_of_too_many_names(call: Caller, queue: str, action: str, name: str) -> None:
+    """It is refused before anything is done: a message that is asked for stays in the queue."""
+    call("SendMessage", QueueUrl=queue, MessageBody="x")
+    given = {"Label": "l", "AWSAccountIds": ["111111111111"], "Actions": ["*"]} if action == "AddPermission" else {}
+    with pytest.raises(RefusedError, match=f"{name} may have at most 500 strings, and this one has 501") as refused:
+        call(action, QueueUrl=queue, **{**given, name: ["All"] * 501})
+    assert refused.value.status == 400
+    assert len(call("ReceiveMessage", QueueUrl=queue)["Messages"]) == 1
+
+
+def test_ids_that_are_equal(relaxed_sqs: Sqs) -> None:
+    """The one that is named is found in one walk over them, however many there are."""
+    call = relaxed_sqs.caller("json")
+    url = call("CreateQueue", QueueName="jobs")["QueueUrl"]
+    entries = [{"Id": str(min(number, 998)), "MessageBody": "m"} for number in range(1000)]
+    with pytest.raises(RefusedError, match=r"Id 998 repeated\."):
+        call("SendMessageBatch", QueueUrl=url, Entries=entries)

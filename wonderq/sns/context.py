@@ -14,6 +14,7 @@ from wonderq.sns.errors import SnsError, invalid
 from wonderq.sns.limits import SnsLimits
 from wonderq.sns.names import topic_in_arn
 from wonderq.sqs.authentication import region_of
+from wonderq.sqs.context import MOST_TEXTS
 from wonderq.sqs.names import name_in_token, page_token
 
 #: Topics or subscriptions in a page of a list.
@@ -102,8 +103,14 @@ class Context(NamedTuple):
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a parameter that is a list of texts."""
+        """Return a parameter that is a list of texts.
+
+        Raises:
+            SnsError: it is none, or has too many.
+        """
         value = self.parameters.get(name) or []
+        if isinstance(value, list) and len(value) > MOST_TEXTS:
+            raise invalid(name, f"It may have at most {MOST_TEXTS} texts, and has {len(value)}.")
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise invalid(name, "It must be a list of texts.")
         return value

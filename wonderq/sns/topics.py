@@ -237,7 +237,7 @@ def tag_resource(context: Context) -> dict[str, Any]:
 
 def untag_resource(context: Context) -> dict[str, Any]:
     """Remove tags of a topic."""
-    topic, keys = _resource(context), context.texts("TagKeys")
+    topic, keys = _resource(context), frozenset(context.texts("TagKeys"))
     return _change_tags(context, topic, lambda before: {key: value for key, value in before.items() if key not in keys})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from wonderq.sqs.names import name_in_url
 
 ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """Id of an entry of a batch."""
+
+MOST_TEXTS = 500
+"""Most strings in a parameter that is a list of them, such as names of attributes. SQS documents no limit."""
 
 
 class Service:
@@ -126,8 +130,16 @@ class Context(NamedTuple):
         return integer_in(self.parameters, name, least, most)
 
     def texts(self, name: str) -> list[str]:
-        """Return a parameter that is a list of strings."""
+        """Return a parameter that is a list of strings.
+
+        Raises:
+            SqsError: it is none, or has too many.
+        """
         value = self.parameters.get(name, [])
+        if isinstance(value, list) and len(value) > MOST_TEXTS:
+            raise SqsError(
+                "InvalidParameterValue", f"{name} may have at most {MOST_TEXTS} strings, and this one has {len(value)}."
+            )
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise SqsError("SerializationException", f"{name} must be a list of strings.")
         return value
@@ -167,7 +179,7 @@ class Context(NamedTuple):
                 )
                 raise SqsError("InvalidBatchEntryId", text)
         if len(set(ids)) < len(ids):
-            repeated = next(each for each in ids if ids.count(each) > 1)
+            repeated = Counter(ids).most_common(1)[0][0]
             raise SqsError("BatchEntryIdsNotDistinct", f"Id {repeated} repeated.")
         return entries
 

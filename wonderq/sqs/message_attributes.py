@@ -30,6 +30,12 @@ _NUMBER = re.compile(
 )
 _MAX_DIGITS, _LEAST_POWER, _MOST_POWER = 38, -128, 126
 
+#: Steps of `took` for an attribute that is read or shown.
+_STEPS_PER_ATTRIBUTE = 3
+
+#: Prefixes with which a name is compared in a step of `took`.
+_PREFIXES_PER_STEP = 20
+
 _TRANSPORT_STRING, _TRANSPORT_BINARY = b"\1", b"\2"
 
 
@@ -138,6 +144,7 @@ def size_of_any(given: Mapping[str, Any]) -> int:
     """Return the size of the attributes of a request that may be invalid."""
     size = 0
     for name, value in given.items():
+        took(_STEPS_PER_ATTRIBUTE)
         fields = value if isinstance(value, dict) else {}
         texts = (name, fields.get("DataType"), fields.get("StringValue"))
         size += sum(len(text.encode()) for text in texts if isinstance(text, str))
@@ -156,14 +163,22 @@ def to_response(attributes: Mapping[str, Attribute]) -> dict[str, dict[str, str]
     }
 
 
-def select(attributes: Mapping[str, Attribute], names: Sequence[str]) -> dict[str, Attribute]:
-    """Return the attributes that a consumer requested: by name, by ``prefix.*``, or all of them.
+class Selection:
+    """The attributes that a consumer requested: by name, by ``prefix.*``, or all of them.
 
     The prefix ends before the dot, so that ``Hel.*`` selects ``Hello`` and ``Hel.lo``.
     """
-    if not _ALL.isdisjoint(names):
-        return dict(attributes)
-    prefixes = tuple(name.removesuffix(".*") for name in names if name.endswith(".*"))
-    return {
-        name: value for name, value in attributes.items() if name in names or (prefixes and name.startswith(prefixes))
-    }
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(names)
+        self._prefixes = tuple({name.removesuffix(".*") for name in names if name.endswith(".*")})
+        self._has_all = not _ALL.isdisjoint(names)
+
+    def of(self, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+        """Return those of a message."""
+        took(len(attributes) * (_STEPS_PER_ATTRIBUTE + len(self._prefixes) // _PREFIXES_PER_STEP))
+        if self._has_all:
+            return dict(attributes)
+        return {
+            name: value for name, value in attributes.items() if name in self._names or name.startswith(self._prefixes)
+        }

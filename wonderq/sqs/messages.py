@@ -293,6 +293,7 @@ def receive_message(context: Context) -> dict[str, Any]:
     attempt = _id(context.parameters, "ReceiveRequestAttemptId")
     if attempt is not None and not is_fifo:
         raise invalid("ReceiveRequestAttemptId", attempt, _WRONG_QUEUE_TYPE)
+    wanted = message_attributes.Selection(context.texts("MessageAttributeNames"))
     system = {*context.texts("AttributeNames"), *context.texts("MessageSystemAttributeNames")}
     unknown = system - _SYSTEM_ATTRIBUTES
     if unknown:
@@ -315,12 +316,13 @@ def receive_message(context: Context) -> dict[str, Any]:
         raise from_broker(error) from error
     except BrokerError as error:
         raise from_broker(error) from error
-    names = context.texts("MessageAttributeNames")
-    found = [_message_object(context, message, system, names) for message in messages]
+    found = [_message_object(context, message, system, wanted) for message in messages]
     return {"Messages": found} if found else {}
 
 
-def _message_object(context: Context, message: Message, system: set[str], names: Sequence[str]) -> dict[str, Any]:
+def _message_object(
+    context: Context, message: Message, system: set[str], wanted: message_attributes.Selection
+) -> dict[str, Any]:
     took(len(message.body) // _BYTES_PER_STEP)
     shown: dict[str, Any] = {
         "MessageId": message.id,
@@ -333,11 +335,11 @@ def _message_object(context: Context, message: Message, system: set[str], names:
         chosen = values if "All" in system else {name: value for name, value in values.items() if name in system}
         if chosen:
             shown["Attributes"] = chosen
-    if names and message.envelope is not None:
-        wanted: dict[str, Attribute] = message_attributes.select(message.envelope.attributes, names)
-        if wanted:
-            shown["MessageAttributes"] = message_attributes.to_response(wanted)
-            shown["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(wanted)
+    if message.envelope is not None:
+        attributes = wanted.of(message.envelope.attributes)
+        if attributes:
+            shown["MessageAttributes"] = message_attributes.to_response(attributes)
+            shown["MD5OfMessageAttributes"] = message_attributes.md5_of_attributes(attributes)
     return shown
 
 

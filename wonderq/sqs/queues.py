@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.settings import FIFO_SUFFIX, SQS_RETENTION_MS, QueueSettings, check_tags
+from wonderq.model.settings import FIFO_SUFFIX, MAX_TAGS, SQS_RETENTION_MS, QueueSettings, check_tags
 from wonderq.sqs import queue_attributes
 from wonderq.sqs.context import Context, queue_info, seconds_since
 from wonderq.sqs.errors import SqsError, invalid, missing, no_such_queue
@@ -203,7 +204,7 @@ def set_queue_attributes(context: Context) -> dict[str, Any]:
 
 def _tags(context: Context) -> dict[str, str]:
     tags = context.mapping("Tags", "tags")
-    for name, value in tags.items():
+    for name, value in islice(tags.items(), MAX_TAGS + 1):
         if not isinstance(value, str):
             raise invalid("Tags", name, "The value of a tag must be a string.")
         if name.lower().startswith("aws:"):
@@ -223,7 +224,7 @@ def tag_queue(context: Context) -> dict[str, Any]:
 
 def untag_queue(context: Context) -> dict[str, Any]:
     """Remove tags of a queue."""
-    names = context.texts("TagKeys")
+    names = frozenset(context.texts("TagKeys"))
     if not names:
         raise missing("TagKeys")
 
