@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from tests.broker.conftest import Lasting
 from tests.support.memory_log import MemoryLog
 from tests.support.states import contents_of
+from tests.support.turns import Turns
 from wonderq.broker import publish_batch, shared_compaction
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest, needed_bytes
+from wonderq.model import filters_json, filters_subject
 from wonderq.model.attributes import Attribute
 from wonderq.model.errors import (
     BatchTooLargeError,
@@ -26,10 +29,12 @@ from wonderq.model.errors import (
     QueueDrainingError,
     QueueFullError,
 )
+from wonderq.model.filters_conditions import Conditions
 from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication, Published, PublishResult
+from wonderq.runtime import fibers
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
 from wonderq_storage import FileLog
@@ -386,6 +391,37 @@ def test_a_dry_run_says_what_would_happen_and_why_not(broker: Broker) -> None:
     only = broker.topics.match("orders", Publication(NewMessage("x")), lambda queue: queue == "big")
     assert [each.queue for each in only] == ["big"]
     assert contents_of(broker.core.state, 0) == before
+
+
+def test_a_dry_run_decodes_the_body_once_and_takes_turns(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [f"q{number}" for number in range(20)]
+    subscribe(broker, *queues, filter={"list": [{"wildcard": "*x*y*z"}, {"prefix": "q"}]}, filter_scope="body")
+    turns, decoded = Turns(monkeypatch), []
+    holds_for, decode = Conditions._holds_for, filters_json.decode
+
+    def hold(conditions: Conditions, *given: Any) -> bool:
+        turns.count()
+        return holds_for(conditions, *given)
+
+    def note(text: str, spend: Callable[[int], None]) -> Any:
+        decoded.append(text)
+        return decode(text, spend)
+
+    monkeypatch.setattr(Conditions, "_holds_for", hold)
+    monkeypatch.setattr(filters_subject, "decode", note)
+    message = Publication(NewMessage(json.dumps({"list": ["xy"] * 5000})))
+    found = turns.run(lambda: broker.topics.match("orders", message))
+    assert [each.matches for each in found] == [False] * 20
+    assert len(decoded) == 1
+    assert sum(turns.counts) == 20 * 5000
+    assert max(turns.counts) <= fibers._STEPS_PER_TURN
+
+
+def test_a_dry_run_ends_when_its_client_has_gone(broker: Broker) -> None:
+    subscribe(broker, "a", "b", "c")
+    answers = iter([False, True])
+    found = broker.topics.match("orders", Publication(NewMessage("x")), client_gone=lambda: next(answers))
+    assert [each.subscription for each in found] == ["a"]
 
 
 # Texts for endpoints

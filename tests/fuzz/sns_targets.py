@@ -87,9 +87,8 @@ def _check_compiled(policy: object, scope: Scope) -> str:
             raise AssertionError(f"a long refusal: {error}") from error
         return "refused"
     attributes: dict[str, Attribute] = {"a": ("String.Array", '["x", 1]'), "b": ("Number", "2.5")}
-    matches = found.matches(attributes, _BODY)
-    assert matches == found.accepts(Subject(attributes, _BODY))
-    assert (found.explain(attributes, _BODY) == "The message matches every key of the filter.") == matches
+    matches = found.accepts(Subject(attributes, _BODY))
+    assert (found.explain(Subject(attributes, _BODY)) == "") == matches
     return "read"
 
 

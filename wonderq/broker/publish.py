@@ -8,7 +8,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from wonderq.broker.core import PORTION, PRODUCE_LEAVES, Core
@@ -17,6 +17,7 @@ from wonderq.broker.produce import delay_of, digests_of
 from wonderq.broker.publish_batch import Batch, Placed, Variants
 from wonderq.broker.publish_plan import Decision, Plan, refusal_of
 from wonderq.model.errors import BrokerError, TopicNotFoundError
+from wonderq.model.filters import Subject
 from wonderq.model.messages import NewMessage
 from wonderq.model.permits import Permits, everything
 from wonderq.model.topics import Match, Publication, PublishResult, Subscription, is_fifo
@@ -28,8 +29,9 @@ from wonderq.state.state import Queue
 from wonderq.state.topics import Topic
 from wonderq_storage import Position
 
-#: Steps of `took` for the dry run of one subscription, besides those that its filter counts.
-_STEPS_PER_MATCH = 10
+#: Steps of `took` for the dry run of one subscription, besides those that its filter counts. Its filter may have to be
+#: compiled.
+_STEPS_PER_MATCH = 50
 
 
 class Publisher:
@@ -107,27 +109,35 @@ class Publisher:
         return placed, position
 
     def match(
-        self, topic: str, publication: Publication, permits: Permits = everything, *, limit: int | None = None
+        self,
+        topic: str,
+        publication: Publication,
+        permits: Permits = everything,
+        *,
+        limit: int | None = None,
+        client_gone: Callable[[], bool] = lambda: False,
     ) -> list[Match]:
         """Return what a publish of a message would do with each subscription. Nothing is published.
 
-        ``permits`` leaves out subscriptions of queues that the client may not see. ``limit`` is the most to return.
+        ``permits`` leaves out subscriptions of queues that the client may not see. ``limit`` is the most to return. The
+        rest is left out once ``client_gone`` returns True.
 
         Raises: as `publish`, but for refusals of queues, which are reasons here.
         """
         batch = self._prepare(topic, [publication], evaluate=False)
         with self._core.transaction:
             subscriptions = list(self._core.find_topic(topic).subscriptions.values())
+        [subject] = batch.subjects(took)
         matches: list[Match] = []
         for each in subscriptions:
-            if limit is not None and len(matches) >= limit:
+            if (limit is not None and len(matches) >= limit) or client_gone():
                 break
             with self._core.transaction:
                 queue = self._core.state.find(each.queue)
                 if queue is None or not (each.owns_queue or permits(queue.name)):
                     continue
                 refusal = refusal_of(self._core.admission, queue, batch, [0])
-            matches.append(_match(each, queue, batch, refusal))
+            matches.append(_match(each, queue, subject, refusal))
             took(_STEPS_PER_MATCH)
         self._core.confirm()
         return matches
@@ -237,17 +247,15 @@ def _due_times_ms(delays_ms: Sequence[int | None], now_ms: int) -> list[int]:
     return [0 if delay_ms is None else now_ms + delay_ms for delay_ms in delays_ms]
 
 
-def _match(subscription: Subscription, queue: Queue, batch: Batch, refusal: BrokerError | None) -> Match:
-    """Return what a publish of the only message of a batch would do with one subscription."""
-    message = batch.publications[0].message
+def _match(subscription: Subscription, queue: Queue, subject: Subject, refusal: BrokerError | None) -> Match:
+    """Return what a publish of a message would do with one subscription."""
     reason, fails = "", False
-    found = subscription.compiled_filter
     if subscription.paused:
         reason = "The subscription is paused."
     elif subscription.is_pending:
         reason = "The endpoint has not confirmed the subscription."
-    elif found is not None and not found.matches(message.attributes or {}, message.body):
-        reason = found.explain(message.attributes or {}, message.body)
-    elif refusal is not None:
+    elif (found := subscription.compiled_filter) is not None:
+        reason = found.explain(subject)
+    if not reason and refusal is not None:
         reason, fails = str(refusal), subscription.when_full == "fail"
     return Match(subscription.name, queue.name, not reason, reason, fails)

@@ -17,7 +17,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from wonderq.model.attributes import Attribute
 from wonderq.model.filters_conditions import (
     MAX_WILDCARD_POINTS,
     OPERATORS,
@@ -47,6 +46,9 @@ MAX_PARTS = 2000
 MAX_POLICY_BYTES = 256 << 10
 """Largest policy, as JSON in UTF-8."""
 
+#: Steps of a sentence about a policy, besides those of the evaluation.
+_STEPS_PER_EXPLANATION = 20
+
 _OR = "$or"
 _MISSING = object()
 
@@ -60,26 +62,19 @@ class Filter:
         self.size = keys.size
         """Number of values and operators, which bounds the time of an evaluation."""
 
-    def matches(self, attributes: Mapping[str, Attribute], body: str) -> bool:
-        """Return whether a message matches. To apply many filters to one message, see `accepts`."""
-        return self.accepts(Subject(attributes, body))
-
     def accepts(self, subject: Subject) -> bool:
         """Return whether a message matches."""
         subject.spend(1)
         source = self._source(subject)
         return source is not None and self._keys.match(source, subject)
 
-    def explain(self, attributes: Mapping[str, Attribute], body: str) -> str:
-        """Return why a message matches or does not, in a sentence or two."""
-        subject = Subject(attributes, body)
+    def explain(self, subject: Subject) -> str:
+        """Return why a message does not match, in a sentence; empty if it does. It takes as long as `accepts`."""
+        subject.spend(_STEPS_PER_EXPLANATION)
         source = self._source(subject)
         if source is None:
             return "The filter reads the body, and the body of the message is not a JSON object."
-        if self._keys.match(source, subject):
-            return "The message matches every key of the filter."
-        place = "attribute" if self.scope == "attributes" else "key"
-        return self._keys.explain(source, subject, place, "")
+        return self._keys.explain(source, subject, "attribute" if self.scope == "attributes" else "key", "")
 
     def _source(self, subject: Subject) -> dict[str, Any] | None:
         """Return the object that the filter reads, or None if the message has none."""
@@ -139,7 +134,10 @@ class _Keys:
         return all(any(each.match(source, subject) for each in branches) for branches in self._alternatives)
 
     def explain(self, source: dict[str, Any], subject: Subject, place: str, path: str) -> str:
-        """Return why an object that does not match does not. ``path`` leads to it, and ends in a dot unless empty."""
+        """Return why an object does not match; empty if it does.
+
+        ``path`` leads to the object, and ends in a dot unless empty.
+        """
         for conditions in self._conditions:
             values = _scalars(source.get(conditions.key, _MISSING), subject)
             if not conditions.match(values, subject.spend):
@@ -147,13 +145,16 @@ class _Keys:
                 name = f'The {place} "{path}{key_as_text(conditions.key)}"'
                 if not values:
                     return f"{name} is missing or has no value, {needs}."
-                return f"{name} is {shown(values[0] if len(values) == 1 else list(values))}, {needs}."
+                return f"{name} is {shown(values[0] if len(values) == 1 else values)}, {needs}."
         for name, keys in self._nested:
             objects = _objects(source.get(name), subject)
-            if not any(keys.match(each, subject) for each in objects):
-                if len(objects) > 1:
-                    return f'No object in the list "{path}{key_as_text(name)}" matches all keys of the filter.'
-                return keys.explain(objects[0], subject, place, f"{path}{key_as_text(name)}.")
+            if len(objects) == 1:
+                if reason := keys.explain(objects[0], subject, place, f"{path}{key_as_text(name)}."):
+                    return reason
+            elif not any(keys.match(each, subject) for each in objects):
+                return f'No object in the list "{path}{key_as_text(name)}" matches all keys of the filter.'
+        if all(any(each.match(source, subject) for each in branches) for branches in self._alternatives):
+            return ""
         where = f' of "{path[:-1]}"' if path else ""
         return f"No alternative of the filter's $or{where} matches."
 
@@ -174,9 +175,13 @@ def compile_filter(policy: object, scope: Scope) -> Filter:
     _check_parts(policy)
     try:
         keys = _Keys(policy, scope)
-        size = len(json.dumps(policy, ensure_ascii=False).encode(errors="replace"))
+        size = len(json.dumps(policy, ensure_ascii=False).encode())
     except RecursionError:
         raise FilterPolicyError("Filter policy is nested too deeply. Use fewer levels.") from None
+    except UnicodeEncodeError:
+        raise FilterPolicyError(
+            "Filter policy must be text: it holds a lone surrogate, which is half of a character. Leave it out."
+        ) from None
     if size > MAX_POLICY_BYTES:
         raise FilterPolicyError(
             f"Filter policy has {size} bytes, and at most {MAX_POLICY_BYTES} are allowed. Shorten it."
@@ -242,11 +247,11 @@ def _is_or(value: object) -> bool:
 def _scalars(value: Any, subject: Subject) -> Sequence[Scalar]:
     """Return the scalars of a value: itself, or those in a list and in lists in it."""
     if type(value) is float:
-        return (rounded(value),)
+        return [rounded(value)]
     if isinstance(value, list):
         leaves = _leaves(value, subject)
         return [rounded(each) if type(each) is float else each for each in leaves if not isinstance(each, dict)]
-    return () if value is _MISSING or isinstance(value, dict) else (value,)
+    return [] if value is _MISSING or isinstance(value, dict) else [value]
 
 
 def _objects(value: Any, subject: Subject) -> Sequence[dict[str, Any]]:

@@ -11,9 +11,11 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from wonderq.model.filters_subject import Scalar, rounded
+from wonderq.model.unicode import without_surrogates
 
 OPERATORS = ("anything-but", "cidr", "equals-ignore-case", "exists", "numeric", "prefix", "suffix", "wildcard")
 """Names that have a meaning in a condition."""
@@ -341,15 +343,20 @@ def _same_but_case(value: str) -> TextTest:
 
 def key_as_text(key: str) -> str:
     """Return the beginning of a key."""
-    return key if len(key) <= _SHOWN_CHARACTERS else f"{key[:_SHOWN_CHARACTERS]}..."
+    return without_surrogates(key if len(key) <= _SHOWN_CHARACTERS else f"{key[:_SHOWN_CHARACTERS]}...")
 
 
 def shown(value: object) -> str:
-    """Return the beginning of a value as JSON, with a whole number as an integer."""
+    """Return the beginning of a value as JSON, with a whole number as an integer. The rest of it takes no time."""
     if isinstance(value, list):
         text = f"[{', '.join(map(shown, value[:_SHOWN_VALUES]))}]"
+    elif isinstance(value, dict):
+        pairs = islice(value.items(), _SHOWN_VALUES)
+        text = f"{{{', '.join(f'{shown(name)}: {shown(each)}' for name, each in pairs)}}}"
     elif isinstance(value, float) and value.is_integer():
         text = str(int(value))
+    elif isinstance(value, str):
+        text = json.dumps(without_surrogates(value[: _SHOWN_CHARACTERS + 1]), ensure_ascii=False)
     else:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

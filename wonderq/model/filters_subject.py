@@ -75,8 +75,13 @@ class Subject:
             elements = decode(value, self.spend)
         except ValueError:
             return None
-        is_flat = isinstance(elements, list) and not any(isinstance(each, (list, dict)) for each in elements)
-        return elements if is_flat else None
+        if not isinstance(elements, list):
+            return None
+        for each in elements:
+            self.spend(1)
+            if isinstance(each, (list, dict)):
+                return None
+        return elements
 
     @cached_property
     def body(self) -> dict[str, Any] | None:

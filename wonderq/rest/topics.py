@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -142,7 +143,10 @@ class MatchResource(Resource):
     def on_post(self, req: falcon.Request, resp: falcon.Response, topic: str) -> None:
         body = read_body(req, topic_schemas.MatchedMessage, self.broker.limits)
         publication = _publication(body.message, body, {})
-        found = self.broker.topics.match(topic, publication, self.permits(req), limit=body.limit)
+        client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
+        found = self.broker.topics.match(
+            topic, publication, self.permits(req), limit=body.limit, client_gone=client_gone
+        )
         mask = mask_of(req)
 
         def shown(match: Match) -> dict[str, Any]:
