@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.support.commands import COMMAND, Outcome, Wonderq, clean_environment,
 from tests.support.needs import needs_path
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
+from wonderq.cli import failures
+from wonderq.cli.exit_codes import USAGE
 from wonderq.terminal import printable
 
 #: Python's own ways around a locale that is not UTF-8.
@@ -113,6 +116,14 @@ def test_an_argument_that_is_not_text(wonderq: Wonderq, client: QueueClient, arg
 )
 def test_an_argument_that_is_not_text_without_a_broker(arguments: Sequence[str | bytes]) -> None:
     assert refused(run(*arguments))
+
+
+@pytest.mark.parametrize(("argument", "code"), [("\udcff", USAGE), ("d", None), ("é", None)])
+def test_only_an_argument_that_is_not_text_is_blamed(argument: str, code: int | None, capsys: Any) -> None:
+    """Other text that cannot be encoded is a bug, whose traceback has to be seen."""
+    error = UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+    assert failures.report(error, ["folder", "export", argument]) == code
+    assert ("an argument is not text" in capsys.readouterr().err) == (code is not None)
 
 
 def test_text_in_utf8_is_taken_where_the_locale_has_none(client: QueueClient, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.support.states import contents_of
@@ -20,10 +21,12 @@ from wonderq.folder.import_ import Importer, into_folder
 from wonderq.folder.inspect import history, overview_object, record_objects, survey
 from wonderq.folder.reset_clock import reset_clock
 from wonderq.folder.verify import verify
+from wonderq.model.errors import InvalidValueError
 from wonderq.model.messages import NewMessage, Target
 from wonderq.model.push import Push
 from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication
+from wonderq.rest.objects import subscription_object
 from wonderq.runtime.clock import Clock
 from wonderq.state import record
 from wonderq.state.replay import replay_log
@@ -221,3 +224,24 @@ def test_endpoints_are_exported_with_their_secrets_and_imported(tmp_path: Path) 
         assert shop.subscription.push == Push(url, secret=secret, delivery=delivery, owns_queue=False)
         assert sns.subscription.push == Push(f"{url}2", "sns", owns_queue=False)
         assert [each.body for each in broker.messages(shop.queue)] == ["waits"]
+
+
+def test_a_filter_with_half_a_character_of_an_earlier_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a text is stored and no program can read it, so everybody sees a replacement character."""
+    with broker_on(tmp_path / "data") as (broker, _):
+        broker.topics.put("orders")
+        broker.put_queue("q")
+        monkeypatch.setattr("wonderq.broker.topics._check_filter", lambda _: None)
+        broker.topics.subscribe("orders", "s", queue="q", filter={"a": ["\ud800", "é"]})
+        monkeypatch.undo()
+        with pytest.raises(InvalidValueError, match="lone surrogate"):
+            broker.topics.subscribe("orders", "s", filter={"\ud800": ["x"]})
+    lines = list(export(tmp_path / "data"))
+    [line] = [msgspec.json.decode(msgspec.json.encode(each)) for each in lines if each["type"] == "subscription"]
+    assert line["filter"] == {"a": ["\ufffd", "é"]}
+    with broker_on(tmp_path / "data") as (broker, _):
+        found = broker.topics.subscribe("orders", "s", paused=True)[0]
+        assert subscription_object(found)["filter"] == line["filter"]
+        broker.topics.subscribe("orders", "s", paused=False)
+        assert [each.matches for each in broker.topics.match("orders", Publication(NewMessage("x")))] == [False]
+        publish(broker, "one")

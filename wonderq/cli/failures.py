@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from wonderq.cli.arguments import fail
 from wonderq.cli.exit_codes import INTERRUPTED, PIPE_CLOSED, REFUSED, UNREACHABLE, USAGE
@@ -24,8 +25,8 @@ CODES = {
 }
 
 
-def report(error: BaseException) -> int | None:
-    """Print an error and return the exit code, or return None for one that is a bug."""
+def report(error: BaseException, arguments: Sequence[str]) -> int | None:
+    """Print an error of a command with these arguments and return the exit code; return None for one that is a bug."""
     for each in type(error).__mro__:
         code = CODES.get(f"{each.__module__}.{each.__qualname__}")
         if code is not None:
@@ -33,13 +34,22 @@ def report(error: BaseException) -> int | None:
             return fail(_with_notes(error) + hint, code)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    if isinstance(error, UnicodeEncodeError):  # of a path or a message in the arguments
+    if isinstance(error, UnicodeEncodeError) and not all(map(_is_text, arguments)):
         advice = "Pass text in the locale's encoding, or set LC_ALL=C.UTF-8"
         return fail(f"an argument is not text in the encoding of this locale. {advice}", USAGE)
     if isinstance(error, BrokenPipeError):
         _discard_output()
         return PIPE_CLOSED
     return _report_os_error(error) if isinstance(error, OSError) else None
+
+
+def _is_text(argument: str) -> bool:
+    """Return whether the encoding of the locale has all characters of an argument."""
+    try:
+        argument.encode(sys.getfilesystemencoding())
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _report_os_error(error: OSError) -> int:

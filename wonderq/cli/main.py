@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BaseException as error:
         from wonderq.cli import failures  # noqa: PLC0415 - see its docstring
 
-        failed = failures.report(error)
+        failed = failures.report(error, given)
         if failed is None:
             raise
         return failed

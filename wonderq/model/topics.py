@@ -17,6 +17,7 @@ from wonderq.model.messages import NewMessage
 from wonderq.model.push import Push
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, FIFO_SUFFIX
 from wonderq.model.times import iso_time
+from wonderq.model.unicode import clean_json
 
 TOPIC_NAME_PATTERN = r"[A-Za-z0-9_-]{1,256}|[A-Za-z0-9_-]{1,251}\.fifo"
 """Regular expression for a whole topic name, in the syntax that Python and JSON Schema share."""
@@ -163,8 +164,12 @@ class Subscription:
         Raises:
             TypeError: the record has an unknown field, or lacks one.
         """
-        push = found.get("push")
-        return cls(name, **(found if push is None else {**found, "push": Push(**push)}))
+        fields = dict(found)
+        if "push" in fields:
+            fields["push"] = Push(**fields["push"])
+        if "filter" in fields:  # earlier versions took any
+            fields["filter"] = clean_json(fields["filter"])
+        return cls(name, **fields)
 
 
 def _changed(value: Any, defaults: Any) -> dict[str, Any]:

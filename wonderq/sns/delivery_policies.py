@@ -12,7 +12,7 @@ from typing import Any
 
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.push import DeliveryPolicy
-from wonderq.sns.errors import invalid, shown
+from wonderq.sns.errors import SnsError, invalid, shown
 from wonderq.sns.policies import json_object
 
 ATTRIBUTE = "DeliveryPolicy"
@@ -89,7 +89,11 @@ def _of_topic(value: str) -> dict[str, Any]:
 
 
 def _forbids_overrides(topic: str) -> bool:
-    return bool(topic) and (json_object(ATTRIBUTE, topic).get(_TOPIC) or {}).get(_NO_OVERRIDES) is True
+    """Return whether a topic's policy overrides those of its subscriptions. One that is not valid does not."""
+    try:
+        return bool(topic) and json_object(ATTRIBUTE, topic)[_TOPIC][_NO_OVERRIDES] is True
+    except (SnsError, KeyError, TypeError):
+        return False
 
 
 def _fields(parts: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-language-api-permiss
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from wonderq.model.unicode import load_json
 from wonderq.sns.errors import invalid, shown
 from wonderq.sqs.names import ACCOUNT
 from wonderq.sqs.policies import AWS_ACCOUNT, LABEL, new_statement, write_policy
@@ -36,11 +36,14 @@ def json_object(attribute: str, value: str) -> dict[str, Any]:
         SnsError: it is none.
     """
     try:
-        found = json.loads(value) if len(value) <= MAX_CHARACTERS else None
+        found = load_json(value) if len(value) <= MAX_CHARACTERS else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise invalid(f"{attribute}: failed to parse JSON. Send a JSON object of at most {MAX_CHARACTERS} characters.")
+        raise invalid(
+            f"{attribute}: failed to parse JSON. Send a JSON object of at most {MAX_CHARACTERS} "
+            "characters, without lone surrogates."
+        )
     return found
 
 

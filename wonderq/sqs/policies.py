@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from wonderq.model.unicode import load_json
 from wonderq.sqs.errors import SqsError, invalid
 from wonderq.sqs.names import name_in_arn
 
@@ -57,11 +58,13 @@ def json_object(attribute: str, value: str) -> dict[str, Any]:
         SqsError: it is not a JSON object, or too long.
     """
     try:
-        found = json.loads(value) if len(value) <= MAX_POLICY_CHARACTERS else None
+        found = load_json(value) if len(value) <= MAX_POLICY_CHARACTERS else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise invalid_value(attribute, f"Must be a JSON object of at most {MAX_POLICY_CHARACTERS} characters.")
+        raise invalid_value(
+            attribute, f"Must be a JSON object of at most {MAX_POLICY_CHARACTERS} characters, without lone surrogates."
+        )
     return found
 
 

@@ -22,6 +22,7 @@ import msgspec
 from wonderq.httpd.errors import JSON
 from wonderq.httpd.structure import UNCHECKED_BYTES, Bounds, check_structure
 from wonderq.model.bounds import ESCAPED_BYTES
+from wonderq.model.unicode import without_surrogates
 from wonderq.runtime.fibers import took
 from wonderq.sqs.errors import SqsError, invalid
 
@@ -367,7 +368,7 @@ def write(action: str, result: Mapping[str, Any], request_id: str, *, is_json: b
 def write_error(error: SqsError, request_id: str, *, is_json: bool) -> tuple[bytes, str]:
     """Return the body and the media type of an error response."""
     if is_json:
-        return _encode({"__type": error.json_type, "message": str(error)}), JSON_TYPE
+        return _encode({"__type": error.json_type, "message": without_surrogates(str(error))}), JSON_TYPE
     kind = "Sender" if error.is_senders_fault else "Receiver"
     text = (
         f'<?xml version="1.0"?><ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{error.code}</Code>'
