@@ -533,3 +533,56 @@ def test_the_limit_of_the_broker_is_checked_when_it_happens(broker: Broker, inte
     with pytest.raises(BrokerFullError):
         send(broker, "x")
     assert with_message(broker) == []
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_no_hold_takes_longer_with_more_queues_that_share_a_dead_letter_queue(
+    broker: Broker, interrupt: Interrupt, monkeypatch: pytest.MonkeyPatch, is_used: bool
+) -> None:
+    """Also if that is used when most of them have refused the message, which voids the decisions about them all."""
+    monkeypatch.setattr(publish_plan, "Decision", CountedDecision)
+    broker.put_queue("dead")
+
+    def longest(queues: int) -> int:
+        for number in range(queues):
+            subscribe(broker, number, when_full="skip", dead_letter_queue="dead")
+            broker.put_queue(f"q{number}", draining=True)
+        interrupt(lambda at: broker.send("dead", ["other"]) if is_used and at == queues // 5 else None)
+        return max(calls_in_holds(broker.core.lock, lambda: send(broker, "x")))
+
+    few = longest(MANY)
+    assert longest(4 * MANY) < few + MANY
+    assert broker.queue("dead").counts["unprocessed"] == 5 * MANY + 2 * is_used
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+
+
+@pytest.mark.parametrize("pause", [3, 9])
+def test_a_shared_dead_letter_queue_has_the_messages_of_subscriptions_that_stay(
+    broker: Broker, interrupt: Interrupt, pause: int
+) -> None:
+    """Those between which the messages of another one are missing."""
+    broker.put_queue("dead")
+    for number in range(MANY):
+        subscribe(
+            broker,
+            number,
+            when_full="skip",
+            dead_letter_queue="dead",
+            raw=bool(number % 3),
+            filter={"kind": ["a", "b"][: number % 2 + 1]},
+        )
+        broker.put_queue(f"q{number}", draining=True)
+    kinds: list[dict[str, Attribute]] = [{"kind": ("String", kind)} for kind in "ab"]
+
+    def act(at: int) -> None:
+        if at == pause:
+            for number in (0, 7, 8, MANY - 1):
+                unsubscribe(broker, number)
+            broker.topics.subscribe("orders", "s9", raw=True)
+            broker.send("dead", ["other"])
+
+    interrupt(act)
+    broker.topics.publish("orders", [Publication(NewMessage("x", attributes=each)) for each in kinds])
+    assert broker.queue("dead").counts["unprocessed"] == 60 - 6 + 1
+    assert contents_of(broker.core.state, 0) == replayed(broker)
+    assert queues_expecting(broker) == 0

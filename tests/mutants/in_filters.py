@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 _FILTERS = "tests/filters/test_filters.py"
 _REFUSALS = "tests/filters/test_refusals.py"
+_SURROGATES = "tests/http/test_lone_surrogates.py"
 
 _POLICY = "wonderq/model/filters.py"
 _CONDITIONS = "wonderq/model/filters_conditions.py"
@@ -129,5 +130,45 @@ MUTANTS = [
         "        if len(text) <= _SHORT_CHARACTERS:",
         "        if True:",
         (f"{_FILTERS}::test_a_large_body_is_decoded_in_turns",),
+    ),
+    Mutant(
+        "explanations_read_all_of_a_value",
+        "A dry run takes time for values of which it shows only the beginning.",
+        _CONDITIONS,
+        "json.dumps(without_surrogates(value[: _SHOWN_CHARACTERS + 1]), ensure_ascii=False)",
+        "json.dumps(without_surrogates(value), ensure_ascii=False)",
+        (f"{_FILTERS}::test_an_explanation_shows_the_beginnings_of_long_values",),
+    ),
+    Mutant(
+        "dry_runs_never_pause",
+        "A dry run of a large message holds up all other requests.",
+        "wonderq/broker/publish.py",
+        "[subject] = batch.subjects(took)",
+        "[subject] = batch.subjects(lambda _: None)",
+        ("tests/broker/test_publish.py::test_a_dry_run_decodes_the_body_once_and_takes_turns",),
+    ),
+    Mutant(
+        "explanations_have_half_a_character",
+        "A dry run of a message with a lone surrogate fails.",
+        _CONDITIONS,
+        "json.dumps(without_surrogates(value[: _SHOWN_CHARACTERS + 1]), ensure_ascii=False)",
+        "json.dumps(value[: _SHOWN_CHARACTERS + 1], ensure_ascii=False)",
+        (f"{_SURROGATES}::test_of_the_rest_api",),
+    ),
+    Mutant(
+        "stored_filters_have_half_a_character",
+        "A filter with a lone surrogate makes the export of its folder fail.",
+        "wonderq/model/topics.py",
+        'fields["filter"] = clean_json(fields["filter"])',
+        "pass",
+        ("tests/tools/test_topics.py::test_a_filter_with_half_a_character_of_an_earlier_version",),
+    ),
+    Mutant(
+        "policies_have_half_a_character",
+        "A policy is stored that no answer can have.",
+        "wonderq/model/unicode.py",
+        "        json.dumps(value, ensure_ascii=False).encode()\n    return value",
+        "        pass\n    return value",
+        (f"{_SURROGATES}::test_a_policy_with_one_is_refused",),
     ),
 ]

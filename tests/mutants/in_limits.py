@@ -288,4 +288,20 @@ MUTANTS = [
         "            self._ready.extend(self._yielded)\n            self._yielded.clear()\n",
         ("tests/broker/test_fibers.py::test_what_takes_long_takes_turns",),
     ),
+    Mutant(
+        "sqs_takes_any_number_of_names",
+        "A request with very many names of attributes holds up all others.",
+        "wonderq/sqs/context.py",
+        "if isinstance(value, list) and len(value) > MOST_TEXTS:",
+        "if False:",
+        ("tests/sqs/test_malformed.py::test_a_list_of_too_many_names",),
+    ),
+    Mutant(
+        "sqs_compares_names_in_one_turn",
+        "A consumer that names many attributes of many messages holds up all other requests.",
+        "wonderq/sqs/message_attributes.py",
+        "        took(len(attributes) * (_STEPS_PER_ATTRIBUTE + len(self._prefixes) // _PREFIXES_PER_STEP))\n",
+        "",
+        ("tests/sqs/test_turns.py::test_a_turn_compares_attributes_with_a_bounded_number_of_names",),
+    ),
 ]

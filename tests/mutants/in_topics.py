@@ -472,4 +472,26 @@ MUTANTS = [
         "        if topic is None:\n",
         ("tests/worker/test_subscriptions.py::test_subscriptions_follow_the_code",),
     ),
+    Mutant(
+        "a_shared_dead_letter_queue_voids_all_decisions_at_once",
+        "A use of a dead-letter queue that thousands of subscriptions share holds up all requests.",
+        "wonderq/broker/publish_plan.py",
+        "        while self._stale and (steps < PORTION_STEPS or self._is_late):",
+        "        while self._stale:",
+        (
+            "tests/broker/test_publish_in_turns.py"
+            "::test_no_hold_takes_longer_with_more_queues_that_share_a_dead_letter_queue",
+        ),
+    ),
+    Mutant(
+        "undone_decisions_keep_their_messages",
+        "A subscription that ends during a publish has its message in the dead-letter queue.",
+        "wonderq/broker/publish_plan.py",
+        "            if at < len(found) and found[at] is arrival:",
+        "            if False:",
+        (
+            "tests/broker/test_publish_in_turns.py"
+            "::test_a_shared_dead_letter_queue_has_the_messages_of_subscriptions_that_stay",
+        ),
+    ),
 ]

@@ -6,6 +6,7 @@ in between, the decisions about it are void and made again (`wonderq.state.arriv
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import mul
@@ -93,6 +94,7 @@ class Plan:
         self._headed_of = [0] * count  # the number of queues that get its head, too
         self._users: dict[int, dict[str, None]] = {}  # subscriptions whose decisions depend on a queue, by its number
         self._next_of: dict[int, int] = {}  # number of the next message that is added to a queue
+        self._stale: dict[str, None] = {}  # subscriptions whose decisions are void, and still to be undone
         self._arrivals.targets = {}
         self._arrivals.used.clear()
         self._void += self.decisions, self._users, self._next_of, self._arrivals.targets
@@ -109,12 +111,18 @@ class Plan:
         """
         placed = place(self.topic, self._batch, now_ms)
         steps = self._follow(placed)
-        self._renew()
+        steps = self._renew(steps)
         while self._left and (steps < PORTION_STEPS or self._is_late):
             name, _ = self._left.popitem()
             steps += self._decide(name)
         must_wait = self.is_long and self._state.is_freezing
-        if self._left or self._batch.changes or must_wait or (steps > _MOST_STEPS_BESIDES and not self._is_late):
+        if (
+            self._left
+            or self._stale
+            or self._batch.changes
+            or must_wait
+            or (steps > _MOST_STEPS_BESIDES and not self._is_late)
+        ):
             return None
         return placed
 
@@ -138,13 +146,21 @@ class Plan:
             self._decide_again(name)
         return len(changed) * self._steps_per_change
 
-    def _renew(self) -> None:
-        """Void the decisions about queues that were used since."""
+    def _renew(self, steps: int) -> int:
+        """Void the decisions about queues that were used since, and undo a portion of them.
+
+        Thousands of subscriptions may share one dead-letter queue. Returns the steps, with the given ones.
+        """
         for number in self._arrivals.used:
             self._next_of.pop(number, None)
-            for name in list(self._users.pop(number, ())):
-                self._decide_again(name)
+            self._arrivals.targets.pop(number, None)
+            self._stale.update(self._users.pop(number, {}))
         self._arrivals.used.clear()
+        while self._stale and (steps < PORTION_STEPS or self._is_late):
+            name, _ = self._stale.popitem()
+            self._decide_again(name)
+            steps += _STEPS_PER_DECISION
+        return steps
 
     def _decide_again(self, name: str) -> None:
         """Void the decision about a subscription, if there is one, and decide again if it still matches any message."""
@@ -161,10 +177,12 @@ class Plan:
         self._count(decision, -1)
         targets = self._arrivals.targets
         for arrival in decision.arrivals:
-            if left := tuple(each for each in targets.get(arrival.queue, ()) if each is not arrival):
-                targets[arrival.queue] = left
-            else:
-                targets.pop(arrival.queue, None)
+            found = targets.get(arrival.queue, [])
+            at = bisect_left(found, arrival)
+            if at < len(found) and found[at] is arrival:
+                del found[at]
+                if not found:
+                    del targets[arrival.queue]
 
     def _count(self, decision: Decision, by: int) -> None:
         for _, indexes, _ in decision.deliveries:
@@ -238,8 +256,7 @@ class Plan:
         flags = (0 if subscription.raw else record.WITH_HEAD) | (record.FIFO if queue.is_fifo else 0)
         runs = () if len(indexes) == len(self._place_of) else record.to_runs(self._place_of[at] for at in indexes)
         arrival = Arrival(queue.number, first, flags, queue.settings.delay_ms, runs)
-        targets = self._arrivals.targets
-        targets[queue.number] = (*targets.get(queue.number, ()), arrival)
+        self._arrivals.targets.setdefault(queue.number, []).append(arrival)
         return arrival
 
     # Carrying it out, once it is made

@@ -147,7 +147,7 @@ class WideCopy:
         self._encoded[queue.number] = encoded
         self._bytes += sum(len(each) for each in encoded)
         self._has_head = self._has_head or any(each.flags for each in parts)
-        self._arrivals.targets[queue.number] = tuple(parts)
+        self._arrivals.targets[queue.number] = parts
         queue.expect(self._arrivals)
 
     def _append(self, locked: Locked) -> int:

@@ -48,12 +48,29 @@ class PublishedMessages:
         self._due_ms = due_ms
         self._lanes = lanes
 
-    def add_arrival_to(self, messages: Columns, arrival: Arrival) -> None:
-        """Add the messages of an arrival to a queue.
+    def add_arrivals_to(self, messages: Columns, arrivals: Sequence[Arrival]) -> None:
+        """Add the messages of all arrivals to a queue, in one step those whose numbers follow each other.
+
+        A dead-letter queue may get the messages that thousands of queues have refused.
 
         Raises: as `add_to`.
         """
-        self.add_to(messages, arrival.at(self._at_ms))
+        made: dict[tuple[int, tuple[int, ...]], tuple[_Rows, int]] = {}
+        stretches: list[tuple[int, _Rows]] = []
+        following = -1
+        for each in arrivals:  # without a call for each: there may be 10,000, and the broker's lock is held meanwhile
+            kind = each.flags, tuple(each.runs)
+            if kind not in made:
+                found = self._rows(each.at(self._at_ms))
+                made[kind] = found, len(found.sizes)
+            if each.first != following:
+                stretches.append((each.first, _Rows([], [], [], [], None)))
+            rows, (more, count) = stretches[-1][1], made[kind]
+            for column, values in zip(rows[:4], more[:4], strict=True):
+                column += values  # noqa: PLW2901 - in place
+            following = each.first + count
+        for first, rows in stretches:
+            self._add(messages, arrivals[0].queue, first, rows)
 
     def add_to(self, messages: Columns, target: Sequence[Any]) -> list[int] | None:
         """Add the messages that a `record.Target` names to a queue; return their indexes, or None for all of them.
@@ -61,9 +78,12 @@ class PublishedMessages:
         Raises:
             ValueError: the queue has messages with these numbers.
         """
-        queue, first, flags, default_due_ms, runs = target
-        if first < messages.next_sequence:
-            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        rows = self._rows(target)
+        self._add(messages, target[0], target[1], rows)
+        return rows.indexes
+
+    def _rows(self, target: Sequence[Any]) -> _Rows:
+        _, _, flags, default_due_ms, runs = target
         positions, sizes = self._places.of(flags & record.WITH_HEAD)
         due_ms, lanes, indexes = self._due_ms, self._lanes, None
         if runs:
@@ -71,8 +91,22 @@ class PublishedMessages:
             positions, sizes, due_ms, lanes = (chosen(each, indexes) for each in (positions, sizes, due_ms, lanes))
         count = len(sizes)
         due = due_times_ms(due_ms, default_due_ms, count)
-        messages.add(first, self._at_ms, positions, sizes, due, lanes_in(lanes, flags, count))
-        return indexes
+        return _Rows(positions, sizes, due, lanes_in(lanes, flags, count), indexes)
+
+    def _add(self, messages: Columns, queue: int, first: int, rows: _Rows) -> None:
+        if first < messages.next_sequence:
+            raise ValueError(f"expected message {messages.next_sequence} of queue {queue}, found {first}")
+        messages.add(first, self._at_ms, *rows[:4])
+
+
+class _Rows(NamedTuple):
+    """Messages as `Columns.add` takes them, and their indexes in the record, or None for all of them."""
+
+    positions: Any
+    sizes: Any
+    due: Any
+    lanes: Any
+    indexes: list[int] | None
 
 
 class RestatedMessages:
@@ -80,6 +114,11 @@ class RestatedMessages:
 
     def __init__(self, places: SharedPlaces) -> None:
         self._places = places
+
+    def add_parts_to(self, messages: Columns, parts: Sequence[record.Part]) -> None:
+        """Rewrite the messages that parts name in a queue."""
+        for each in parts:
+            self.add_to(messages, each)
 
     def add_to(self, messages: Columns, part: Sequence[Any]) -> list[int]:
         """Rewrite the messages that a `record.Part` names in a queue; return their indexes."""
@@ -99,13 +138,13 @@ class Arrivals(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self.targets: dict[int, tuple[T, ...]] = {}
+        self.targets: dict[int, list[T]] = {}
         """Arrivals or parts of each queue that has yet to settle, in ascending order of their messages."""
         self.used: list[int] = []
         """Queues that somebody used before the record was appended, so that their targets may be wrong."""
-        self._add_to: Callable[[Columns, T], object] | None = None
+        self._add_to: Callable[[Columns, Sequence[T]], object] | None = None
 
-    def begin(self, add_to: Callable[[Columns, T], object]) -> None:
+    def begin(self, add_to: Callable[[Columns, Sequence[T]], object]) -> None:
         """Let the queues get their messages from now on, with this function: the record was appended."""
         self._add_to = add_to
 
@@ -114,8 +153,8 @@ class Arrivals(Generic[T]):
         if self._add_to is None:
             self.used.append(queue)
             return
-        for target in self.targets.pop(queue, ()):
-            self._add_to(messages, target)
+        if targets := self.targets.pop(queue, None):
+            self._add_to(messages, targets)
 
 
 class ArrivingTargets(list[tuple[int, int, int, int, Sequence[int]]]):

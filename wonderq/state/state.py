@@ -758,7 +758,7 @@ class State:
             copies = targets.copies
             self.messages += sum(copies)
             self.bytes += sum(map(mul, copies, lengths)) + sum(map(mul, targets.headed, heads))
-            targets.arrivals.begin(published.add_arrival_to)
+            targets.arrivals.begin(published.add_arrivals_to)
         else:
             copies = self._add_to_all(targets, published, len(lengths))
         self.shared.add(places.ends, lengths, copies)
@@ -793,7 +793,7 @@ class State:
         restated = RestatedMessages(places)
         if isinstance(parts, ArrivingParts):
             assert not self.is_freezing
-            parts.arrivals.begin(restated.add_to)
+            parts.arrivals.begin(restated.add_parts_to)
             self.shared.add(places.ends, lengths, parts.copies)
             return
         copies = [0] * len(lengths)
