@@ -273,7 +273,7 @@ MUTANTS = [
         "decision_outlives_a_change_of_its_queue",
         "A publish goes to a queue that drains since, or takes the number of another message.",
         _PLAN,
-        "        self._renew()\n",
+        "        steps = self._renew(steps)\n",
         "",
         (f"{_IN_TURNS}::test_what_others_do_meanwhile_comes_before_it_or_after",),
     ),
@@ -305,8 +305,8 @@ MUTANTS = [
         "delays_begin_before_the_publish",
         "A delayed message that is published to many queues is delivered at once.",
         _ARRIVALS,
-        "        self.add_to(messages, arrival.at(self._at_ms))\n",
-        "        self.add_to(messages, record.Target(*arrival))\n",
+        "self._rows(each.at(self._at_ms))",
+        "self._rows(record.Target(*each))",
         (f"{_IN_TURNS}::test_delays_count_from_the_publish",),
     ),
     Mutant(
@@ -478,10 +478,7 @@ MUTANTS = [
         "wonderq/broker/publish_plan.py",
         "        while self._stale and (steps < PORTION_STEPS or self._is_late):",
         "        while self._stale:",
-        (
-            "tests/broker/test_publish_in_turns.py"
-            "::test_no_hold_takes_longer_with_more_queues_that_share_a_dead_letter_queue",
-        ),
+        (f"{_IN_TURNS}::test_no_hold_takes_longer_with_more_queues_that_share_a_dead_letter_queue",),
     ),
     Mutant(
         "undone_decisions_keep_their_messages",
@@ -489,9 +486,6 @@ MUTANTS = [
         "wonderq/broker/publish_plan.py",
         "            if at < len(found) and found[at] is arrival:",
         "            if False:",
-        (
-            "tests/broker/test_publish_in_turns.py"
-            "::test_a_shared_dead_letter_queue_has_the_messages_of_subscriptions_that_stay",
-        ),
+        (f"{_IN_TURNS}::test_a_shared_dead_letter_queue_has_the_messages_of_subscriptions_that_stay",),
     ),
 ]
