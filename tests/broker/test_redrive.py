@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from pathlib import Path
 from random import Random
@@ -28,6 +28,7 @@ from wonderq.model.errors import (
     RedriveNotFoundError,
     RedriveRunningError,
 )
+from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.state.state import State
 from wonderq_storage import DiskFullError, FileLog, SyncPolicy
@@ -359,6 +360,65 @@ class TestEnd:
         assert world.bodies("source") == ["a"]
         world.log.room_bytes = 1 << 40
         assert world.finish(redrive_id).moved == 1
+
+    def test_on_a_full_disk_its_end_waits(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a"])
+        redrive_id = world.broker.redrives.start("source", "target")
+        world.broker.redrives.run()
+        world.log.room_bytes = 0
+        with pytest.raises(DiskFullError):
+            world.broker.redrives.run()
+        assert (world.broker.redrives.get(redrive_id).status, world.broker.redrives.running) == ("running", 1)
+        world.log.room_bytes = 1 << 40
+        assert world.finish(redrive_id).status == "completed"
+        assert world.broker.redrives.running == 0
+        world.broker.redrives.start("source", "target")
+
+    def test_a_full_disk_refuses_its_cancellation_and_it_goes_on(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", [str(n) for n in range(250)])
+        redrive_id = world.broker.redrives.start("source", "target")
+        world.log.room_bytes = 0
+        with pytest.raises(DiskFullError):
+            world.broker.redrives.cancel(redrive_id)
+        world.log.room_bytes = 1 << 40
+        assert (world.finish(redrive_id).status, len(world.messages("target"))) == ("completed", 250)
+
+    def test_a_full_disk_refuses_its_failure_and_it_fails_later(self, world: World) -> None:
+        world.broker.put_queue("target")
+        world.broker.produce("source", ["a"])
+        redrive_id = world.broker.redrives.start("source", "target")
+        world.broker.drop_queue("target")
+        world.log.room_bytes = 0
+        with pytest.raises(DiskFullError):
+            world.broker.redrives.run()
+        world.log.room_bytes = 1 << 40
+        assert world.finish(redrive_id).status == "failed"
+        assert world.broker.redrives.running == 0
+
+    def test_a_full_disk_refuses_that_there_is_no_room_for_an_outbox(self) -> None:
+        log = MemoryLog()
+        broker = Broker(log, limits=Limits(queues=2), has_name=lambda name: name != "elsewhere")
+        broker.core.others = Elsewhere()
+        broker.produce("source", ["a"])
+        redrive_id = broker.redrives.start("source", "elsewhere")
+        log.room_bytes = 0
+        with pytest.raises(DiskFullError):
+            broker.redrives.run()
+        log.room_bytes = 1 << 40
+        assert broker.redrives.run() == inf
+        assert broker.redrives.get(redrive_id).status == "failed"
+
+
+class Elsewhere:
+    """The other shards of a cluster, which have every queue."""
+
+    def attributes_of(self, queue: str) -> Mapping[str, str]:
+        return {}
+
+    def sources_of(self, queue: str, after: str) -> Iterator[str]:
+        return iter(())
 
 
 class TestMeanwhile:

@@ -277,6 +277,7 @@ class Redrives:
             if was_running:
                 redrive = replace(redrive, status="cancelled", ended_ms=now_ms)
                 append_and_apply(*self._records(state, redrive, now_ms), leave=DELETE_LEAVES)
+                self._forget_if_ended(redrive)
         return redrive, was_running
 
     def _find_permitted(self, state: State, redrive_id: str, source: str | None, permits: Permits) -> Redrive:
@@ -379,14 +380,19 @@ class Redrives:
             if transfers and not redrive.dry_run:
                 try:
                     self._transfers.move(queue, now_ms, transfers, records, leave=PRODUCE_LEAVES)
+                    if redrive.per_second is not None:
+                        self._running[redrive.id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
                 except TooManyQueuesError as error:  # there is no room for an outbox
                     redrive = replace(before, status="failed", failure=str(error), ended_ms=now_ms)
                     append_and_apply(*self._records(state, redrive, now_ms), leave=PRODUCE_LEAVES)
-                    return
-                if redrive.per_second is not None:
-                    self._running[redrive.id] = now_ms + -(-1000 * len(transfers) // redrive.per_second)
             else:
                 append_and_apply(*records, leave=PRODUCE_LEAVES)
+            self._forget_if_ended(redrive)
+
+    def _forget_if_ended(self, redrive: Redrive) -> None:
+        """Let no more portions of a redrive run if it has ended, under the lock, once its records are in the log."""
+        if redrive.status != "running":
+            del self._running[redrive.id]
 
     def _choose(
         self,
@@ -425,7 +431,6 @@ class Redrives:
         """Return the record of a redrive's progress, and those that delete the oldest redrives if it has ended."""
         records: list[Record] = [_metadata(redrive, now_ms)]
         if redrive.status != "running":
-            self._running.pop(redrive.id, None)
             others = [each for each in self._redrives_of(state, redrive.queue_number) if each.id != redrive.id]
             records += [_deleted(each.id, now_ms) for each in others[KEPT - 1 :]]
         return records
