@@ -17,6 +17,7 @@ from tests.support.threads import Call
 from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
+from wonderq.broker.core import DELETE_LEAVES
 from wonderq.broker.redrive import NAMESPACE, Redrive
 from wonderq.metrics import BrokerCollector
 from wonderq.model.errors import QueueNotFoundError, RedriveNotFoundError
@@ -172,6 +173,18 @@ def test_many_subscriptions_of_it_end_in_portions(monkeypatch: pytest.MonkeyPatc
     assert max(writes) <= 101
     assert broker.core.state.subscriptions == 0
     assert not broker.queue_names(prefix="fed")
+
+
+def test_many_subscriptions_of_it_end_with_it_on_a_disk_that_has_room_for_little_else() -> None:
+    log = MemoryLog()
+    broker = Broker(log, clock=FakeClock())
+    broker.put_queue("fed")
+    for number in range(110):
+        broker.topics.put(f"topic-{number}")
+        broker.topics.subscribe(f"topic-{number}", "s", queue="fed")
+    log.room_bytes = log.max_record_bytes // DELETE_LEAVES
+    broker.drop_queue("fed")
+    assert broker.core.state.subscriptions == 0
 
 
 def test_the_redrives_of_other_queues_are_not_read_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

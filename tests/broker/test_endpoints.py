@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.broker.conftest import Lasting
+from wonderq.broker import topics
+from wonderq.broker.broker import Broker
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.pushes import PushClaim, PushKey
 from wonderq.model.errors import TooManyQueuesError
@@ -13,6 +17,7 @@ from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.model.push import Push
 from wonderq.model.push_hosts import PushHosts
 from wonderq.model.topics import Publication, Subscription
+from wonderq_storage import DiskFullError
 
 URL = "https://hooks.example.com/orders"
 
@@ -104,3 +109,61 @@ def test_without_room_for_a_queue_nothing_is_made(orders: Lasting) -> None:
     with pytest.raises(TooManyQueuesError):
         orders.broker.topics.subscribe("orders", "shop", endpoint=URL)
     assert orders.log.end() == end
+
+
+ENDS: dict[str, Callable[[Broker], None]] = {
+    "the subscription": lambda broker: broker.topics.unsubscribe("orders", "shop"),
+    "the topic": lambda broker: broker.topics.delete("orders"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_an_endpoint_that_has_ended_is_woken_for_no_message_of_its_queue(
+    orders: Lasting, end: Callable[[Broker], None]
+) -> None:
+    broker = orders.broker
+    broker.put_queue("shop")
+    broker.topics.subscribe("orders", "shop", queue="shop", endpoint=URL)
+    assert not claim(orders).messages
+    queue = broker.core.find_queue("shop")
+    assert broker.core.consumers.waiting_for(queue) == 1
+    end(broker)
+    assert broker.core.consumers.waiting_for(queue) == 0
+
+
+def test_an_endpoint_that_has_ended_before_the_disk_was_full_is_woken_for_no_message(
+    orders: Lasting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "ENDED_AT_ONCE", 1)
+    broker = orders.broker
+    broker.put_queue("shop")
+    broker.topics.subscribe("orders", "shop", queue="shop", endpoint=URL)
+    broker.topics.put("returns")
+    broker.topics.subscribe("returns", "shop", queue="shop")
+    assert not claim(orders).messages
+    queue = broker.core.find_queue("shop")
+
+    def refuse(*_: object) -> None:
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr(broker.redrives, "append_drop", refuse)
+    with pytest.raises(DiskFullError):
+        broker.drop_queue("shop")
+    assert broker.core.state.subscriptions == 1
+    assert broker.core.consumers.waiting_for(queue) == 0
+
+
+def test_a_topic_with_an_endpoint_that_comes_while_it_is_deleted_leaves_no_queue(
+    orders: Lasting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = orders.broker
+    broker.topics.subscribe("orders", "first", endpoint=URL)
+    later = iter(["second"])
+
+    def subscribe() -> None:
+        for name in later:
+            broker.topics.subscribe("orders", name, endpoint=URL)
+
+    monkeypatch.setattr(topics, "yield_to_others", subscribe)
+    broker.topics.delete("orders")
+    assert broker.queue_names(limit=10) == ["default"]

@@ -21,6 +21,28 @@ _OF_SNS = "tests/sns/test_http_endpoints.py"
 
 MUTANTS = [
     Mutant(
+        "endpoints_of_a_deleted_topic_wait_on",
+        "Long polls on a queue end only at their own deadline, since its messages wake an endpoint that has ended.",
+        "wonderq/broker/topics.py",
+        "            _end_deliveries(core, pushed)\n",
+        "",
+        ("tests/broker/test_endpoints.py::test_an_endpoint_that_has_ended_is_woken_for_no_message_of_its_queue",),
+    ),
+    Mutant(
+        "a_topic_is_deleted_after_its_endpoints",
+        "A queue is left for ever that was made for an endpoint of a topic while the topic was deleted.",
+        "wonderq/broker/topics.py",
+        "            pushed = [each for each in topic.subscriptions.values() if each.push is not None]\n"
+        "            core.append",
+        "            pushed = [each for each in topic.subscriptions.values() if each.push is not None]\n"
+        "        yield_to_others()\n"
+        "        with core.transaction as now_ms:\n"
+        "            core.append",
+        (
+            "tests/broker/test_endpoints.py::test_a_topic_with_an_endpoint_that_comes_while_it_is_deleted_leaves_no_queue",
+        ),
+    ),
+    Mutant(
         "pushes_into_the_network_by_a_name",
         "Whoever controls a listed name reads and changes services that only the broker can reach.",
         "wonderq/push/resolver.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import EllipsisType
@@ -212,27 +212,30 @@ class Topics:
         Raises:
             TopicNotFoundError: the topic does not exist.
         """
-        while self._delete_an_endpoint(name):
+        while self._delete_an_endpoint_or_all(name):
             yield_to_others()
-        with self._core.transaction as now_ms:
-            topic = self._core.find_topic(name)
-            self._core.append_and_apply(record.Drop(record.DROP, now_ms, topic.number), leave=DELETE_LEAVES)
-            self._core.counters.by_topic.pop(name, None)
         self._core.confirm()
 
-    def _delete_an_endpoint(self, name: str) -> bool:
+    def _delete_an_endpoint_or_all(self, name: str) -> bool:
         """Delete a subscription of a topic together with the queue that was made for it; return whether there was one.
+
+        If there is none, delete the topic in the same hold of the lock, so that none can begin in between.
 
         Raises:
             TopicNotFoundError: the topic does not exist.
         """
-        with self._core.transaction as now_ms:
-            topic = self._core.find_topic(name)
+        core = self._core
+        with core.transaction as now_ms:
+            topic = core.find_topic(name)
             for each in topic.subscriptions.values():
-                queue = self._core.state.find(each.queue)
+                queue = core.state.find(each.queue)
                 if each.owns_queue and queue is not None:
-                    drop_queue(self._core, self._redrives, queue, now_ms)
+                    drop_queue(core, self._redrives, queue, now_ms)
                     return True
+            pushed = [each for each in topic.subscriptions.values() if each.push is not None]
+            core.append_and_apply(record.Drop(record.DROP, now_ms, topic.number), leave=DELETE_LEAVES)
+            core.counters.by_topic.pop(name, None)
+            _end_deliveries(core, pushed)
         return False
 
     # Subscriptions
@@ -489,8 +492,7 @@ class Topics:
                 drop_queue(self._core, self._redrives, queue, now_ms, also)
             else:
                 self._core.append_and_apply(end_record(found, name, now_ms), *also, leave=DELETE_LEAVES)
-                if push is not None:
-                    self._core.consumers.dissolve(queue)  # its deliveries end; all others wait again
+                _end_deliveries(self._core, [subscription])
             if notice is not None:
                 self._notices.listener(notice)
             self._core.counters.of_topic(topic).forget(name)
@@ -529,10 +531,25 @@ def end_some_subscriptions(core: Core, queue: Queue, now_ms: int) -> bool:
 
 
 def end_subscriptions(core: Core, ended: Sequence[tuple[Topic, str]], now_ms: int) -> None:
-    """End subscriptions, given by topic and name, in one write, under the lock."""
-    core.append_and_apply(*(end_record(topic, name, now_ms) for topic, name in ended), leave=DELETE_LEAVES)
+    """End subscriptions, given by topic and name, in one write, under the lock.
+
+    Like the deletion of their queue, which they belong to, this needs no room that must stay free.
+    """
+    subscriptions = [topic.subscriptions[name] for topic, name in ended]
+    core.append_and_apply(*(end_record(topic, name, now_ms) for topic, name in ended))
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
+    _end_deliveries(core, subscriptions)
+
+
+def _end_deliveries(core: Core, ended: Iterable[Subscription]) -> None:
+    """Let endpoints whose subscriptions have ended wait in queues no more, under the lock. All others wait again.
+
+    A message wakes one that waits, so an endpoint that does not claim any more would keep it from the others.
+    """
+    for queue in (core.state.find(each.queue) for each in ended if each.push is not None):
+        if queue is not None:
+            core.consumers.dissolve(queue)
 
 
 def subscriptions_of(state: State, number: int) -> Iterator[tuple[Topic, str]]:
