@@ -105,12 +105,17 @@ CALLS: dict[str, Callable[[Broker], object]] = {
     "garbage collection": lambda broker: broker.long_lived_objects,
 }
 
+
+def rewriter(broker: Broker) -> compaction._Rewriter:
+    return compaction._Rewriter(broker, broker.core.log, 0)
+
+
 IN_THE_BACKGROUND: dict[str, Callable[[Broker], object]] = {
     "endpoints": lambda broker: broker.pushes.keys(),
     "damage": lambda broker: compaction._holds_any_before(broker, broker.core.log.end()),
-    "records of queues": lambda broker: compaction._rewrite_queues(broker, 0),
-    "records of metadata": lambda broker: compaction._rewrite_metadata(broker, broker.core.log, 0),
-    "records of keys": lambda broker: compaction._rewrite_dedup(broker, broker.core.log, 0, 1000),
+    "records of queues": lambda broker: rewriter(broker).rewrite_queues(),
+    "records of metadata": lambda broker: rewriter(broker).rewrite_metadata(),
+    "records of keys": lambda broker: rewriter(broker).rewrite_dedup(),
 }
 
 

@@ -11,8 +11,41 @@ _COLUMNS = "wonderq/state/columns.py"
 _TABLE = "wonderq/state/message_table.py"
 _OF_MAINTENANCE = "tests/broker/test_maintenance.py"
 _REWRITING = "tests/broker/test_rewriting.py"
+_ORDER = "tests/broker/test_compaction_order.py"
 
 MUTANTS = [
+    Mutant(
+        "rewriting_takes_the_room_of_deletions",
+        "On a full disk a compaction leaves no room for deletions, so that nothing can make room any more.",
+        _COMPACTION,
+        "append_and_apply(rewritten, leave=self._leave)",
+        "append_and_apply(rewritten)",
+        (f"{_ORDER}::test_what_is_not_of_messages_is_not_rewritten_into_the_room_of_deletions",),
+    ),
+    Mutant(
+        "rewriting_of_little_leaves_room_too",
+        "A full disk is never usable again, although all messages were deleted.",
+        _COMPACTION,
+        "            self._only_measures, self._leave = False, None\n",
+        "            self._only_measures = False\n",
+        (f"{_OF_MAINTENANCE}::test_on_a_full_disk_deleting_makes_room",),
+    ),
+    Mutant(
+        "small_messages_are_copied_in_one_hold",
+        "A compaction of small messages keeps all requests waiting for tenths of a second.",
+        _COMPACTION,
+        "            most = min(at + _MESSAGES_OF_A_PORTION, len(sequences))\n",
+        "            most = len(sequences)\n",
+        (f"{_ORDER}::test_small_messages_are_copied_some_at_a_time",),
+    ),
+    Mutant(
+        "large_subscriptions_are_rewritten_in_one_hold",
+        "A compaction of subscriptions with large filters keeps all requests waiting.",
+        _COMPACTION,
+        " and size < _BYTES_OF_A_PORTION:\n",
+        ":\n",
+        (f"{_ORDER}::test_large_records_are_rewritten_some_at_a_time",),
+    ),
     Mutant(
         "compaction_loses_what_is_in_flight",
         "Compaction loses claimed messages.",
@@ -114,16 +147,16 @@ MUTANTS = [
         "compaction_rewrites_all_names_in_one_hold",
         "While a segment with many queues or schedules is compacted, nobody gets an answer for half a second.",
         _COMPACTION,
-        "at + _RECORDS_OF_A_PORTION]",
-        "at + 10 * _RECORDS_OF_A_PORTION]",
+        "                size, stop = 0, at + _RECORDS_OF_A_PORTION\n",
+        "                size, stop = 0, at + 10 * _RECORDS_OF_A_PORTION\n",
         ("tests/broker/test_compaction_order.py::test_no_portion_of_the_rewriting_holds_the_lock_for_long",),
     ),
     Mutant(
         "names_not_restated",
         "Once the segment that names them was compacted, queues are lost and the start is refused.",
         _COMPACTION,
-        "    _rewrite_queues(broker, end)\n",
-        "",
+        " + self._rewrite(numbers, self._of_queue)\n",
+        "\n",
         (f"{_REWRITING}::test_every_end_of_a_log_that_compaction_can_leave_says_the_same",),
     ),
     Mutant(
@@ -194,8 +227,8 @@ MUTANTS = [
         "compaction_drops_what_ends_at_the_border",
         "On a log without gaps between its parts, compaction loses the identity of the log.",
         _COMPACTION,
-        "state.identity_at <= end",
-        "state.identity_at < end",
+        "state.identity_at > self._end",
+        "state.identity_at >= self._end",
         (f"{_REWRITING}::test_the_identity_alone_is_kept",),
     ),
 ]

@@ -217,8 +217,8 @@ MUTANTS = [
         "compaction_loses_subscriptions",
         "After a compaction and a restart, queues are not subscribed any more.",
         "wonderq/broker/compaction.py",
-        "                if name in topic.stored and topic.stored[name].position <= end:\n",
-        "                if False:\n",
+        "            size += self._rewrite(names, partial(self._of_subscription, number))\n",
+        "",
         (f"{_OF_TOPICS}::test_everything_about_a_topic_lasts",),
     ),
     Mutant(

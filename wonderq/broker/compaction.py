@@ -15,25 +15,25 @@ import time
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TypeVar
 
 from wonderq.broker.broker import Broker
-from wonderq.broker.core import COMPACTION_LEAVES
+from wonderq.broker.core import COMPACTION_LEAVES, DELETE_LEAVES
 from wonderq.broker.shared_compaction import SharedRecord, rewrite
 from wonderq.model.bounds import MAX_CONSUMER_CHARACTERS
 from wonderq.state import record, record_contents
 from wonderq.state.record import Record
 from wonderq.state.state import Queue, State, queue_record
 from wonderq.state.topics import Topic, rows_record, subscription_record, topic_record
-from wonderq_storage import CorruptLogError, Log, Position
+from wonderq_storage import CorruptLogError, DiskFullError, Log, Position
 
 _Item = TypeVar("_Item")
 
 logger = logging.getLogger("wonderq.maintenance")
 
-#: Bytes of log to inspect, and to copy where they are live, while the broker's lock is held: calmly, and when garbage
-#: exceeds its allowance by a quarter, so that the clients who cause it wait a little.
+#: Bytes of log to inspect at a time: calmly, and when garbage exceeds its allowance by a quarter.
 BATCH_BYTES = 64 << 10
 URGENT_BATCH_BYTES = 1 << 20
 
@@ -49,8 +49,11 @@ _NAME_BYTES = 4 * MAX_CONSUMER_CHARACTERS + 3
 #: Typical bytes of log per queue besides its messages: the record that defines it.
 _QUEUE_BYTES = 256
 
-#: Queues, topics, subscriptions or other things whose records are rewritten while the lock is held.
+#: Queues, topics, subscriptions or other things whose records are rewritten while the lock is held, most messages that
+#: are looked up and copied meanwhile, and the bytes of all that after which the lock is given up.
 _RECORDS_OF_A_PORTION = 100
+_MESSAGES_OF_A_PORTION = 400
+_BYTES_OF_A_PORTION = 256 << 10
 
 #: Typical bytes of log per dedup entry, and per METADATA record besides its value.
 _DEDUP_BYTES = 64
@@ -90,15 +93,12 @@ def compact_oldest(
     copied = 0
     began = time.monotonic()
     limit_bytes = log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES
-    unwritten = 0
+    rewriter = _Rewriter(broker, log, end)
     try:
         for batch in _batches(records, batch_bytes or BATCH_BYTES):
             for size in _copy_live(broker, batch, limit_bytes):
                 copied += size
-                unwritten += size
-                if unwritten > _UNWRITTEN_BYTES:
-                    log.wait(log.end() - 1)
-                    unwritten = 0
+                rewriter.count(size)
                 if rest(time.monotonic() - began):
                     return False
                 began = time.monotonic()
@@ -106,10 +106,7 @@ def compact_oldest(
         if _holds_any_before(broker, end):
             raise
         logger.warning("%s. The segment holds nothing live, and is dropped", error)
-    _rewrite_queues(broker, end)
-    _rewrite_metadata(broker, log, end)
-    _rewrite_topics(broker, end)
-    _rewrite_dedup(broker, log, end, min(BATCH_BYTES, limit_bytes // 2))
+    rewriter.run()
     log.sync()
     log.trim(end)
     broker.counters.copied_bytes += copied
@@ -148,6 +145,25 @@ class _Entries:
         self.lengths += lengths
         self.data.append(data)
 
+    def pieces(self) -> Iterator[_Entries]:
+        """Yield parts of the entries, each with few enough messages and bytes for one hold of the lock."""
+        if len(self.lengths) <= _MESSAGES_OF_A_PORTION and sum(self.lengths) <= _BYTES_OF_A_PORTION:
+            yield self
+            return
+        data, sequences = b"".join(self.data), list(record.from_runs(self.runs))
+        at = begin = 0
+        while at < len(sequences):
+            stop, end = at + 1, begin + self.lengths[at]
+            most = min(at + _MESSAGES_OF_A_PORTION, len(sequences))
+            while stop < most and end + self.lengths[stop] - begin <= _BYTES_OF_A_PORTION:
+                end += self.lengths[stop]
+                stop += 1
+            piece = _Entries()
+            piece.runs = record.to_runs(sequences[at:stop])
+            piece.places, piece.lengths, piece.data = self.places[at:stop], self.lengths[at:stop], [data[begin:end]]
+            yield piece
+            at, begin = stop, end
+
 
 class _Batch:
     """Entries of some records."""
@@ -181,16 +197,34 @@ def _batches(records: Iterator[tuple[Position, bytes | memoryview]], batch_bytes
 
 def _copy_live(broker: Broker, batch: _Batch, limit_bytes: int) -> Iterator[int]:
     """Rewrite the messages whose current entries are those in ``batch``; yield the bytes after each turn."""
-    yield _copy_of_queues(broker, batch, limit_bytes)
+    for some in _of_queues(batch):
+        yield _copy_of_queues(broker, some, limit_bytes)
     for shared in batch.shared:
         yield from rewrite(broker, shared, limit_bytes, _MESSAGE_OVERHEAD_BYTES + _NAME_BYTES)
 
 
-def _copy_of_queues(broker: Broker, batch: _Batch, limit_bytes: int) -> int:
-    """Rewrite the messages of a batch that are in one queue only; return their bytes."""
+def _of_queues(batch: _Batch) -> Iterator[Sequence[tuple[int, _Entries]]]:
+    """Yield the entries of a batch that are in one queue only, with the number of the queue, for one hold at a time."""
+    some: list[tuple[int, _Entries]] = []
+    messages = size = 0
+    for number, part in batch.by_queue.items():
+        for piece in part.pieces():
+            messages += len(piece.lengths)
+            size += sum(piece.lengths)
+            is_full = messages > _MESSAGES_OF_A_PORTION or size > _BYTES_OF_A_PORTION
+            if some and (is_full or len(some) == _RECORDS_OF_A_PORTION):
+                yield some
+                some, messages, size = [], len(piece.lengths), sum(piece.lengths)
+            some.append((number, piece))
+    if some:
+        yield some
+
+
+def _copy_of_queues(broker: Broker, parts: Sequence[tuple[int, _Entries]], limit_bytes: int) -> int:
+    """Rewrite the messages of some entries in one hold of the lock; return their bytes."""
     copied = 0
     with broker.locked() as (state, append_and_apply, now_ms):
-        for number, part in batch.by_queue.items():
+        for number, part in parts:
             queue = state.find(number)
             stretches = queue.messages.find_at_positions(part.runs, part.places) if queue else ()
             found = sorted((sequence, count, index) for index, sequence, count in stretches)
@@ -233,99 +267,152 @@ def _portions(
         at = stop
 
 
-def _rewrite_queues(broker: Broker, end: Position) -> None:
-    """Rewrite the records of the identity and of the queues that lie before ``end``, in portions."""
-    with broker.locked() as (state, append_and_apply, now_ms):
-        if state.identity_at <= end:
-            append_and_apply(record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue))
-        numbers = state.queue_numbers()
-    for portion in _portions_of(numbers):
-        with broker.locked() as (state, append_and_apply, now_ms):
-            for queue in filter(None, map(state.find, portion)):
-                if queue.record_position <= end:
-                    append_and_apply(queue_record(queue, queue.settings, now_ms))
+class _Rewriter:
+    """Rewrites all records before ``end`` that are not of messages, and keeps copies from gathering in memory."""
 
+    def __init__(self, broker: Broker, log: Log, end: Position) -> None:
+        self._broker = broker
+        self._log = log
+        self._end = end
+        self._unwritten = 0
+        self._leave: int | None = COMPACTION_LEAVES
+        self._only_measures = False
 
-def _rewrite_metadata(broker: Broker, log: Log, end: Position) -> None:
-    """Rewrite the records of metadata that lie before ``end``, in portions."""
-    unwritten = 0
-    with broker.locked() as (state, _, _):
-        stored = [(namespace, list(entries)) for namespace, entries in state.metadata.items()]
-    for namespace, portion in ((namespace, each) for namespace, names in stored for each in _portions_of(names)):
-        with broker.locked() as (state, append_and_apply, now_ms):
-            for name in portion:
-                each = state.metadata.get(namespace, {}).get(name)
-                if each is not None and each.record_position <= end:
-                    append_and_apply(record.Metadata(record.METADATA, now_ms, namespace, name, each.value))
-                    unwritten += each.bytes
-        if unwritten > _UNWRITTEN_BYTES:
-            log.wait(log.end() - 1)
-            unwritten = 0
+    def run(self) -> None:
+        """Rewrite all that there is.
 
+        This leaves the room that deletions need on a full disk, since they are what makes room again. Only if little is
+        left to do, it takes that room: then it is sure to end, and to give back a whole segment.
 
-def _rewrite_topics(broker: Broker, end: Position) -> None:
-    """Rewrite the records of the topics and subscriptions that lie before ``end``, in portions."""
-    with broker.locked() as (state, _, _):
-        numbers = [topic.number for topic in state.all_topics()]
-    for portion in _portions_of(numbers):
-        with broker.locked() as (state, append_and_apply, now_ms):
-            for topic in filter(None, map(state.find_topic, portion)):
-                if topic.record_position <= end:
-                    append_and_apply(topic_record(topic, topic.settings, now_ms))
-        for number in portion:
-            _rewrite_subscriptions(broker, number, end)
+        Raises:
+            DiskFullError: the disk has no room for it.
+        """
+        try:
+            self._rewrite_all()
+        except DiskFullError:
+            self._only_measures = True
+            if self._rewrite_all() > self._log.max_record_bytes // DELETE_LEAVES:
+                raise
+            self._only_measures, self._leave = False, None
+            self._rewrite_all()
+
+    def _rewrite_all(self) -> int:
+        """Rewrite everything, or only measure it; return the bytes."""
+        return self.rewrite_queues() + self.rewrite_metadata() + self.rewrite_topics() + self.rewrite_dedup()
+
+    def count(self, size: int) -> None:
+        """Note that copies of so many bytes were appended; wait for the log if many are not written yet."""
+        self._unwritten += size
+        if self._unwritten > _UNWRITTEN_BYTES:
+            self._log.wait(self._log.end() - 1)
+            self._unwritten = 0
+
+    def _rewrite(self, items: Sequence[_Item], record_of: Callable[[State, _Item, int], Record | None]) -> int:
+        """Append the record that ``record_of`` returns for each item, or none; return the bytes.
+
+        Each hold of the lock appends a portion.
+        """
+        broker, at, written = self._broker, 0, 0
+        while at < len(items):
+            with broker.locked() as (state, append_and_apply, now_ms):
+                size, stop = 0, at + _RECORDS_OF_A_PORTION
+                while at < min(stop, len(items)) and size < _BYTES_OF_A_PORTION:
+                    rewritten = record_of(state, items[at], now_ms)
+                    if rewritten is not None and self._only_measures:
+                        size += len(record.encode(rewritten))
+                    elif rewritten is not None:
+                        before = broker.log_bytes
+                        append_and_apply(rewritten, leave=self._leave)
+                        size += broker.log_bytes - before
+                    at += 1
+            self.count(size)
+            written += size
+        return written
+
+    def rewrite_queues(self) -> int:
+        """Rewrite the records of the identity and of the queues."""
+        with self._broker.locked() as (state, _, _):
+            numbers = state.queue_numbers()
+        return self._rewrite((None,), self._of_identity) + self._rewrite(numbers, self._of_queue)
+
+    def _of_identity(self, state: State, _: None, now_ms: int) -> Record | None:
+        if state.identity_at > self._end:
+            return None
+        return record.Identity(record.IDENTITY, now_ms, state.key or b"", state.next_queue)
+
+    def _of_queue(self, state: State, number: int, now_ms: int) -> Record | None:
+        queue = state.find(number)
+        if queue is None or queue.record_position > self._end:
+            return None
+        return queue_record(queue, queue.settings, now_ms)
+
+    def rewrite_metadata(self) -> int:
+        """Rewrite the records of metadata."""
+        with self._broker.locked() as (state, _, _):
+            stored = [(namespace, list(entries)) for namespace, entries in state.metadata.items()]
+        return sum(self._rewrite(names, partial(self._of_metadata, namespace)) for namespace, names in stored)
+
+    def _of_metadata(self, namespace: str, state: State, name: str, now_ms: int) -> Record | None:
+        each = state.metadata.get(namespace, {}).get(name)
+        if each is None or each.record_position > self._end:
+            return None
+        return record.Metadata(record.METADATA, now_ms, namespace, name, each.value)
+
+    def rewrite_topics(self) -> int:
+        """Rewrite the records of the topics and of their subscriptions."""
+        with self._broker.locked() as (state, _, _):
+            numbers = [topic.number for topic in state.all_topics()]
+        size = self._rewrite(numbers, self._of_topic)
+        for number in numbers:
+            with self._broker.locked() as (state, _, _):
+                topic = state.find_topic(number)
+                stored = {} if topic is None else topic.stored
+                names = [name for name, each in stored.items() if each.position <= self._end]
+            size += self._rewrite(names, partial(self._of_subscription, number))
+        return size
+
+    def _of_topic(self, state: State, number: int, now_ms: int) -> Record | None:
+        topic = state.find_topic(number)
+        if topic is None or topic.record_position > self._end:
+            return None
+        return topic_record(topic, topic.settings, now_ms)
+
+    def _of_subscription(self, number: int, state: State, name: str, now_ms: int) -> Record | None:
+        topic = state.find_topic(number)
+        if topic is None or name not in topic.stored or topic.stored[name].position > self._end:
+            return None
+        return subscription_record(topic, topic.subscriptions[name], now_ms)
+
+    def rewrite_dedup(self) -> int:
+        """Rewrite dedup entries, in portions."""
+        with self._broker.locked() as (state, _, _):
+            holders: list[Queue | Topic] = [*state.queues.values(), *state.topics.values()]
+        numbers: list[int] = []
+        size = entries = 0
+        for portion in _portions_of(holders):
+            with self._broker.locked():
+                numbers += [each.number for each in portion if len(each.dedup)]
+                entries += sum(len(each.dedup) for each in portion)
+        if self._only_measures:
+            return _DEDUP_BYTES * entries
+        most_bytes = min(BATCH_BYTES, (self._log.max_record_bytes - _MESSAGE_OVERHEAD_BYTES) // 2)
+        for number in numbers:
+            while written := self._rewrite((number,), partial(self._of_dedup, most_bytes)):
+                size += written
+        return size
+
+    def _of_dedup(self, most_bytes: int, state: State, number: int, now_ms: int) -> Record | None:
+        """Return the record of a portion of the dedup entries that a queue or topic has, if it has any."""
+        queue, topic = state.find(number), state.find_topic(number)
+        if queue is not None:
+            rows = queue.dedup.rows_before(self._end, now_ms, most_bytes)
+            return record.Dedup(record.DEDUP, now_ms, number, rows) if rows else None
+        if topic is not None:
+            rows = topic.dedup.rows_before(self._end, now_ms, most_bytes)
+            return rows_record(topic, rows, now_ms) if rows else None
+        return None
 
 
 def _portions_of(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     for at in range(0, len(items), _RECORDS_OF_A_PORTION):
         yield items[at : at + _RECORDS_OF_A_PORTION]
-
-
-def _rewrite_subscriptions(broker: Broker, number: int, end: Position) -> None:
-    """Rewrite the records of the subscriptions of a topic that lie before ``end``, in portions."""
-    with broker.locked() as (state, _, _):
-        topic = state.find_topic(number)
-        names = [] if topic is None else [name for name, each in topic.stored.items() if each.position <= end]
-    for portion in _portions_of(names):
-        with broker.locked() as (state, append_and_apply, now_ms):
-            topic = state.find_topic(number)
-            if topic is None:
-                return
-            for name in portion:
-                if name in topic.stored and topic.stored[name].position <= end:
-                    append_and_apply(subscription_record(topic, topic.subscriptions[name], now_ms))
-
-
-def _dedup_record(state: State, number: int, end: Position, now_ms: int, most_bytes: int) -> Record | None:
-    """Return the record of a portion of the dedup entries that a queue or topic has before ``end``, if it has any."""
-    queue, topic = state.find(number), state.find_topic(number)
-    if queue is not None:
-        rows = queue.dedup.rows_before(end, now_ms, most_bytes)
-        return record.Dedup(record.DEDUP, now_ms, number, rows) if rows else None
-    if topic is not None:
-        rows = topic.dedup.rows_before(end, now_ms, most_bytes)
-        return rows_record(topic, rows, now_ms) if rows else None
-    return None
-
-
-def _rewrite_dedup(broker: Broker, log: Log, end: Position, most_bytes: int) -> None:
-    """Rewrite dedup entries whose records lie before ``end``, in portions."""
-    with broker.locked() as (state, _, _):
-        holders: list[Queue | Topic] = [*state.queues.values(), *state.topics.values()]
-    numbers: list[int] = []
-    for portion in _portions_of(holders):
-        with broker.locked():
-            numbers += [each.number for each in portion if len(each.dedup)]
-    unwritten = 0
-    for number in numbers:
-        more = True
-        while more:
-            with broker.locked() as (state, append_and_apply, now_ms):
-                rewritten = _dedup_record(state, number, end, now_ms, most_bytes)
-                if rewritten is not None:
-                    append_and_apply(rewritten)
-            more = rewritten is not None
-            unwritten += most_bytes if more else 0
-            if unwritten > _UNWRITTEN_BYTES:
-                log.wait(log.end() - 1)
-                unwritten = 0
