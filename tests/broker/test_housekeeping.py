@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.limits import UNLIMITED
-from wonderq.model.messages import NewMessage
+from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.model.status import WAITING
 from wonderq.model.topics import Publication
 from wonderq.state.columns import Columns
@@ -191,6 +191,38 @@ class TestIdle:
         at_rest.broker.queue("q7")  # which ends the claim, before the housekeeper comes to it
         at_rest.housekeeper.turn()
         assert at_rest.broker.count("q7", "buried") == 1
+
+    def test_a_dead_letter_that_a_full_disk_refused_moves_once_there_is_room(self) -> None:
+        kept = Kept(MemoryLog())
+        kept.broker.put_queue("dead")
+        kept.broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
+        kept.broker.produce("q", ["x"])
+        kept.broker.claim("q", visibility_timeout_ms=5000)
+        kept.housekeeper.turn()
+        kept.clock.ms += 5000
+        kept.log.room_bytes = 0  # type: ignore[union-attr]
+        kept.housekeeper.turn()
+        assert kept.bodies("dead") == []
+        kept.log.room_bytes = 1 << 40  # type: ignore[union-attr]
+        kept.housekeeper.turn()
+        assert kept.bodies("dead") == ["x"]
+        kept.broker.close()
+
+    def test_a_dead_letter_gets_its_turn_although_the_figures_are_as_before(self, at_rest: Kept) -> None:
+        """One message in front of it is buried while another one comes back behind it."""
+        broker, clock = at_rest.broker, at_rest.clock
+        broker.put_queue("q", max_receives=1, dead_letter_queue="dead")
+        first, _, third = broker.produce("q", ["first", "dead", "third"])
+        broker.update("q", Target(id=first), Change(delay_ms=1000))
+        broker.update("q", Target(id=third), Change(bury=True))
+        broker.claim("q", visibility_timeout_ms=1000)
+        clock.ms += 1000
+        at_rest.housekeeper.turn()
+        assert at_rest.bodies("q") == ["first", "dead", "third"], "the first one can still be claimed"
+        broker.update("q", Target(id=first), Change(bury=True))
+        broker.update("q", Target(id=third), Change(delay_ms=0))
+        at_rest.housekeeper.turn()
+        assert at_rest.bodies("q") == ["first", "third"]
 
     def test_many_that_are_set_aside_come_back_in_portions(self, at_rest: Kept) -> None:
         at_rest.broker.put_queue("q7", max_receives=1, retention_ms=0)

@@ -28,7 +28,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Change, Message, NewMessage, Target
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State
-from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Position, SyncPolicy
+from wonderq_storage import CorruptLogError, DiskFullError, FileCheckpoints, FileLog, Position, SyncPolicy
 
 SEGMENT_BYTES = 4096
 LIMITS = Limits(message_bytes=1000, batch_messages=200, batch_bytes=3000)
@@ -473,6 +473,26 @@ def test_others_are_given_for_claimed_messages_that_are_deleted_before_they_are_
     given = Call(broker.claim, "jobs", limit=limit).result()
     assert sorted(message.body for message in given) == expected
     assert all(message.receipt for message in given)
+
+
+def test_a_full_disk_that_refuses_the_others_leaves_those_that_were_claimed(running: Running) -> None:
+    broker, log = running.broker, running.log
+    ids = broker.produce("jobs", ["a", "b", "c"])
+    append = log.append_together
+
+    def refuse(records: Sequence[bytes], *, leave_bytes: int = 0) -> list[Position]:
+        raise DiskFullError("no room")
+
+    def interrupt() -> None:
+        broker.delete("jobs", Target(id=ids[0]))
+        running.compact()
+        broker.produce("jobs", ["d"])
+        log.append_together = refuse  # type: ignore[method-assign]
+
+    log.before_read = interrupt
+    given = Call(broker.claim, "jobs", limit=3).result()
+    log.append_together = append  # type: ignore[method-assign]
+    assert sorted(message.body for message in given) == ["b", "c"]
 
 
 def test_a_consumer_whose_messages_were_deleted_before_they_were_read_waits_on(running: Running) -> None:

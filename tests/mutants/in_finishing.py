@@ -272,8 +272,8 @@ MUTANTS = [
         "lower_limit_finds_nothing",
         "Messages that a lower limit of receives makes dead letters stay where they are until somebody consumes.",
         _CLAIMS,
-        "    return queue.settings.max_receives, messages.next_sequence,",
-        "    return messages.next_sequence,",
+        "    return queue.settings.max_receives, queue.messages.next_sequence,",
+        "    return queue.messages.next_sequence,",
         (f"{_MANY_DEAD}::test_a_lower_limit_counts_without_a_consumer_too",),
     ),
     Mutant(

@@ -298,8 +298,7 @@ def _may_have_dead_letters(queue: Queue) -> bool:
 
 def _figures_of(queue: Queue) -> tuple[int, ...]:
     """Return what changes whenever a search for dead letters may find more than before."""
-    messages = queue.messages
-    return queue.settings.max_receives, messages.next_sequence, messages.spent, *messages.counts
+    return queue.settings.max_receives, queue.messages.next_sequence, queue.messages.changes
 
 
 def _is_to_put_back(queue: Queue) -> bool:

@@ -60,9 +60,10 @@ class Housekeeper(BackgroundLoop):
     def _remove_dead_letters(self) -> float:
         if self._is_idle:
             return self._tick_s
+        next_ms, self._due_ms = self._due_ms, 0  # so that a failure leaves the rest due
         if self._broker.remove_dead_letters():
-            self._due_ms = 0
             return 0
+        self._due_ms = next_ms
         return self._tick_s
 
     def end(self) -> None:

@@ -113,7 +113,7 @@ class Polls:
         while True:
             try:
                 claims = poll.run()
-            except BrokerError:
+            except (BrokerError, DiskFullError):
                 if not batches:
                     raise
                 return batches

@@ -81,6 +81,8 @@ class Columns(MessageTable):
         """Number of messages by status; 0 for GONE. A message keeps its status past its deadline until `advance`."""
         self.bytes = 0
         """Entry bytes of all messages."""
+        self.changes = 0
+        """Number of changes of statuses and of deletions since the start. It never comes back to an earlier value."""
         self.spent = 0
         """Number of messages that are set aside; they are in the count of waiting ones too."""
         self.spent_receives = 0
@@ -297,6 +299,7 @@ class Columns(MessageTable):
             return False
         if named:
             self.claim_names.end(page.token[start:stop])
+        self.changes += 1
         page.status[start:stop] = _WAITING_BYTE * count
         page.waiting += count
         self.counts[old] -= count
@@ -480,6 +483,7 @@ class Columns(MessageTable):
     def claim(self, runs: Runs, at_ms: int, timeout_ms: int, token: int, consumer: str = "") -> None:
         """Claim messages until ``at_ms + timeout_ms``. ``token`` identifies the claim."""
         due_ms = at_ms + timeout_ms
+        self.changes += 1
         for page, start, stop in self._live_slices(runs):
             page.grow_claims()
             if self.claim_names.by_token:
@@ -680,6 +684,7 @@ class Columns(MessageTable):
 
     def _remove(self, page: Page, start: int, stop: int) -> None:
         """Delete messages of a page, and free the page if it has no others."""
+        self.changes += 1
         self._clear(page, start, stop)
         if not page.live:
             self._deadlines.forget(page)
@@ -740,6 +745,7 @@ class Columns(MessageTable):
             status = IN_LANE
         if old == CLAIMED != status and self.claim_names.by_token:
             self.claim_names.end((page.token[index],))
+        self.changes += 1
         page.status[index] = status
         self.counts[SHOWN[old]] -= old != GONE
         self.counts[SHOWN[status]] += 1
