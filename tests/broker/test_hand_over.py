@@ -15,6 +15,7 @@ from wonderq.broker.broker import Broker
 from wonderq.model.errors import (
     BatchTooLargeError,
     BrokerError,
+    BrokerFullError,
     InvalidQueueNameError,
     InvalidValueError,
     MessageNotFoundError,
@@ -22,6 +23,7 @@ from wonderq.model.errors import (
     QueueFullError,
     QueueNotFoundError,
     StaleReceiptError,
+    TooManyKeysError,
     TooManyQueuesError,
 )
 from wonderq.model.limits import Limits
@@ -128,6 +130,28 @@ def test_nothing_is_done_if_something_is_refused(lasting: Lasting, kind: str) ->
     assert contents(lasting) == before
     lasting.broker.hand_over("in", [held], {"out": [NewMessage("x")]})
     assert contents(lasting)["out"] == ["x"]
+
+
+TOTALS: dict[str, tuple[Limits, type[BrokerError]]] = {
+    "messages": (Limits(total_messages=10), BrokerFullError),
+    "bytes": (Limits(total_bytes=1000), BrokerFullError),
+    "keys": (Limits(total_keys=10), TooManyKeysError),
+}
+
+
+@pytest.mark.parametrize("kind", TOTALS)
+def test_all_outputs_together_count_for_the_limits_of_the_broker(lasting: Lasting, kind: str) -> None:
+    (held,) = hold(lasting, "1")
+    limits, error = TOTALS[kind]
+    lasting.limit(limits)
+    outputs = {
+        queue: [NewMessage("x" * 100, key=f"{queue}{at}") for at in range(4)] for queue in ("first", "second", "third")
+    }
+    before = contents(lasting)
+    with pytest.raises(error):
+        lasting.broker.hand_over("in", [held], outputs)
+    assert contents(lasting) == before
+    lasting.broker.hand_over("in", [held], {"first": outputs["first"], "second": outputs["second"]})
 
 
 class CountingLog(MemoryLog):

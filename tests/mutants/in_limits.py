@@ -16,6 +16,14 @@ _SHORT_HOLDS = "tests/broker/test_short_holds.py"
 
 MUTANTS = [
     Mutant(
+        "each_output_counts_for_itself",
+        "A hand-over to several queues exceeds the limits of the broker.",
+        "wonderq/broker/produce.py",
+        "            self._check_totals(decided.values(), now_ms)\n",
+        "            for output in decided.values():\n                self._check_totals((output,), now_ms)\n",
+        ("tests/broker/test_hand_over.py::test_all_outputs_together_count_for_the_limits_of_the_broker",),
+    ),
+    Mutant(
         "names_of_all_queues_are_read_in_one_hold",
         "With very many queues, each list of them keeps all other requests waiting.",
         "wonderq/broker/core.py",

@@ -154,8 +154,7 @@ class Admission:
             QueueFullError: the queue would hold more than it may.
             BrokerFullError: all queues together would.
         """
-        if self.limits_queues or queue.limits_size:  # most brokers limit none, and this is on the way of each message
-            self.check_queue_room(queue, count, size)
+        self.check_queue_room(queue, count, size)
         self.check_total_room(count, size)
 
     def check_total_room(self, count: int, size: int) -> None:
@@ -167,7 +166,7 @@ class Admission:
         limits, state = self._limits, self._state
         if count and state.messages + count > limits.total_messages:
             raise BrokerFullError(_full("The broker", limits.total_messages, "--total-messages"))
-        if state.bytes + size > limits.total_bytes:
+        if size and state.bytes + size > limits.total_bytes:
             raise BrokerFullError(_full("The broker", limits.total_bytes, "--total-bytes"))
 
     def check_queue_room(self, queue: Queue, count: int, size: int) -> None:
@@ -176,6 +175,8 @@ class Admission:
         Raises:
             QueueFullError: the queue would hold more than it may.
         """
+        if not (self.limits_queues or queue.limits_size):  # as in most brokers, and each message passes here
+            return
         limits, there, settings = self._limits, queue.messages, queue.settings
         if count:
             messages = len(there) + count

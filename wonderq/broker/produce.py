@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple, TypeGuard
@@ -67,6 +67,15 @@ class _Output(NamedTuple):
     """Indexes of the duplicates."""
     records: list[Record]
     """Records that create the queue if needed, and add the messages."""
+    size: int = 0
+    """Bytes of the messages that are added."""
+    keys: int = 0
+    """Number of their dedup keys."""
+
+    @property
+    def added(self) -> int:
+        """Number of messages that are added."""
+        return len(self.sequences) - len(self.duplicates)
 
 
 class Producer:
@@ -109,7 +118,8 @@ class Producer:
             if output is None:
                 output = self._decide_output(queue, encoded, now_ms)
                 if number is not None:
-                    output.records.append(self._request_row(output, number, now_ms))
+                    output = self._with_request_row(output, number, now_ms)
+                self._check_totals((output,), now_ms)
             records = output.records
             position = core.append_and_apply(*records, leave=PRODUCE_LEAVES) if records else core.log.confirm()
             if records:
@@ -131,16 +141,25 @@ class Producer:
             duplicates = ()
         return _Output(queue, sequences, frozenset(duplicates), [])
 
-    def _request_row(self, output: _Output, number: RequestNumber, now_ms: int) -> record.Dedup:
-        """Return the record that keeps the outcome of a producer's newest request, for `_earlier_output`."""
+    def _with_request_row(self, output: _Output, number: RequestNumber, now_ms: int) -> _Output:
+        """Return an output that also keeps the outcome of a producer's newest request, for `_earlier_output`."""
         queue, key = output.queue, _PRODUCER + number.producer_id
-        if queue.dedup.get(key, now_ms) is None:
-            self._core.admission.check_keys(1, now_ms)
         sequences = output.sequences
         value: list[Any] = [number.number, list(sequences), sorted(output.duplicates)]
         if isinstance(sequences, range):
             value = [number.number, sequences.start, len(sequences)]
-        return record.Dedup(record.DEDUP, now_ms, queue.number, [(key, value, now_ms + _PRODUCER_MS)])
+        output.records.append(record.Dedup(record.DEDUP, now_ms, queue.number, [(key, value, now_ms + _PRODUCER_MS)]))
+        return output._replace(keys=output.keys + (queue.dedup.get(key, now_ms) is None))
+
+    def _check_totals(self, outputs: Collection[_Output], now_ms: int) -> None:
+        """Check that what one write adds to all its queues together is within the limits of the broker.
+
+        Raises:
+            BrokerFullError, TooManyKeysError: it is not.
+        """
+        admission = self._core.admission
+        admission.check_keys(sum([each.keys for each in outputs]), now_ms)
+        admission.check_total_room(sum([each.added for each in outputs]), sum([each.size for each in outputs]))
 
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]
@@ -170,6 +189,7 @@ class Producer:
             for name, each in encoded.items():
                 decided[name] = self._decide_output(name, each, now_ms, created)
                 created += name not in core.state.queues
+            self._check_totals(decided.values(), now_ms)
             delete = record.Delete(record.DELETE, now_ms, found.number, runs)
             records = [added for output in decided.values() for added in output.records]
             core.append_and_apply(delete, *records, leave=PRODUCE_LEAVES)
@@ -198,6 +218,7 @@ class Producer:
                 return False
             try:
                 output = self._decide_output(queue, encoded, now_ms, may_cross=True)
+                self._check_totals((output,), now_ms)
             except BrokerError as error:
                 refusal = error
             else:
@@ -229,6 +250,7 @@ class Producer:
     ) -> _Output:
         """Decide on the messages for one queue; ``created`` counts queues that the same transaction creates before.
 
+        The caller checks the limits of the broker, for all that it adds together.
         ``may_cross`` says whether they may get into an outbox.
         """
         core = self._core
@@ -248,12 +270,12 @@ class Producer:
         """Do what `_decide` does, for messages without headers in a queue without settings that concern them."""
         lengths, first = list(map(len, encoded.entries)), queue.messages.next_sequence
         count, size = len(lengths), sum(lengths)
-        self._core.admission.check_room(queue, count, size)
+        self._core.admission.check_queue_room(queue, count, size)
         delay_ms = queue.settings.delay_ms
         due_ms = [now_ms + delay_ms] * count if delay_ms else []
         data = record.joined(encoded.entries, size)
         records.append(record.Produce(record.PRODUCE, now_ms, queue.number, first, due_ms, lengths, data))
-        return _Output(queue, range(first, first + count), frozenset(), records)
+        return _Output(queue, range(first, first + count), frozenset(), records, size)
 
     def _decide(self, queue: Queue, encoded: _Encoded, now_ms: int, records: list[Record]) -> _Output:
         """Give each message its place in the queue, and add the records of the new ones."""
@@ -265,15 +287,13 @@ class Producer:
             digests = encoded.digests or [digest_of(message.body) for message in messages]
         placed = _deduplicate(queue, messages, digests, now_ms)
         duplicates = frozenset(range(len(messages))).difference(placed.fresh)
-        output = _Output(queue, placed.sequences, duplicates, records)
         if not placed.fresh:
-            return output
-        core.admission.check_keys(len(placed.keys), now_ms)
+            return _Output(queue, placed.sequences, duplicates, records)
         added = [messages[index] for index in placed.fresh]
         chosen = [entries[index] for index in placed.fresh]
         lengths = list(map(len, chosen))
         number, first, size = queue.number, queue.messages.next_sequence, sum(lengths)
-        core.admission.check_room(queue, len(chosen), size)
+        core.admission.check_queue_room(queue, len(chosen), size)
         due_ms, data = self._due_ms(settings, added, now_ms), record.joined(chosen, size)
         lanes = [queue.lane_for(message.priority, message.group) for message in added]
         if any(map(any, lanes)):
@@ -284,7 +304,7 @@ class Producer:
             until_ms = now_ms + settings.deduplication_window_ms
             rows = [(key, sequence, until_ms) for key, sequence in placed.keys.items()]
             records.append(record.Dedup(record.DEDUP, now_ms, number, rows))
-        return output
+        return _Output(queue, placed.sequences, duplicates, records, size, len(placed.keys))
 
     def _due_ms(self, settings: QueueSettings, messages: Sequence[NewMessage], now_ms: int) -> list[int]:
         """Return the time at which each message becomes available, or an empty list if none is delayed."""
@@ -296,10 +316,9 @@ class Producer:
 
     def _count(self, output: _Output) -> None:
         """Count the messages that were added, and wake their consumers."""
-        added = len(output.sequences) - len(output.duplicates)
-        if added:
+        if output.added:
             name = output.queue.name
-            self._core.counters.of(name).count(record.PRODUCE, added)
+            self._core.counters.of(name).count(record.PRODUCE, output.added)
             self._core.consumers.notify(self._core.state.queues[name])
 
     def _results(self, output: _Output) -> SendResults:
