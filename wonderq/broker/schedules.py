@@ -58,6 +58,10 @@ _STORED_PER_TURN, _READ_PER_TURN = 1000, 100
 #: Schedules that fire before others have the lock for a moment.
 _FIRED_PER_TURN = 20
 
+#: Schedules that fire, and messages that they produce, before other work in the background has its turn.
+_FIRED_AT_ONCE = 100
+_PRODUCED_AT_ONCE = 1000
+
 #: Size of a portion: the broker's lock is held while one is produced, and the log is synced after about so many bytes.
 _PORTION_MESSAGES = 100
 _PORTION_BYTES = 256 << 10
@@ -145,6 +149,8 @@ class Schedules:
         """Time in ms before which no schedule is due. Changed under the broker's lock."""
         self._unsynced_bytes = 0
         """Bytes that `fire_due` has appended and not waited for."""
+        self._behind_ms: int | None = None
+        """Time of the first of the last calls of `fire_due` that left others due; None if the last one left none."""
 
     def put(self, name: str, permits: Permits = everything, /, **given: Any) -> tuple[Schedule, bool]:
         """Create a schedule, or change the given fields of one; return it and whether it is new.
@@ -272,22 +278,31 @@ class Schedules:
             append_and_apply(record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None), leave=DELETE_LEAVES)
 
     def fire_due(self, rest: Callable[[], bool] = lambda: False) -> float:
-        """Produce the messages of all due times that have passed; return the seconds until the next due time.
+        """Produce the messages of due times that have passed, oldest first; return the seconds until the next is due.
 
+        One call produces a portion, and returns 0 if that leaves others. Those are late because the broker is busy, so
+        they do not count as missed, however long it takes.
         ``rest`` is called now and then, without the lock. It lets others have the lock, and returns whether to stop.
         """
         with self._core.locked() as (state, _, now_ms):
             if now_ms < self._due_ms:
                 return (self._due_ms - now_ms) / 1000
             stored = list(state.metadata.get(NAMESPACE, {}).items())
+        behind_ms, self._behind_ms = now_ms if self._behind_ms is None else self._behind_ms, None
         due = [(name, each.value) for name, each in stored if _due_ms(each) <= now_ms]
-        for at, (name, value) in enumerate(due, 1):
-            self._fire(Schedule.from_record(name, value), value, now_ms)
+        due.sort(key=lambda each: each[1]["next_ms"])
+        fired = self._core.counters.schedules_fired
+        for at, (name, value) in enumerate(due[:_FIRED_AT_ONCE], 1):
+            self._fire(Schedule.from_record(name, value), value, now_ms, behind_ms - ON_TIME_MS)
+            if self._core.counters.schedules_fired - fired >= _PRODUCED_AT_ONCE:
+                break
             if not at % _FIRED_PER_TURN and rest():
                 break
         self._sync()
         with self._core.locked() as (state, _, now_ms):
             self._due_ms = min(map(_due_ms, state.metadata.get(NAMESPACE, {}).values()), default=inf)
+            if self._due_ms <= now_ms:
+                self._behind_ms = behind_ms
             return max(self._due_ms - now_ms, 0) / 1000
 
     def _sync(self) -> None:
@@ -300,10 +315,13 @@ class Schedules:
         if self._unsynced_bytes >= _PORTION_BYTES:
             self._sync()
 
-    def _fire(self, schedule: Schedule, value: Mapping[str, Any], now_ms: int) -> None:
-        """Do the due work of a schedule, unless its record changes meanwhile. ``value`` is the record's value."""
+    def _fire(self, schedule: Schedule, value: Mapping[str, Any], now_ms: int, on_time_ms: int) -> None:
+        """Do the due work of a schedule, unless its record changes meanwhile.
+
+        ``value`` is the record's value. Due times before ``on_time_ms`` are missed.
+        """
         try:
-            plan = _plan(schedule, now_ms)
+            plan = _plan(schedule, now_ms, on_time_ms)
         except InvalidValueError as error:  # the system does not know the time zone any more
             self._update(replace(schedule, next_ms=None, failure=str(error)), value)
             return
@@ -364,14 +382,14 @@ class Schedules:
         self._appended(_record_bytes(schedule))
 
 
-def _plan(schedule: Schedule, now_ms: int) -> _Plan:
-    """Return the due work of a schedule whose next due time has passed.
+def _plan(schedule: Schedule, now_ms: int, on_time_ms: int) -> _Plan:
+    """Return the due work of a schedule whose next due time has passed. Due times before ``on_time_ms`` are missed.
 
     Raises:
         InvalidValueError: the system does not know the schedule's time zone.
     """
     assert schedule.next_ms is not None
-    first_ms, on_time_ms = schedule.next_ms, now_ms - ON_TIME_MS
+    first_ms = schedule.next_ms
     late: list[int] = []
     if first_ms < on_time_ms:
         times = chain((first_ms,), times_after(schedule.cron, schedule.timezone, first_ms))
