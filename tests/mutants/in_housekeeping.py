@@ -17,6 +17,58 @@ _OF_SCHEDULES = "tests/broker/test_schedules.py"
 
 MUTANTS = [
     Mutant(
+        "a_full_disk_takes_what_was_claimed",
+        "Messages are claimed for nobody when the disk fills up in the middle of a poll.",
+        "wonderq/broker/polls.py",
+        "            except (BrokerError, DiskFullError):\n                if not batches:",
+        "            except BrokerError:\n                if not batches:",
+        ("tests/broker/test_rewriting.py::test_a_full_disk_that_refuses_the_others_leaves_those_that_were_claimed",),
+    ),
+    Mutant(
+        "an_end_that_the_disk_refuses_stops_a_redrive",
+        "After a full disk a redrive is running for ever, and no other one of its queue can start.",
+        _REDRIVE,
+        '        if redrive.status != "running":\n            others',
+        '        if redrive.status != "running":\n            self._running.pop(redrive.id, None)\n            others',
+        (f"{_OF_REDRIVES}::TestEnd::test_on_a_full_disk_its_end_waits",),
+    ),
+    Mutant(
+        "dead_letters_that_a_full_disk_refuses_are_forgotten",
+        "After a full disk the dead letters of an idle broker stay in their queues.",
+        _HOUSEKEEPING,
+        "        next_ms, self._due_ms = self._due_ms, 0  # so that a failure leaves the rest due\n",
+        "        next_ms = self._due_ms\n",
+        (f"{_OF_HOUSEKEEPING}::TestIdle::test_a_dead_letter_that_a_full_disk_refused_moves_once_there_is_room",),
+    ),
+    Mutant(
+        "figures_that_come_back_hide_a_dead_letter",
+        "A dead letter stays in its queue, and a FIFO group with it, until something else changes.",
+        "wonderq/broker/claims.py",
+        "queue.messages.next_sequence, queue.messages.changes\n",
+        "queue.messages.next_sequence, *queue.messages.counts\n",
+        (f"{_OF_HOUSEKEEPING}::TestIdle::test_a_dead_letter_gets_its_turn_although_the_figures_are_as_before",),
+    ),
+    Mutant(
+        "all_schedules_fire_before_other_work",
+        "After a long stop with many schedules, dead letters and retention wait for minutes.",
+        _SCHEDULES,
+        "enumerate(due[:_FIRED_AT_ONCE], 1)",
+        "enumerate(due, 1)",
+        (
+            f"{_OF_SCHEDULES}::TestChanging::test_many_that_are_due_leave_turns_to_other_work_and_are_not_missed_by_that",
+        ),
+    ),
+    Mutant(
+        "schedules_that_wait_for_others_are_missed",
+        "Due times of a running broker have no message, because many schedules were due.",
+        _SCHEDULES,
+        "                self._behind_ms = behind_ms\n",
+        "                pass\n",
+        (
+            f"{_OF_SCHEDULES}::TestChanging::test_many_that_are_due_leave_turns_to_other_work_and_are_not_missed_by_that",
+        ),
+    ),
+    Mutant(
         "a_delay_counts_as_a_wait",
         "The alert on old messages fires when a message with a long delay becomes available.",
         "wonderq/state/columns.py",
