@@ -331,7 +331,12 @@ _WITHOUT_ANSWERS = {
         "use_envelopes",
         "reach",
     ),
-    *("settings_of", "sqs_attributes", "topics.settings_of"),  # come before an operation that waits
+    *(
+        "settings_of",
+        "sqs_attributes",
+        "topics.settings_of",
+        "topics.name_of_subscription",
+    ),  # come before an operation that waits
     *("redrives.append_drop", "redrives.run", "schedules.fire_due", "schedules.next_times"),
 }
 
