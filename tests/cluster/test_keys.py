@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tests.support.memory_values import MemoryValues
 from wonderq.auth import keys as key_file
-from wonderq.auth.keys import Key
-from wonderq.cluster.keys import KEYS, SharedKeys, merge
+from wonderq.auth.keys import Key, KeysError
+from wonderq.cluster.keys import KEYS, SYNCED_FILE, SharedKeys, merge
+from wonderq.serve import StartError
+from wonderq.serve_cluster.serving import begin_with_keys
 from wonderq_storage import StorageError
 
 
@@ -136,6 +138,89 @@ def test_a_change_while_the_node_was_down_is_found_at_its_start(nodes: Nodes) ->
     assert nodes.keys("b") == {second}
 
 
+def test_a_node_whose_key_file_is_gone_gets_the_keys_and_revokes_none(nodes: Nodes) -> None:
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    nodes.file("b").unlink()
+    nodes.sync("b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == {new}
+    nodes.file("b").unlink()
+    del nodes.by_name["b"]
+    nodes.sync("b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == {new}
+
+
+def test_a_node_that_is_given_another_key_file_which_is_not_there_revokes_none(nodes: Nodes) -> None:
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    other = nodes.folder / "etc" / "keys.json"
+    SharedKeys(nodes.values, other, nodes.folder / "b").begin()
+    nodes.sync("a")
+    assert nodes.keys("a") == {each.id for each in key_file.read(other)[0]} == {new}
+
+
+def test_all_keys_can_be_revoked(nodes: Nodes) -> None:
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    key_file.revoke(nodes.file("b"), [new])
+    nodes.sync("b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == set()
+    nodes.file("b").unlink()
+    nodes.sync("b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == set()
+
+
+def test_a_key_that_was_revoked_before_the_folder_was_emptied_stays_revoked(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key file may be elsewhere, and outlive the folder."""
+    old, other = nodes.create("a"), nodes.create("a")
+    kept = nodes.folder / "vault" / "keys.json"
+    nodes.sync("a")
+    SharedKeys(nodes.values, kept, nodes.folder / "b").begin()
+    key_file.revoke(nodes.file("a"), [old])
+    nodes.sync("a")
+    (nodes.folder / "b" / SYNCED_FILE).unlink()
+    SharedKeys(nodes.values, kept, nodes.folder / "b").begin()
+    nodes.sync("a")
+    assert nodes.keys("a") == {each.id for each in key_file.read(kept)[0]} == {other}
+    assert f"{kept}" in caplog.text
+    assert old in caplog.text
+    assert other not in caplog.text
+
+
+def test_keys_that_the_cluster_never_had_are_not_revoked(nodes: Nodes) -> None:
+    """A restored cluster may have none, and a node may have those of before."""
+    new = nodes.create("a")
+    nodes.sync("a")
+    nodes.values.values.clear()
+    nodes.sync("a", "b")
+    assert nodes.keys("a") == nodes.keys("b") == {new}
+
+
+def test_a_node_that_cannot_store_the_keys_does_not_start(nodes: Nodes) -> None:
+    nodes.create("a")
+    nodes.sync("a")
+    nodes.file("b").parent.write_bytes(b"")
+    keys = SharedKeys(nodes.values, nodes.file("b"), nodes.folder / "data")
+    with pytest.raises(StartError, match="cannot be written.*does not start without the keys"):
+        begin_with_keys(keys)
+
+
+@pytest.mark.parametrize("name", ["keys.json", SYNCED_FILE])
+@pytest.mark.parametrize("content", [b"", b"no keys"])
+def test_a_node_that_cannot_read_its_keys_does_not_start(nodes: Nodes, name: str, content: bytes) -> None:
+    """An empty file is one that was not written to its end. Nobody has revoked anything."""
+    new = nodes.create("a")
+    nodes.sync("a", "b")
+    (nodes.folder / "b" / name).write_bytes(content)
+    del nodes.by_name["b"]
+    with pytest.raises(KeysError, match="cannot be read"):
+        nodes.sync("b")
+    nodes.sync("a")
+    assert nodes.keys("a") == {new}
+
+
 def test_without_nats_the_keys_stay(nodes: Nodes) -> None:
     new = nodes.create("a")
     nodes.sync("a", "b")
@@ -145,7 +230,7 @@ def test_without_nats_the_keys_stay(nodes: Nodes) -> None:
     assert nodes.keys("b") == {new}
 
 
-@pytest.mark.parametrize("content", [b"no keys", b'{"version":2,"keys":[]}'])
+@pytest.mark.parametrize("content", [b"", b"no keys", b'{"version":2,"keys":[]}'])
 def test_a_file_or_a_value_that_is_damaged_changes_nothing(nodes: Nodes, content: bytes) -> None:
     new = nodes.create("a")
     nodes.sync("a", "b")

@@ -14,6 +14,8 @@ from tests.support.commands import read_lines, run_process, started
 from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.shared_processes import request
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.auth.keys import read
+from wonderq.cluster.keys import SYNCED_FILE
 from wonderq.cluster.shard_map import shard_of
 from wonderq_storage.nats import JetStream
 from wonderq_storage.nats.local_servers import free_ports
@@ -305,12 +307,12 @@ def test_a_node_without_its_folder_of_keys_gets_them_before_it_serves(tmp_path: 
         done = run_process("key", "create", "test", "--role", "admin", "--data", str(node.folder))
         assert done.code == 0, done.error
         eventually(lambda: node("GET", "/queues/x").status == 401, "the key to be required")
-        eventually(lambda: (node.folder / "keys.synced.json").exists(), "the key to be passed on")
+        eventually(lambda: read(node.folder / SYNCED_FILE)[0], "the key to be passed on")
         assert node("GET", "/cluster").status == 401
         assert node("POST", "/cluster/balance").status == 401
         assert node("GET", "/readyz").status == 200
         assert node.stop() == 0
-        for file in ("keys.json", "keys.synced.json"):
+        for file in ("keys.json", SYNCED_FILE):
             (node.folder / file).unlink()
         node.start()
         statuses = {eventually(lambda: (found := node("GET", "/queues/x").status) > 0 and found) for _ in range(20)}

@@ -168,6 +168,31 @@ MUTANTS = [
         (f"{_KEYS_TESTS}::test_a_key_that_is_revoked_on_one_node_is_gone_on_all",),
     ),
     Mutant(
+        "missing_key_file_revokes_all",
+        "A node whose key file is gone revokes the keys of all nodes, and the next one that restarts is open to everybody.",
+        _KEYS,
+        "        elif stamp is None or synced_stamp is None:\n",
+        "        elif synced_stamp is None:\n",
+        (f"{_KEYS_TESTS}::test_a_node_whose_key_file_is_gone_gets_the_keys_and_revokes_none",),
+    ),
+    Mutant(
+        "emptied_folder_brings_revoked_keys_back",
+        "A key that was revoked long ago is valid again after a node gets an empty folder.",
+        _KEYS,
+        "        elif stamp is None or synced_stamp is None:\n",
+        "        elif stamp is None:\n",
+        (f"{_KEYS_TESTS}::test_a_key_that_was_revoked_before_the_folder_was_emptied_stays_revoked",),
+    ),
+    Mutant(
+        "node_starts_without_keys",
+        "A node on a full disk starts without the keys of its cluster, and serves everybody.",
+        _KEYS,
+        "        except (StorageError, ValueError) as error:\n            self._tell(str(error))\n            return False\n",
+        "        except KeysError:\n            return True\n"
+        "        except (StorageError, ValueError) as error:\n            self._tell(str(error))\n            return False\n",
+        (f"{_KEYS_TESTS}::test_a_node_that_cannot_store_the_keys_does_not_start",),
+    ),
+    Mutant(
         "uneven_shards",
         "One node gets most of the shards.",
         _PLACEMENT,

@@ -2,6 +2,10 @@
 
 `wonderq key` changes the file of any node. The node finds what was added and removed since it last looked, and makes
 the same changes to the value. Keys never change, so changes of several nodes can always be merged.
+
+What a node saw when it last looked is in a second file. Unless both files are there, nobody knows what was changed at
+this node, and the node takes the value as it is. A missing key file must not revoke the keys of everybody, and an old
+one must not bring back what was revoked since.
 """
 
 from __future__ import annotations
@@ -49,7 +53,11 @@ class SharedKeys:
         self._last_problem = ""
 
     def begin(self) -> None:
-        """Get the keys before the first request: a node without them would permit everything."""
+        """Get the keys before the first request: a node without them would permit everything.
+
+        Raises:
+            KeysError: a file of this node cannot be read or written.
+        """
         while not self._try():
             time.sleep(_PAUSE_S)
 
@@ -68,9 +76,6 @@ class SharedKeys:
     def _try(self) -> bool:
         try:
             self._sync()
-        except KeysError as error:
-            self._tell(str(error))
-            return True  # the start refuses a file that cannot be read
         except (StorageError, ValueError) as error:
             self._tell(str(error))
             return False
@@ -82,10 +87,17 @@ class SharedKeys:
         self._last_problem = problem
 
     def _sync(self) -> None:
-        base, _ = key_file.read(self._synced)
-        local, _ = key_file.read(self._file)
+        synced, synced_stamp = key_file.read(self._synced)
+        local, stamp = key_file.read(self._file)
         found = self._values.get(KEYS)
         shared = [] if found is None else key_file.decode(found.data)
+        if found is None:
+            base: list[Key] = []  # nobody can have revoked what the cluster never had
+        elif stamp is None or synced_stamp is None:
+            base = local  # as if nothing was changed here
+            self._tell_ignored(local, shared)
+        else:
+            base = synced
         merged = merge(base, local, shared)
         if _ids(merged) != _ids(shared):
             self._values.put(KEYS, key_file.encode(merged), revision=0 if found is None else found.revision)
@@ -93,8 +105,19 @@ class SharedKeys:
         if _ids(merged) != _ids(local):
             # Merged again: somebody may have changed the file just now.
             key_file.change(self._file, lambda now: merge(base, now, merge(base, local, shared)))
-        if _ids(merged) != _ids(base):
+        if synced_stamp is None or _ids(merged) != _ids(synced):
+            # Also without keys: the first key that is created later is then one that was added.
             key_file.change(self._synced, lambda _: merged)
+
+    def _tell_ignored(self, local: Sequence[Key], shared: Sequence[Key]) -> None:
+        ignored = sorted(_ids(local) - _ids(shared))
+        if ignored:
+            logger.warning(
+                "%s has keys that the cluster does not have, and this node is new there. They may have been revoked, so "
+                "they are removed from the file: %s",
+                self._file,
+                ", ".join(ignored),
+            )
 
 
 def _ids(keys: Sequence[Key]) -> set[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from wonderq import __version__
-from wonderq.auth.keys import Keys
+from wonderq.auth.keys import Keys, KeysError
 from wonderq.cluster.charter import BUCKET
 from wonderq.cluster.keys import SharedKeys
 from wonderq.cluster.metrics import NodeCollector
@@ -115,7 +115,7 @@ def node_of(
         values = JetStreamValues(jetstream, BUCKET)
         charter = charter_of(cluster, settings, jetstream, values)
         shared_keys = SharedKeys(values, settings.keys_file, settings.data)
-        shared_keys.begin()
+        begin_with_keys(shared_keys)
         keys = open_keys(settings)
         # The server reads this connection. What its thread waits for must come over the other one.
         requests = nats.connect(f"wonderq {cluster.name} requests")
@@ -157,6 +157,20 @@ def node_of(
             nats.reload_certificates()
 
         yield NodeAssembly(node, edge, server, keys, reload)
+
+
+def begin_with_keys(keys: SharedKeys) -> None:
+    """Get the keys of the cluster.
+
+    Raises:
+        StartError: this node cannot read or store them.
+    """
+    try:
+        keys.begin()
+    except KeysError as error:
+        raise StartError(
+            f"{error}. A node does not start without the keys of its cluster, because everybody could use it."
+        ) from error
 
 
 def check_settings(cluster: ClusterSettings, settings: Settings) -> None:
