@@ -90,6 +90,11 @@ def test_a_node_keeps_its_charter(values: MemoryValues, tmp_path: Path) -> None:
     assert join(values, tmp_path, NOTHING_WANTED, DEFAULTS, Others()) == made
 
 
+def test_others_cannot_read_the_folder_of_a_node(values: MemoryValues, tmp_path: Path) -> None:
+    join(values, tmp_path / "data", NOTHING_WANTED, DEFAULTS, Others())
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(
     "data",
     [

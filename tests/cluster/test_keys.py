@@ -203,7 +203,7 @@ def test_a_node_that_cannot_store_the_keys_does_not_start(nodes: Nodes) -> None:
     nodes.sync("a")
     nodes.file("b").parent.write_bytes(b"")
     keys = SharedKeys(nodes.values, nodes.file("b"), nodes.folder / "data")
-    with pytest.raises(StartError, match="cannot be written.*does not start without the keys"):
+    with pytest.raises(StartError, match=r"cannot be written.*does not start without the keys"):
         begin_with_keys(keys)
 
 

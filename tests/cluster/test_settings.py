@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import run
+from tests.support.nats_servers import needs_nats
 from wonderq.config import DEFAULT_SHARD_BYTES, MAX_SHARED_BATCH_BYTES, ConfigError, Peer, load, load_cluster
+from wonderq.serve import StartError
+from wonderq.serve_cluster.nats_servers import open_nats
 from wonderq.serve_cluster.serving import url_of_node
+from wonderq_storage.nats.local_servers import free_ports
 
 
 def test_flags_variables_and_the_table_of_the_file(tmp_path: Path) -> None:
@@ -99,6 +104,31 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path, arguments: tuple[str,
     assert done.code == 1
     assert re.search(text, done.error), done.error
     assert not (tmp_path / "data").exists()
+
+
+@needs_nats
+def test_others_cannot_read_the_folder_of_a_node(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    cluster, settings, _ = load_cluster(
+        {"name": "a", "peers": "a=127.0.0.1", "data": str(folder), "nats_port": str(free_ports(1)[0])}, {}
+    )
+    with ExitStack() as stack:
+        open_nats(cluster, settings, stack)
+    assert [each.stat().st_mode & 0o777 for each in (folder.parent, folder)] == [0o700, 0o700]
+
+
+def test_a_folder_with_copies_of_logs_is_refused_under_another_name(tmp_path: Path) -> None:
+    """NATS would remove the copies of the former name, because they are of a server that it does not expect here."""
+    nats = tmp_path / "nats"
+    (nats / "store").mkdir(parents=True)
+    (nats / "nats.conf").write_text('server_name: "a"\n')
+    words = f"{tmp_path} has the copies of the node a, and --name is b.*empty folder.*wonderq cluster replace a b"
+    cluster, settings, _ = load_cluster(
+        {"name": "b", "peers": "b=127.0.0.1", "data": str(tmp_path), "nats_port": str(free_ports(1)[0])}, {}
+    )
+    with ExitStack() as stack, pytest.raises(StartError, match=words):
+        open_nats(cluster, settings, stack)
+    assert (nats / "nats.conf").read_text() == 'server_name: "a"\n'
 
 
 @pytest.mark.parametrize(

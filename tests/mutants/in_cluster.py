@@ -152,6 +152,14 @@ MUTANTS = [
         (f"{_CHARTER_TESTS}::test_a_node_of_another_cluster_is_refused_with_both_ids",),
     ),
     Mutant(
+        "renamed_node_loses_its_copies",
+        "A node that is started with another name on its folder loses its copies of all logs.",
+        "wonderq/serve_cluster/nats_servers.py",
+        "    if former not in (None, name):\n",
+        "    if False:\n",
+        ("tests/cluster/test_settings.py::test_a_folder_with_copies_of_logs_is_refused_under_another_name",),
+    ),
+    Mutant(
         "cluster_is_made_again",
         "NATS servers that lost their data are taken for a new cluster, and all queues are gone.",
         _CHARTER,

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 from wonderq_storage.jetstream_stream import check_servers
 from wonderq_storage.nats import Connection, JetStream, NatsError
 from wonderq_storage.nats.address import Address
-from wonderq_storage.nats.child_server import ChildServer
+from wonderq_storage.nats.child_server import ChildServer, former_name
 from wonderq_storage.nats.local_servers import find_program, free_ports
 
 pytestmark = needs_nats
@@ -64,6 +64,22 @@ def test_others_cannot_read_its_password(server: ChildServer, tmp_path: Path) ->
     assert (tmp_path / "na ts" / "nats.conf").stat().st_mode & 0o777 == 0o600
     assert server.address.password
     assert server.address.password not in repr(server.address)
+
+
+def test_its_folder_tells_its_name(server: ChildServer, tmp_path: Path) -> None:
+    eventually(lambda: answers(server.address))
+    assert former_name(tmp_path / "na ts") == "a"
+    assert not list((tmp_path / "na ts").glob("*.tmp"))
+
+
+def test_a_folder_without_messages_has_no_name(tmp_path: Path) -> None:
+    assert former_name(tmp_path) is None
+    (tmp_path / "nats.conf").write_text('server_name: "a"\n')
+    assert former_name(tmp_path) is None, "no server has run there"
+    (tmp_path / "store").mkdir()
+    assert former_name(tmp_path) == "a"
+    (tmp_path / "nats.conf").write_text("")
+    assert former_name(tmp_path) is None
 
 
 def test_it_is_started_again(server: ChildServer) -> None:

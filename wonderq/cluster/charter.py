@@ -184,7 +184,7 @@ def _kept(file: Path) -> Charter | None:
 
 
 def _keep(file: Path, charter: Charter) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # keys and messages are for the owner alone
     unfinished = file.with_name(file.name + ".tmp")
     with unfinished.open("wb") as output:
         output.write(charter.encode())

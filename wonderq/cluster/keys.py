@@ -113,8 +113,8 @@ class SharedKeys:
         ignored = sorted(_ids(local) - _ids(shared))
         if ignored:
             logger.warning(
-                "%s has keys that the cluster does not have, and this node is new there. They may have been revoked, so "
-                "they are removed from the file: %s",
+                "%s has keys that the cluster does not have, and this node is new there. They may have been "
+                "revoked, so they are removed from the file: %s",
                 self._file,
                 ", ".join(ignored),
             )

