@@ -442,7 +442,8 @@ def _peers(text: str) -> tuple[Peer, ...]:
         if not colon or address.endswith("]"):
             host, port = address, str(ROUTE_PORT)
         host = host.removeprefix("[").removesuffix("]")
-        if not equals or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
+        is_host = 0 < len(host) <= 255
+        if not equals or not is_host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= 65535:
             raise ValueError(
                 "expected NAME=HOST or NAME=HOST:PORT of each node, such as a=10.0.0.1,b=10.0.0.2,c=10.0.0.3"
             )

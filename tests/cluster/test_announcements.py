@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wonderq.cluster.announcements import ROLES, STATES, Announcement, OfShard, decode
+from wonderq.config import load_cluster
+from wonderq.serve_cluster.serving import url_of_node
 
 NUMBERS = st.integers(0, (1 << 63) - 1)
 TEXTS = st.text(max_size=128)
@@ -40,6 +42,20 @@ def test_an_announcement_arrives_as_it_was_sent(said: Announcement) -> None:
     assert decode(said.encode()) == said
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"public_url": f"https://{'x' * 255}:65535"},
+        {"listen": "0.0.0.0:7979", "peers": f"a={'x' * 255}:65535"},
+    ],
+)
+def test_a_node_is_heard_with_the_longest_address_that_its_settings_may_give(setting: dict[str, str]) -> None:
+    cluster, settings, _ = load_cluster({"name": "a", **setting}, {})
+    said = GOOD._replace(url=url_of_node(cluster, settings, 65535))
+    assert "x" * 255 in said.url
+    assert decode(said.encode()) == said
+
+
 @given(st.binary(max_size=200))
 def test_other_bytes_are_no_announcement(data: bytes) -> None:
     assert decode(data) is None
@@ -50,6 +66,8 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
     [
         ("node", 1),
         ("node", "x" * 129),
+        ("url", "x" * 301),
+        ("url", 1),
         ("state", "asleep"),
         ("time_ms", -1),
         ("time_ms", True),

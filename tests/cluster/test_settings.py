@@ -38,7 +38,9 @@ def test_the_other_nodes(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("peers", ["", "a", "a=", "=x", "a=x,a=y", "a=x:0", "a=x:99999", "a=x:y", "a b=x"])
+@pytest.mark.parametrize(
+    "peers", ["", "a", "a=", "=x", "a=x,a=y", "a=x:0", "a=x:99999", "a=x:y", "a b=x", f"a={'x' * 256}"]
+)
 def test_peers_that_cannot_be_used_are_refused(peers: str) -> None:
     with pytest.raises(ConfigError, match="--peers"):
         load_cluster({"peers": peers}, {})

@@ -152,6 +152,16 @@ MUTANTS = [
         (f"{_CHARTER_TESTS}::test_a_node_of_another_cluster_is_refused_with_both_ids",),
     ),
     Mutant(
+        "node_with_a_long_address_is_not_heard",
+        "No node hears one with a long --public-url, so its shards have no owner for them.",
+        "wonderq/cluster/announcements.py",
+        "_is_text(found.url, _MAX_URL_CHARACTERS)",
+        "_is_text(found.url)",
+        (
+            "tests/cluster/test_announcements.py::test_a_node_is_heard_with_the_longest_address_that_its_settings_may_give",
+        ),
+    ),
+    Mutant(
         "renamed_node_loses_its_copies",
         "A node that is started with another name on its folder loses its copies of all logs.",
         "wonderq/serve_cluster/nats_servers.py",

@@ -17,6 +17,8 @@ State = Literal["able", "draining", "unable"]
 STATES: tuple[State, ...] = get_args(State)
 
 _MAX_CHARACTERS = 128
+#: The settings permit hosts of 255 characters. Nobody would hear a node whose address they permit, and this does not.
+_MAX_URL_CHARACTERS = 300
 _MAX_NUMBER = 1 << 63
 _MOST_SHARDS = 1024
 _MOST_NODES = 64
@@ -89,7 +91,8 @@ def decode(data: bytes) -> Announcement | None:
 
 def _is_valid(found: Announcement) -> bool:
     return (
-        all(map(_is_text, (found.node, found.token, found.version, found.url)))
+        all(map(_is_text, (found.node, found.token, found.version)))
+        and _is_text(found.url, _MAX_URL_CHARACTERS)
         and found.state in STATES
         and _is_number(found.time_ms)
         and (found.offered is None or (_is_number(found.offered[0]) and _is_text(found.offered[1])))
@@ -109,8 +112,8 @@ def _is_valid(found: Announcement) -> bool:
     )
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _MAX_CHARACTERS
+def _is_text(value: Any, most: int = _MAX_CHARACTERS) -> bool:
+    return isinstance(value, str) and len(value) <= most
 
 
 def _is_number(value: Any) -> bool:
