@@ -289,6 +289,28 @@ def client(play: PlayedNode) -> TestClient:
     return TestClient(app)
 
 
+def test_a_change_of_the_placement_is_refused_as_unknown_once_it_may_have_been_stored(
+    play: PlayedNode, client: TestClient
+) -> None:
+    def fail() -> None:
+        raise StorageError("no answer in time")
+
+    def balance() -> tuple[int, str, str]:
+        error = client.simulate_post("/cluster/balance").json
+        return error["statusCode"], error["error"]["code"], error["error"]["message"]
+
+    play.node.place(lambda present: present.drain("c"))
+    play.values.before_put = fail
+    status, code, message = balance()
+    assert (status, code) == (503, "outcome_unknown")
+    assert "may or may not" in message
+    assert "no answer in time" in message
+    play.values.error = StorageError("no answer to the first question")
+    status, code, message = balance()
+    assert (status, code) == (503, "no_quorum")
+    assert "Nothing was changed" in message
+
+
 def test_a_node_is_ready_when_each_shard_has_an_owner(play: PlayedNode, client: TestClient) -> None:
     assert client.simulate_get("/healthz").json == {"status": "ok"}
     found = client.simulate_get("/readyz")

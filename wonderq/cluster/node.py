@@ -14,7 +14,7 @@ from wonderq.broker.broker import Broker
 from wonderq.cluster import placement
 from wonderq.cluster.announcements import Announcement, OfShard, decode
 from wonderq.cluster.charter import Charter, Values
-from wonderq.cluster.placement import PLACEMENT, Placement
+from wonderq.cluster.placement import PLACEMENT, Placement, PlacementUnknownError
 from wonderq.cluster.roster import Roster
 from wonderq.cluster.shard import NO_QUORUM_S, OwnedShard, Shard
 from wonderq.cluster.steward import Steward
@@ -329,13 +329,18 @@ class Node:
         """Change what people have decided about the places of shards, for all nodes.
 
         Raises:
-            StorageError: another node changes it at the same time, or NATS does not answer.
+            PlacementUnknownError: another node changes it at the same time, or NATS does not answer. The change may
+                have been stored.
+            StorageError: NATS does not answer. Nothing was changed.
         """
         found = self._values.get(PLACEMENT)
         present = Placement() if found is None else placement.decode(found.data)
         changed = change(present)
         if changed != present:
-            self._values.put(PLACEMENT, changed.encode(), revision=0 if found is None else found.revision)
+            try:
+                self._values.put(PLACEMENT, changed.encode(), revision=0 if found is None else found.revision)
+            except StorageError as error:
+                raise PlacementUnknownError(str(error)) from error
         self._adopt(changed)
 
     def _adopt(self, found: Placement) -> None:

@@ -10,8 +10,14 @@ from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
+from wonderq_storage import StorageError
+
 #: Name of the value that holds what people have decided.
 PLACEMENT = "placement"
+
+
+class PlacementUnknownError(StorageError):
+    """A change of the placement may or may not have been stored."""
 
 
 class Placement(NamedTuple):

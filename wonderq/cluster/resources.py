@@ -7,7 +7,7 @@ from typing import Any
 import falcon
 
 from wonderq.cluster.node import Node
-from wonderq.cluster.placement import Placement
+from wonderq.cluster.placement import Placement, PlacementUnknownError
 from wonderq.httpd.errors import RequestError, error_response
 from wonderq.model.limits import Limits
 from wonderq.rest import schemas
@@ -139,6 +139,9 @@ class ClusterResource:
     def _place(self, req: falcon.Request, resp: falcon.Response, change: Any) -> None:
         try:
             self._pool.run(lambda: self._node.place(change))
+        except PlacementUnknownError as error:
+            message = f"The change may or may not have been stored: {error}. Send it again."
+            raise RequestError(503, "outcome_unknown", message, headers={"Retry-After": "1"}) from error
         except StorageError as error:
             raise RequestError(
                 503, "no_quorum", f"Nothing was changed: {error}", headers={"Retry-After": "1"}
