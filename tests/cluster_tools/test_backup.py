@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from wonderq.cluster_tools import backup as module
 from wonderq.cluster_tools.backup import Backup, backup, backups_in, read_manifest
 from wonderq.cluster_tools.folders import folder_of
 from wonderq.cluster_tools.logs import ClusterLogs, ClusterToolError
+from wonderq.cluster_tools.restore import find_backup
 from wonderq.folder.verify import verify
 from wonderq_storage import CorruptLogError
 from wonderq_storage.jetstream_reader import LogReader
@@ -103,6 +105,43 @@ def test_only_the_newest_are_kept(cluster: ClusterOnNats, tmp_path: Path) -> Non
     assert last.removed == [each.folder for each in done[:2]]
     assert backups_in(tmp_path) == [done[2].folder, last.folder]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_newest_is_told_also_after_the_clock_was_set_back(
+    cluster: ClusterOnNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [back_up(cluster, tmp_path)]
+    for year in (2020, 2010):
+        monkeypatch.setattr(module, "_now", lambda year=year: datetime(year, 1, 1, tzinfo=UTC))
+        done.append(back_up(cluster, tmp_path))
+        assert done[-1].continues == done[-2].folder
+    assert [each.folder.name[:4] for each in done[1:]] == ["2020", "2010"]
+    assert backups_in(tmp_path) == [each.folder for each in done]
+    assert find_backup(tmp_path) == done[-1].folder
+    last = back_up(cluster, tmp_path, keep=2)
+    assert backups_in(tmp_path) == [done[-1].folder, last.folder]
+
+
+def test_backups_of_one_second_keep_their_order(
+    cluster: ClusterOnNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    done = [back_up(cluster, tmp_path) for _ in range(11)]
+    assert done[-1].folder.name.endswith("-11")
+    assert backups_in(tmp_path) == [each.folder for each in done]
+
+
+def test_backups_of_before_come_first_in_the_order_of_their_names(cluster: ClusterOnNats, tmp_path: Path) -> None:
+    """Backups had no number."""
+    done = [back_up(cluster, tmp_path).folder for _ in range(3)]
+    for each in done[:2]:
+        fields = json.loads((each / "backup.json").read_bytes())
+        del fields["number"]
+        (each / "backup.json").write_text(json.dumps(fields))
+    assert backups_in(tmp_path) == done
+    for text in ("damaged", '{"version": 1, "charter": 1}'):
+        (done[1] / "backup.json").write_text(text)
+        assert backups_in(tmp_path) == done
 
 
 def test_a_backup_that_fails_leaves_the_one_before(

@@ -21,6 +21,14 @@ _REPLACE_TESTS = "tests/cluster_tools/test_replace.py"
 
 MUTANTS = [
     Mutant(
+        "newest_backup_is_removed",
+        "After the clock was set back, --keep removes the backup that was just made.",
+        "wonderq/cluster_tools/backup.py",
+        "key=lambda each: (_number_of(each), each.name)",
+        "key=lambda each: each.name",
+        ("tests/cluster_tools/test_backup.py::test_the_newest_is_told_also_after_the_clock_was_set_back",),
+    ),
+    Mutant(
         "copy_lacks_acknowledged_messages",
         "A backup of servers that lost messages passes for a complete one.",
         _READER,

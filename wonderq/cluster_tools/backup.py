@@ -53,12 +53,15 @@ class Manifest:
     """Place in the log of each shard after its copy."""
     records: list[int]
     """Number of records in the copy of each shard."""
+    number: int = 0
+    """Place among the backups of its folder. Times do not tell which one is the newest: clocks are set back."""
 
     def encode(self) -> bytes:
         return json.dumps(
             {
                 "version": _VERSION,
                 "made_at": self.made_at,
+                "number": self.number,
                 "charter": json.loads(self.charter.encode()),
                 "shards": [
                     {"records": records, "place": base64.b64encode(place).decode()}
@@ -98,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
         records = [int(each["records"]) for each in fields["shards"]]
         if len(places) != charter.shards:
             raise ValueError("it does not have all shards")
-        return Manifest(charter, str(fields["made_at"]), places, records)
+        return Manifest(charter, str(fields["made_at"]), places, records, int(fields.get("number", 0)))
     except FileNotFoundError as error:
         raise ClusterToolError(f"{folder} has no backup that 'wonderq cluster backup' has finished") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
@@ -109,11 +112,20 @@ def backups_in(target: Path) -> list[Path]:
     """Return the finished backups in a folder, oldest first."""
     if not target.is_dir():
         return []
-    return sorted(
+    found = (
         each
         for each in target.iterdir()
         if not each.name.endswith(UNFINISHED_SUFFIX) and (each / MANIFEST_FILE).exists()
     )
+    return sorted(found, key=lambda each: (_number_of(each), each.name))
+
+
+def _number_of(folder: Path) -> int:
+    """Return the number of a backup, whatever version wrote it; 0 if it has none, or its manifest is damaged."""
+    try:
+        return int(json.loads((folder / MANIFEST_FILE).read_bytes()).get("number", 0))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return 0
 
 
 def backup(logs: ClusterLogs, target: Path, *, keep: int | None = None, progress: Progress = lambda _: None) -> Backup:
@@ -131,7 +143,8 @@ def backup(logs: ClusterLogs, target: Path, *, keep: int | None = None, progress
     lock = disk.lock(target)
     try:
         previous = _previous(logs, target)
-        made_at = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+        number = 1 if previous is None else _number_of(previous) + 1
+        made_at = _now().strftime("%Y-%m-%dT%H-%M-%SZ")
         folder = _free_name(target, made_at)
         unfinished = folder.with_name(folder.name + UNFINISHED_SUFFIX)
         for left in target.glob(f"[0-9]*{UNFINISHED_SUFFIX}"):
@@ -140,7 +153,8 @@ def backup(logs: ClusterLogs, target: Path, *, keep: int | None = None, progress
         disk.make_folder(unfinished)
         shards = [_copy(logs, shard, unfinished, previous, progress) for shard in range(logs.charter.shards)]
         has_keys = _write_keys(logs, unfinished)
-        manifest = Manifest(logs.charter, made_at, [each.place for each in shards], [each.records for each in shards])
+        places, records = [each.place for each in shards], [each.records for each in shards]
+        manifest = Manifest(logs.charter, made_at, places, records, number)
         _write_file(unfinished / MANIFEST_FILE, manifest.encode(), 0o644)
         disk.sync_folder(unfinished)
         disk.rename(unfinished, folder)
@@ -151,6 +165,10 @@ def backup(logs: ClusterLogs, target: Path, *, keep: int | None = None, progress
     finally:
         disk.unlock(lock)
     return Backup(folder, previous, shards, has_keys, removed)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _previous(logs: ClusterLogs, target: Path) -> Path | None:
