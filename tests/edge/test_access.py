@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,32 @@ def test_a_request_counts_once_for_the_rate_of_its_key(
     refused = [other("GET", f"/queues/{queue}", headers=key) for _ in range(3)]
     assert 429 in [each.status for each in refused], "the edge counts"
     assert owner("GET", f"/queues/{queue}", headers=key).status == 200, "and the owner has not counted them"
+
+
+@pytest.mark.parametrize("is_sqs", [False, True])
+def test_a_key_that_expires_at_the_owner_first_is_refused_as_any_expired_key(
+    cluster: EdgeCluster, key_file: Path, is_sqs: bool
+) -> None:
+    queue, end = cluster.queue_of(1), datetime(2100, 1, 1, tzinfo=UTC)
+    _, text = keys.create(key_file, name="k", roles=["admin"], queues=["*"], expires_at=end)
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    assert owner.access is not None
+    assert other.access is not None
+    for each in (owner, other):
+        each.access._keys.reload()
+    owner.access._keys._now_s = end.timestamp
+    # The clock of the other node reaches the end when the owner has refused the request once.
+    waiting = other.assembly.carrier._waiting
+    other.access._keys._now_s = lambda: end.timestamp() - (0 if 1 in waiting else 1)
+    headers = {"Authorization": f"Bearer {text}"}
+    if is_sqs:
+        headers |= {"X-Amz-Target": "AmazonSQS.CreateQueue", "Content-Type": "application/x-amz-json-1.0"}
+        reply = other("POST", "/", json={"QueueName": queue}, headers=headers)
+        assert (reply.status, reply.headers["x-amzn-query-error"].split(";")[0]) == (403, "MissingAuthenticationToken")
+    else:
+        reply = other("PUT", f"/queues/{queue}", headers=headers)
+        assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
+    assert cluster.owner(queue).shards.brokers[1].queries.queue_names() == []
 
 
 def test_sqs_clients_sign_for_the_node_that_they_ask(cluster: EdgeCluster, key_file: Path) -> None:

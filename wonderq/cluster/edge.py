@@ -7,7 +7,8 @@ else as that of a single broker does. All other requests go to the application o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import falcon
@@ -162,10 +163,29 @@ class Forwarding:
         request: ForwardedRequest,
         is_repeatable: Callable[[], bool] = lambda: False,
     ) -> Response:
-        """Carry a request out for a client. Raises what `Carrier.carry_out` does."""
+        """Carry a request out for a client.
+
+        Raises:
+            RequestError: see `Carrier.carry_out`; or the key has become invalid meanwhile.
+        """
         first: Outcome | None = req.env.pop(_FIRST, None)
         client_gone: Callable[[], bool] = req.env.get("waitress.client_disconnected", lambda: False)
-        return self._carrier.carry_out(shard, request, client_gone, is_repeatable, first)
+        with self._explaining(request):
+            return self._carrier.carry_out(shard, request, client_gone, is_repeatable, first)
+
+    @contextmanager
+    def _explaining(self, request: ForwardedRequest) -> Iterator[None]:
+        """Tell a client that its key has become invalid, if that may be why nobody has carried out its request.
+
+        The owner may know so a moment earlier than this node.
+        """
+        try:
+            yield
+        except RequestError as error:
+            access, was_not_done = self._access, error.code == "shard_unavailable"
+            if was_not_done and access is not None and not access.knows(request.key_id):
+                raise unauthorized() from error
+            raise
 
     def ask_all(self, request: ForwardedRequest) -> list[bytes]:
         """Carry out a request that only reads at each shard in turn, and return the bodies of the responses.
@@ -178,7 +198,8 @@ class Forwarding:
 
     def ask_for(self, shard: int, request: ForwardedRequest) -> bytes:
         """Carry out a request that only reads at one shard, and return the body. Raises what `ask_all` does."""
-        response = self._carrier.carry_out(shard, request, lambda: False, lambda: True)
+        with self._explaining(request):
+            response = self._carrier.carry_out(shard, request, lambda: False, lambda: True)
         body = response.read()
         if response.code >= 400:
             raise ShardRefusal(shard, Response(response.status, response.headers, [body]))
