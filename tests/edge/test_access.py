@@ -166,8 +166,8 @@ def test_a_key_that_expires_at_the_owner_first_is_refused_as_any_expired_key(
     owner, other = cluster.owner(queue), cluster.other(queue)
     assert owner.access is not None
     assert other.access is not None
-    for each in (owner, other):
-        each.access._keys.reload()
+    for access in (owner.access, other.access):
+        access._keys.reload()
     owner.access._keys._now_s = end.timestamp
     # The clock of the other node reaches the end when the owner has refused the request once.
     waiting = other.assembly.carrier._waiting
