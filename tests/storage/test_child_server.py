@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +91,29 @@ def test_it_is_started_again(server: ChildServer) -> None:
     os.kill(before, signal.SIGKILL)
     eventually(lambda: server.pid not in (before, None))
     eventually(lambda: answers(server.address))
+
+
+def test_it_is_started_again_when_the_system_has_room_for_a_process_again(
+    server: ChildServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    eventually(lambda: answers(server.address))
+    before, tries = server.pid, []
+    assert before is not None
+    popen = subprocess.Popen
+
+    def launch(*arguments: Any, **options: Any) -> Any:
+        tries.append(arguments)
+        if len(tries) <= 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr("wonderq_storage.nats.child_server._RESTART_S", 0.01)
+    monkeypatch.setattr("wonderq_storage.nats.child_server.subprocess.Popen", launch)
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: server.pid not in (before, None))
+    eventually(lambda: answers(server.address))
+    assert len(tries) == 3
+    assert "Too many open files" in caplog.text
 
 
 def test_a_server_that_was_left_behind_ends_first(tmp_path: Path, port: int) -> None:

@@ -197,7 +197,14 @@ system_account: SYS""",
             if process is not None and process.poll() is not None:
                 logger.error("the NATS server has ended. %s has its output. It is started again", self.output)
                 if not self._ending.wait(_RESTART_S):
-                    self._launch()
+                    self._launch_again()
+
+    def _launch_again(self) -> None:
+        """Start the server, if the system has room for it now. `_watch` tries again otherwise."""
+        try:
+            self._launch()
+        except OSError as error:  # no descriptor, memory or process is free
+            logger.error("the NATS server cannot be started at present: %s", error)  # noqa: TRY400 - no bug
 
     def reload(self) -> None:
         """Let the server read its certificates again. Connections that exist go on with the former ones.
