@@ -29,7 +29,7 @@ from wonderq_storage.errors import DamagedCheckpointError, DiskFullError
 from wonderq_storage.jetstream_stream import Pauses, patiently
 from wonderq_storage.log import Mark
 from wonderq_storage.nats import ApiError, JetStream, NatsError, StoredMessage
-from wonderq_storage.nats.jetstream import STREAM_NOT_FOUND, is_full
+from wonderq_storage.nats.jetstream import STREAM_DIFFERS, STREAM_NOT_FOUND, is_full
 
 logger = logging.getLogger("wonderq.storage")
 
@@ -105,18 +105,25 @@ class JetStreamCheckpoints:
         return manifest.size
 
     def _create(self) -> None:
-        self._jetstream.create_stream(
-            {
-                "name": self._name,
-                "subjects": [f"{self._prefix}.>"],
-                "num_replicas": self._replicas,
-                "storage": "file",
-                "retention": "limits",
-                "discard": "new",
-                "allow_direct": True,
-            },
-            timeout_s=_CALL_S,
-        )
+        """Make the stream, unless there is one.
+
+        It may have been made with another number of replicas. Without checkpoints, each start would read all of the
+        log, and they are a cache, so it is good enough as it is.
+        """
+        config = {
+            "name": self._name,
+            "subjects": [f"{self._prefix}.>"],
+            "num_replicas": self._replicas,
+            "storage": "file",
+            "retention": "limits",
+            "discard": "new",
+            "allow_direct": True,
+        }
+        try:
+            self._jetstream.create_stream(config, timeout_s=_CALL_S)
+        except ApiError as error:
+            if error.error_code != STREAM_DIFFERS:
+                raise
 
     def _write_pieces(self, name: str, mark: Mark, chunks: Iterable[bytes]) -> _Manifest:
         crc = pieces = size = first_sequence = 0

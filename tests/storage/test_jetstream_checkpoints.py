@@ -12,7 +12,7 @@ from tests.support.shared_nats import connection, stream
 from tests.support.waiting import PATIENCE_S
 from wonderq_storage import DamagedCheckpointError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
-from wonderq_storage.nats import ApiError, StoredMessage
+from wonderq_storage.nats import ApiError, JetStream, StoredMessage
 
 __all__ = ["connection", "stream"]
 
@@ -70,6 +70,22 @@ def test_the_one_that_a_start_used_stays(stream: LogStream) -> None:
     checkpoints.prove(mark(2))
     checkpoints.write(mark(3), [b""])
     assert [found for found, _ in read_all(opened(stream))] == [mark(3), mark(2)]
+
+
+def test_a_stream_of_a_process_with_other_options_is_used_as_it_is(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the replicas that the process which made it was told. One told another number must still write."""
+    opened(stream).write(mark(1), [b"before"])
+    create = JetStream.create_stream
+
+    def create_another(self: JetStream, config: dict[str, Any], *, timeout_s: float) -> None:
+        # One server alone never makes several replicas, so another setting differs here.
+        create(self, {**config, "description": "other options"}, timeout_s=timeout_s)
+
+    monkeypatch.setattr(JetStream, "create_stream", create_another)
+    opened(stream).write(mark(2), [b"after"])
+    assert read_all(opened(stream))[0] == (mark(2), [b"after"])
 
 
 def test_a_former_owner_removes_nothing_of_its_successor(stream: LogStream) -> None:

@@ -15,6 +15,7 @@ from wonderq_storage.nats.replies import Reply
 #: Reasons of `ApiError` (`error_code`).
 WRONG_LAST_SEQUENCE = 10071
 WRONG_LAST_SEQUENCE_CONSTANT = 10164
+STREAM_DIFFERS = 10058
 STREAM_NOT_FOUND = 10059
 STREAM_OFFLINE = 10118
 STREAM_NOT_MADE = 10049
