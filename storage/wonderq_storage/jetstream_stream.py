@@ -293,13 +293,17 @@ class Stream:
             LogMovedError, CorruptLogError: it is really missing.
         """
         info = self.info_reaching(sequence)
-        if info.first_sequence > sequence:
-            raise LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
+        self._check_begins_by(sequence, info)
         if info.last_sequence < sequence:
             reason = f"the message is missing: the stream ends with message {info.last_sequence}"
             raise CorruptLogError(self.place(sequence), 0, reason)
         if self.get(sequence) is None:
+            self._check_begins_by(sequence, self.info())  # the owner may have dropped it between the two answers
             raise CorruptLogError(self.place(sequence), 0, "the message is missing between others")
+
+    def _check_begins_by(self, sequence: int, info: StreamInfo) -> None:
+        if info.first_sequence > sequence:
+            raise LogMovedError(f"the stream {self.name} begins with message {info.first_sequence} now")
 
     def place(self, sequence: int) -> str:
         """Return the name of a message, for people."""
