@@ -33,9 +33,11 @@ from wonderq_storage import (
 )
 from wonderq_storage.errors import UnsuitableStreamError
 from wonderq_storage.jetstream_appender import append_headers
+from wonderq_storage.jetstream_cache import ENTRY_BYTES
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.jetstream_replay import unpack_position
-from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, StoredMessage
+from wonderq_storage.jetstream_stream import Stream
+from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, StoredMessage, StreamInfo
 
 __all__ = ["connection", "stream"]
 
@@ -410,6 +412,25 @@ def test_a_beginning_that_moves_during_a_replay_is_told(stream: LogStream, monke
     assert 0 < len(left) < len(placed)
     other.start()
     put(other, b"on")
+
+
+def test_a_trim_between_two_looks_for_a_message_is_no_damage(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damage lasts: no node would serve the shard any more."""
+    log = stream.start()
+    put(log, b"one", b"two", b"three", b"four")
+    looks = Stream(stream.jetstream, stream.name, attempt_s=PATIENCE_S, patience_s=PATIENCE_S)
+    info_reaching = looks.info_reaching
+
+    def then_trim(sequence: int) -> StreamInfo:
+        found = info_reaching(sequence)
+        looks.purge(sequence + 1)
+        return found
+
+    monkeypatch.setattr(looks, "info_reaching", then_trim)
+    with pytest.raises(LogMovedError, match="begins with message 4 now"):
+        looks._check_missing(3)
 
 
 def test_a_hole_is_damage(stream: LogStream) -> None:
@@ -879,7 +900,7 @@ def test_the_memory_for_records_is_bounded(stream: LogStream) -> None:
     spans = [(position, len(record)) for position, record in placed]
     assert log.read(spans) == [record for _, record in placed]
     assert log._cache._bytes <= 5000
-    assert log._cache._bytes == sum(len(each) for each in log._cache._messages.values())
+    assert log._cache._bytes == sum(ENTRY_BYTES + len(each) for each in log._cache._messages.values())
     with pytest.raises(BlockingIOError):
         log.read(spans, block=False)
 
