@@ -16,7 +16,14 @@ from wonderq.cluster import shard as shard_module
 from wonderq.cluster.announcements import OfShard
 from wonderq.cluster.shard import OwnedShard, Shard
 from wonderq.cluster.steward import Own
-from wonderq_storage import CorruptLogError, LogFailedError, LogLostError, Reached, UnsupportedFormatError
+from wonderq_storage import (
+    CorruptLogError,
+    DiskFullError,
+    LogFailedError,
+    LogLostError,
+    Reached,
+    UnsupportedFormatError,
+)
 
 
 class Play:
@@ -174,6 +181,23 @@ def test_an_idle_owner_that_was_deposed_learns_of_it(play: Play) -> None:
     play.shard.confirm()
     play.await_phase("none")
     assert play.shard.fenced == 1
+
+
+def test_a_deposed_owner_whose_log_is_full_ends(play: Play) -> None:
+    """Nothing can be confirmed, so only opening the log again shows whose it is."""
+    own(play)
+
+    def confirm() -> int:
+        raise DiskFullError("the stream has no room")
+
+    play.log.confirm = confirm  # type: ignore[method-assign]
+    play.shard.confirm()
+    play.await_phase("none")
+    assert play.shard.owned is None
+    assert play.shard.announcement() is None, "it does not say that it has released a shard that another node owns"
+    assert play.shard.trouble is not None
+    assert "is full" in play.shard.trouble
+    assert play.events == []
 
 
 def test_an_owner_that_was_not_deposed_goes_on(play: Play) -> None:

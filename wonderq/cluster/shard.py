@@ -19,7 +19,9 @@ from wonderq.cluster.steward import Own, Phase
 from wonderq.state.state import UnreadableRecordError
 from wonderq_storage import (
     CorruptLogError,
+    DiskFullError,
     LogClosedError,
+    LogFailedError,
     LogLostError,
     Reached,
     SharedLog,
@@ -304,6 +306,7 @@ class Shard:
 
         Raises:
             CorruptLogError: the broker has found damage.
+            LogFailedError: the log is full, and another node seems to own it.
         """
         log = owned.log
         while log.failure is None:
@@ -318,6 +321,8 @@ class Shard:
                 self._must_confirm = False
             try:
                 log.wait(log.confirm())  # which fails if another node has the log
+            except DiskFullError as error:  # nothing can be confirmed, so only opening the log again shows whose it is
+                raise LogFailedError("The log is full, and another node seems to own it.") from error
             except StorageError as error:
                 logger.info("shard %d: another node has a newer epoch: %s", self.number, error)
             self._pause()
