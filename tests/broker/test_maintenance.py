@@ -208,6 +208,41 @@ def test_the_next_one_waits_for_four_times_as_much_log_as_the_last_one_took(keep
     eventually(lambda: len(kept.checkpoints.sizes) == 2, "another checkpoint")
 
 
+@pytest.mark.parametrize("with_checkpoint", [False, True])
+def test_a_stop_gives_up_a_checkpoint_under_way_unless_it_is_to_write_one(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, with_checkpoint: bool
+) -> None:
+    """The next owner of a shard waits for the end, and has read the log already."""
+    kept = keep(segment_bytes=1 << 20, every_bytes=1_000)
+    kept.produce(100)
+    write, began = kept.checkpoints.write, threading.Event()
+
+    def until_the_stop(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            began.set()
+            eventually(lambda: kept.maintenance.is_stopping, "the stop")
+            yield chunk
+
+    monkeypatch.setattr(kept.checkpoints, "write", lambda mark, chunks: write(mark, until_the_stop(chunks)))
+    kept.maintenance.start()
+    assert began.wait(PATIENCE_S)
+    kept.maintenance.stop(with_checkpoint=with_checkpoint)
+    assert len(kept.checkpoints.sizes) == kept.broker.counters.checkpoints == with_checkpoint
+    assert len([each for each in kept.folder.iterdir() if ".ckpt" in each.name]) == with_checkpoint
+    assert not kept.maintenance._has_failed
+    kept.produce(1)
+
+
+def test_a_checkpoint_that_is_given_up_before_it_is_written_leaves_nothing(keep: Keep) -> None:
+    kept = keep(segment_bytes=1 << 20)
+    kept.produce(10)
+    with pytest.raises(maintenance.CheckpointEndedError):
+        maintenance.checkpoint(kept.broker, kept.log, kept.checkpoints, lambda: True)
+    assert kept.checkpoints.sizes == []
+    maintenance.checkpoint(kept.broker, kept.log, kept.checkpoints)
+    assert len(kept.checkpoints.sizes) == 1
+
+
 def test_the_log_behind_a_checkpoint_is_durable_first(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20)
     kept.produce(10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from wonderq.broker.background import TICK_S, BackgroundLoop
 from wonderq.broker.broker import Broker
@@ -31,21 +31,44 @@ _REST_OF_TURNS_S = 0.001
 _REST = 1.0
 
 
-def checkpoint(broker: Broker, log: Log, checkpoints: Checkpoints) -> int:
+class CheckpointEndedError(Exception):
+    """A checkpoint was given up, because nobody waits for it any more. Nothing is left of it."""
+
+
+def checkpoint(
+    broker: Broker, log: Log, checkpoints: Checkpoints, is_given_up: Callable[[], bool] = lambda: False
+) -> int:
     """Write a checkpoint of the state without stopping the broker; return its size in bytes.
 
+    It ends early if ``is_given_up`` returns True, which is asked before each chunk.
+
     Raises:
+        CheckpointEndedError: it was given up.
         DiskFullError: the disk has no room. Nothing is lost, since a checkpoint is a cache.
         LogFailedError: the log before the checkpoint cannot be made durable.
     """
     with broker.locked() as (state, _, _):
         snapshot, mark = state.begin_snapshot(), log.mark()
     try:
-        _in_turns(broker, snapshot.freeze_more)
+        _in_turns(broker, lambda: not is_given_up() and snapshot.freeze_more())
         log.sync()
-        return checkpoints.write(mark, snapshot.chunks())
+        return checkpoints.write(mark, _unless(is_given_up, snapshot.chunks()))
     finally:
         _in_turns(broker, snapshot.thaw_more)
+
+
+def _unless(is_given_up: Callable[[], bool], chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield chunks until they are given up.
+
+    Raises:
+        CheckpointEndedError: they were.
+    """
+    while not is_given_up():
+        chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+    raise CheckpointEndedError
 
 
 def _in_turns(broker: Broker, turn: Callable[[], bool]) -> None:
@@ -76,9 +99,14 @@ class LogMaintenance(BackgroundLoop):
         self._checkpoints = checkpoints
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
+        self._gives_up = False
 
     def stop(self, *, with_checkpoint: bool = True) -> None:
-        """End the thread, and write a last checkpoint for the next start if it saves replaying many records."""
+        """End the thread, and write a last checkpoint for the next start if it saves replaying many records.
+
+        Without a last one, a checkpoint that is under way is given up: somebody waits for the end.
+        """
+        self._gives_up = not with_checkpoint
         super().stop()
         if not with_checkpoint:
             return
@@ -103,7 +131,12 @@ class LogMaintenance(BackgroundLoop):
         began = time.monotonic()
         appended = self._broker.log_bytes
         counters = self._broker.counters
-        counters.checkpoint_bytes = checkpoint(self._broker, self._log, self._checkpoints)
+        try:
+            written_bytes = checkpoint(self._broker, self._log, self._checkpoints, lambda: self._gives_up)
+        except CheckpointEndedError:
+            logger.info("the checkpoint that was under way is given up")
+            return
+        counters.checkpoint_bytes = written_bytes
         counters.checkpointed_bytes = appended
         counters.checkpoint_s = time.monotonic() - began
         counters.checkpoint_at_s = time.time()
