@@ -23,6 +23,7 @@ from wonderq.broker.broker import Broker
 from wonderq.httpd import counters
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts, may_be_of_other_site
 from wonderq.httpd.errors import JSON, RequestError, error_response
+from wonderq.httpd.forwarded import COUNTED
 from wonderq.httpd.responses import ROUTE
 from wonderq.httpd.room import LARGE_RESPONSE_BYTES, RESPONSE_SHARE, whole_body
 from wonderq.metrics import Metrics, make_registry
@@ -175,7 +176,7 @@ def create_stand_by_app(
 def prepare(app: App) -> None:
     """Set what every application has in common: paths count as they are, and each error has a response."""
     app.req_options.strip_url_path_trailing_slash = False
-    app.add_error_handler(RequestError, _respond_to_request_error)
+    app.add_error_handler(RequestError, respond_to_request_error)
     app.add_error_handler(Exception, _respond_to_bug)
     app.add_error_handler(falcon.HTTPError, _respond_to_http_error)
 
@@ -243,7 +244,7 @@ class OriginMiddleware:
             try:
                 req.env[RESPONSE_SHARE].fit(len(resp.data))
             except RequestError as error:
-                _respond_to_request_error(req, resp, error, None)
+                respond_to_request_error(req, resp, error, None)
         if _OF_UI in req.env and self._dashboard is not None:
             self._dashboard.log(req, resp)
 
@@ -358,9 +359,10 @@ class AuthMiddleware:
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         if req.method == "OPTIONS" and self._is_preflight(req):
             return
-        error = self._access.authorize(req.method, req.path, req.auth)
+        error = self._access.authorize(req.method, req.path, req.auth, is_counted=COUNTED in req.env)
         if error is not None:
             raise error
+        req.env[COUNTED] = True
 
     def _is_preflight(self, req: falcon.Request) -> bool:
         """Return whether this is a CORS preflight: it carries no key and has no effect."""
@@ -375,7 +377,8 @@ def _respond_to_broker_error(req: falcon.Request, resp: falcon.Response, error: 
         resp.set_header("Retry-After", str(retry_after))
 
 
-def _respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
+def respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
+    """Set a response to an error, as the client's protocol tells it."""
     header = refusals.header_of(req.env)
     if refusals.is_for_sqs(req.method, req.path, header):
         status, resp.content_type, resp.data, headers = refusals.render(error, header)
@@ -400,13 +403,13 @@ def _respond_to_http_error(
         error.status_code, ("bad_request", error.description or error.title or "The request is malformed.")
     )
     refusal = RequestError(error.status_code, code, message, headers=dict(error.headers or {}))
-    _respond_to_request_error(req, resp, refusal, _params)
+    respond_to_request_error(req, resp, refusal, _params)
 
 
 def _respond_to_bug(req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
     logger.error("%s %s failed", req.method, req.uri_template, exc_info=error)
     message = "This is a bug in WonderQ. The broker's log has the details; please report it."
-    _respond_to_request_error(req, resp, RequestError(500, "internal_error", message), _params)
+    respond_to_request_error(req, resp, RequestError(500, "internal_error", message), _params)
 
 
 class Home:

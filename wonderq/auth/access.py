@@ -94,12 +94,13 @@ class Access:
         return self._keys.all()
 
     def authorize(
-        self, method: str, path: str, authorization: str | None, *, count: bool = True
+        self, method: str, path: str, authorization: str | None, *, count: bool = True, is_counted: bool = False
     ) -> RequestError | None:
         """Return the error for a request that is denied by its head, or None if it is permitted.
 
         ``path`` is decoded, as WSGI's ``PATH_INFO``; ``authorization`` is the value of that header. A request that is
-        checked twice must ``count`` only once, or its key could make only half as many of them.
+        checked twice must ``count`` only once, or its key could make only half as many of them. One that ``is_counted``
+        was within the rate, which is not looked at again.
         """
         key = self.find(authorization)
         if key is EVERYBODY:
@@ -112,7 +113,7 @@ class Access:
         if key is None:
             return unauthorized()
         # A request with a grant was counted by the node that checked its key.
-        too_fast = None if self.grants.has(authorization) else self._check_rate(key, count)
+        too_fast = None if is_counted or self.grants.has(authorization) else self._check_rate(key, count)
         if too_fast is not None:
             return too_fast
         if found is None:

@@ -13,3 +13,7 @@ REGION = "wonderq.region"
 
 WAITED_S = "wonderq.waited_s"
 """Seconds of the request's ``wait`` that have passed already."""
+
+COUNTED, SQS_COUNTED = "wonderq.counted", "wonderq.sqs_counted"
+"""Whether an application has counted the request for the rate of its key, by its head or by its signature. A request
+that falls back to the edge is checked again, and must not count again."""

@@ -12,7 +12,7 @@ import falcon
 from wonderq.auth import sigv4
 from wonderq.auth.access import Access
 from wonderq.auth.keys import EVERYBODY, Key
-from wonderq.httpd.forwarded import REGION
+from wonderq.httpd.forwarded import REGION, SQS_COUNTED
 from wonderq.runtime.fibers import yield_to_others
 from wonderq.sqs.errors import SqsError
 from wonderq.sqs.names import DEFAULT_REGION
@@ -56,9 +56,11 @@ def authenticate(access: Access | None, req: falcon.Request, body: bytes, servic
             sigv4.check(request, signed, key.sqs_secret, datetime.now(UTC), service)
         except sigv4.SignatureError as error:
             raise SqsError(error.code, str(error), 403) from error
-    too_fast = access.check_rate(key)
-    if too_fast is not None:
-        raise SqsError("RequestThrottled", str(too_fast))
+    if SQS_COUNTED not in req.env:
+        too_fast = access.check_rate(key)
+        if too_fast is not None:
+            raise SqsError("RequestThrottled", str(too_fast))
+        req.env[SQS_COUNTED] = True
     return key
 
 
