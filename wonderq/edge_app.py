@@ -18,6 +18,7 @@ from wonderq.app import (
     add_dashboard,
     add_documentation,
     prepare,
+    respond_to_request_error,
 )
 from wonderq.auth.access import Access
 from wonderq.auth.roles import RULES, SNS_CERTIFICATE, SQS_ADDRESSES, UI_PAGES
@@ -25,7 +26,7 @@ from wonderq.broker.broker import Broker
 from wonderq.cluster import listings, overviews, routing
 from wonderq.cluster.applications import Applications, AppOf, Obstacle, no_obstacle
 from wonderq.cluster.carrying import RETRY_S, Carrier
-from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond
+from wonderq.cluster.edge import Edge, Forwarding, ShardRefusal, respond, take_unknown_outcome
 from wonderq.cluster.endpoints import AwsForwarding, EdgeBroker
 from wonderq.cluster.forwarding import ANSWER_S, Forwarder
 from wonderq.cluster.forwarding_metrics import ForwardingCollector
@@ -123,7 +124,7 @@ def create_edge(
     forwarding = Forwarding(shards.count, carrier, own_access, settings.address or PublicAddress())
     app = _create_app(forwarding, own_access, registry or CollectorRegistry(), settings)
     add_own_routes(app)
-    receiver = Receiver(connection, prefix, shards.node, apps)
+    receiver = Receiver(connection, prefix, shards.node, apps, token=shards.token)
 
     def stop() -> None:
         for each in (apps, forwarder, carrier):
@@ -140,7 +141,7 @@ def _create_app(
     if settings.ui != "off":
         dashboard = UiRequests(access, settings.mask, is_read_only=settings.ui == "read-only")
     origins = settings.cors_origins
-    middleware: list[Any] = [OriginMiddleware(origins, settings.hosts, access, dashboard)]
+    middleware: list[Any] = [_FirstOutcomes(), OriginMiddleware(origins, settings.hosts, access, dashboard)]
     if origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=origins, expose_headers=EXPOSED))
     if access is None:
@@ -159,6 +160,15 @@ def _create_app(
         add_dashboard(app, is_of_cluster=True)
         app.add_route("/ui/session", Session(broker, access, settings.address or PublicAddress()))
     return app
+
+
+class _FirstOutcomes:
+    """Middleware that tells a client the unknown outcome of the first try, whatever a further one was refused for."""
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
+        error = take_unknown_outcome(req.env)
+        if error is not None:
+            respond_to_request_error(req, resp, error, None)
 
 
 def _respond_to_refusal(req: falcon.Request, resp: falcon.Response, error: ShardRefusal, _params: object) -> None:

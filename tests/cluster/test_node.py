@@ -190,6 +190,16 @@ def test_two_nodes_with_one_name_are_told(play: PlayedNode) -> None:
     assert "also called a" in warning
 
 
+def test_a_request_is_for_the_process_that_owns_the_shard(play: PlayedNode) -> None:
+    play.peers.say("b", (1, "owner", 4), state="unable")
+    play.node.start()
+    eventually(lambda: play.phases == ["owned", "none", "owned", "owned"])
+    assert play.node.process(1) == ("b", "token of b")
+    assert play.node.process(0) == ("a", play.node.token)
+    eventually(lambda: play.peers.announced)
+    assert play.peers.announced[-1].token == play.node.token
+
+
 def test_the_documentation_has_each_metric_and_no_other(play: PlayedNode) -> None:
     start(play)
     play.peers.say("b")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.simulated_cluster import SimulatedCluster
+from wonderq.cluster.announcements import Announcement
 from wonderq.cluster.placement import Placement, wish
 from wonderq.cluster.roster import Roster
 from wonderq.cluster.steward import (
@@ -97,6 +100,23 @@ def test_a_node_that_is_paused_again_and_again_takes_over_nevertheless(pause_s: 
     steward = Steward("a", 1, roster, 1000.0)
     taken = [steward.review([Own()], 100.0, 1000.0 + pause_s * number).take for number in range(1, 8)]
     assert [0] in taken
+
+
+def test_another_process_of_the_same_name_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All nodes have to share the shards out in the same way, and the others hear one name."""
+    roster = Roster(1)
+    for node in "ab":
+        said = Announcement(node, f"token of {node}", "able", "1", "", 0, None, [], {}, {"a": 0, "b": 0}, {})
+        roster.hear(said, 1000.0, 0)
+    seen: list[Sequence[str]] = []
+
+    def note(shards: int, nodes: Sequence[str], placement: Placement) -> list[str | None]:
+        seen.append(nodes)
+        return wish(shards, nodes, placement)
+
+    monkeypatch.setattr("wonderq.cluster.steward.wish", note)
+    Steward("a", 1, roster, 1000.0).review([Own()], 100.0, 1000.0)
+    assert seen == [["a", "b"]]
 
 
 def test_a_node_that_starts_listens_before_it_takes_anything() -> None:

@@ -20,6 +20,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.grants import Grants
 from wonderq.auth.keys import Keys
 from wonderq.auth.roles import Role
+from wonderq.broker.broker import Broker
 from wonderq.edge_app import EdgeSettings
 from wonderq.model.masks import Mask
 
@@ -181,6 +182,102 @@ def test_a_key_that_expires_at_the_owner_first_is_refused_as_any_expired_key(
         reply = other("PUT", f"/queues/{queue}", headers=headers)
         assert (reply.status, reply.headers["www-authenticate"]) == (401, "Bearer")
     assert cluster.owner(queue).shards.brokers[1].queries.queue_names() == []
+
+
+@pytest.fixture
+def lose(cluster: EdgeCluster, key_file: Path) -> Callable[..., Reply]:
+    """Ask the owner for something, and let it lose its shard before the record of that is durable."""
+
+    def lose(method: str, path: str, *, meanwhile: Callable[[], None] = lambda: None, **sent: Any) -> Reply:
+        owner, log = cluster.nodes["b"], cluster.logs[1]
+        for node in cluster.nodes.values():
+            assert node.access is not None
+            node.access._keys.reload()
+        before = len(log.records)
+        log.hold()
+        replies: list[Reply] = []
+        thread = threading.Thread(target=lambda: replies.append(owner(method, path, **sent)))
+        thread.start()
+        eventually(lambda: len(log.records) > before, "the record")
+        former = cluster.depose(1, "a")
+        meanwhile()
+        former.release()
+        thread.join(PATIENCE_S)
+        [reply] = replies
+        return reply
+
+    return lose
+
+
+def test_a_request_that_is_made_again_elsewhere_counts_once_for_the_rate_of_its_key(
+    cluster: EdgeCluster, bearer: Callable[..., dict[str, str]], lose: Callable[..., Reply]
+) -> None:
+    queue, key = cluster.queue_of(1), bearer("admin", rate=1)
+    body = {"message": "x", "idempotency_key": "k"}
+    reply = lose("POST", f"/queues/{queue}/messages/produce", json=body, headers=key)
+    assert reply.status == 201, reply.content
+
+
+def test_the_rate_of_a_key_does_not_hide_that_the_outcome_is_unknown(
+    cluster: EdgeCluster, bearer: Callable[..., dict[str, str]], lose: Callable[..., Reply]
+) -> None:
+    queue, key = cluster.queue_of(1), bearer("admin", rate=1)
+    reply = lose("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}, headers=key)
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
+
+
+def test_a_key_that_ends_meanwhile_does_not_hide_that_the_outcome_is_unknown(
+    cluster: EdgeCluster, bearer: Callable[..., dict[str, str]], lose: Callable[..., Reply], key_file: Path
+) -> None:
+    queue, key = cluster.queue_of(1), bearer("admin")
+    keys_of_owner = cluster.nodes["b"].access
+
+    def end() -> None:
+        assert keys_of_owner is not None
+        bearer("admin")  # or there would be no keys at all, and everything would be permitted
+        keys.revoke(key_file, [keys_of_owner.keys[0].id])
+        keys_of_owner._keys.reload()
+
+    reply = lose("POST", f"/queues/{queue}/messages/produce", json={"message": "x"}, headers=key, meanwhile=end)
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_call_of_sqs_whose_outcome_is_unknown_is_told_so(
+    cluster: EdgeCluster,
+    bearer: Callable[..., dict[str, str]],
+    lose: Callable[..., Reply],
+    key_file: Path,
+    is_over: bool,
+) -> None:
+    queue = cluster.queue_of(1)
+    key = bearer("admin", rate=1)
+    keys_of_owner = cluster.nodes["b"].access
+
+    def end() -> None:
+        assert keys_of_owner is not None
+        if is_over:
+            bearer("admin")
+            keys.revoke(key_file, [keys_of_owner.keys[0].id])
+            keys_of_owner._keys.reload()
+
+    headers = {**key, "X-Amz-Target": "AmazonSQS.CreateQueue", "Content-Type": "application/x-amz-json-1.0"}
+    reply = lose("POST", "/", json={"QueueName": queue}, headers=headers, meanwhile=end)
+    assert reply.status == 503
+    assert b"may or may not have carried out" in reply.content
+
+
+def test_a_key_that_is_too_fast_is_refused_although_the_shard_is_lost(
+    cluster: EdgeCluster, bearer: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application of the former owner has refused the request. That must not count as permission elsewhere."""
+    queue, key = cluster.queue_of(1), bearer("admin", rate=1)
+    owner = cluster.nodes["b"]
+    assert owner.access is not None
+    owner.access._keys.reload()
+    assert owner("PUT", f"/queues/{queue}", headers=key).status == 201
+    monkeypatch.setattr(Broker, "unready", "it was lost")
+    assert owner("PUT", f"/queues/{queue}", headers=key).status == 429
 
 
 def test_sqs_clients_sign_for_the_node_that_they_ask(cluster: EdgeCluster, key_file: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
 
-from wonderq.cluster import carrying, wire
+from wonderq.cluster import carrying, forwarding, wire
 from wonderq.cluster.applications import Applications, Outcome, Response
 from wonderq.cluster.carrying import Carrier
 from wonderq.cluster.forwarding import Forwarder, _Pending
+from wonderq.cluster.receiving import Receiver
 from wonderq.cluster.routing import first_source, is_repeatable, is_repeatable_sqs, name_in_path
+from wonderq.cluster.shards import Process
 from wonderq.cluster.wire import ForwardedRequest, Part
 from wonderq.httpd.errors import RequestError
-from wonderq_storage.nats import NatsTimeoutError, NoRespondersError, Reply
+from wonderq_storage.nats import Connection, NatsTimeoutError, NatsUnreachableError, NoRespondersError, Reply
 
 DONE = Outcome("done", Response("200 OK", [], [b"done"]))
 NOT_DONE = Outcome("not_done", reason="It moved.")
@@ -36,11 +38,13 @@ class Others:
 
     count = 4
     node = "me"
+    token = "my token"
 
     def __init__(self, clock: Clock, outcomes: list[Outcome], takes_s: float = 0.0) -> None:
         self.outcomes = outcomes
         self.waited_s: list[float] = []
         self.ids: list[str] = []
+        self.tokens: list[str] = []
         self._clock = clock
         self._takes_s = takes_s
         self.url_of_other = ""
@@ -50,6 +54,9 @@ class Others:
 
     def owner(self, _: int) -> str:
         return "other"
+
+    def process(self, _: int) -> Process:
+        return Process("other", "token of the other")
 
     def time_ms(self, _: str) -> int:
         return 0
@@ -64,6 +71,7 @@ class Others:
         assert owner == "other"
         self.waited_s.append(request.waited_s)
         self.ids.append(request.id)
+        self.tokens.append(request.token)
         self._clock.now_s += self._takes_s
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
@@ -155,6 +163,141 @@ def test_an_owner_that_stops_after_it_has_begun_does_not_say_that_it_did_nothing
     with pytest.raises(RequestError) as refused:
         carry_out(Others(clock, [Outcome("unknown", stopping)]))
     assert refused.value.code == "outcome_unknown"
+
+
+class Body:
+    """A body that is made while it is read."""
+
+    is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"log_failed"])
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def meet_an_obstacle(others: Others, first: Outcome, *, repeatable: bool = False) -> RequestError:
+    """Carry out a request whose first try had an outcome, while nothing can be stored."""
+    refusal = RequestError(503, "no_quorum", "Nothing can be stored.")
+    carrier = Carrier(others, cast("Applications", None), cast("Forwarder", others), obstacle=lambda _: refusal)
+    with pytest.raises(RequestError) as refused:
+        carrier.carry_out(2, request(), lambda: False, lambda: repeatable, first)
+    return refused.value
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_an_obstacle_does_not_hide_that_the_outcome_is_unknown(clock: Clock, repeatable: bool) -> None:
+    """``no_quorum`` and ``log_damaged`` say that nothing was carried out, so that a client sends it again."""
+    others, body = Others(clock, [DONE]), Body()
+    first = Outcome("unknown", Response("503 Service Unavailable", [], body), "The shard was lost.")
+    error = meet_an_obstacle(others, first, repeatable=repeatable)
+    assert error.code == "outcome_unknown"
+    assert body.is_closed
+    assert others.ids == []
+
+
+def test_an_obstacle_is_told_after_a_try_that_did_nothing(clock: Clock) -> None:
+    body = Body()
+    first = Outcome("not_done", Response("200 OK", [], body))
+    assert meet_an_obstacle(Others(clock, [DONE]), first).code == "no_quorum"
+    assert body.is_closed
+
+
+def test_a_request_is_for_one_process_of_the_owner(clock: Clock) -> None:
+    others = Others(clock, [DONE])
+    carry_out(others)
+    assert others.tokens == ["token of the other"]
+
+
+# Both ends of the way to another node
+
+
+class SilentNats:
+    """A connection over which requests go out, and no answer comes. Nothing else can be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def ask(self, _subject: str, payload: bytes, _callback: Any) -> Callable[[], None]:
+        self.sent.append(payload)
+        return lambda: None
+
+    def post(self, _subject: str, _payload: bytes) -> None:
+        raise NatsUnreachableError("no connection")
+
+
+@pytest.mark.parametrize("ends", ["node", "client"])
+def test_a_cancellation_that_cannot_be_sent_does_not_make_the_request_undone(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(forwarding, "_POLL_S", 0.0)
+    nats = SilentNats()
+    others = Others(clock, [])
+    forwarder = Forwarder(cast("Connection", nats), "p", others, wait_s=0.0, answer_s=0.01)
+    if ends == "node":
+        forwarder.stop_waiting()
+    outcome = forwarder.send("other", request(), lambda: ends == "client")
+    assert outcome.verdict == ("unknown" if ends == "node" else "done")
+    assert len(nats.sent) == 1
+
+
+class Received:
+    """A node that gets requests, without a network. It carries them out at once."""
+
+    def __init__(self, token: str) -> None:
+        self.carried_out: list[str] = []
+        self.posted: list[Part] = []
+        self._receiver = Receiver(cast("Connection", self), "p", "other", cast("Applications", self), token=token)
+        self._receiver.start(self)
+
+    def subscribe_to_requests(self, _subject: str, callback: Callable[[bytes, str], None]) -> None:
+        self._receive = callback
+
+    def subscribe(self, _subject: str, _callback: Callable[[bytes], None]) -> None:
+        pass
+
+    def submit(self, work: Callable[[], Any]) -> None:
+        work()
+
+    def post(self, _subject: str, payload: bytes) -> None:
+        self.posted.append(wire.decode_part(payload))
+
+    def carry_out(self, request: ForwardedRequest, _client_gone: Callable[[], bool]) -> Outcome:
+        self.carried_out.append(request.id)
+        return DONE
+
+    def get(self, sent: ForwardedRequest) -> list[str]:
+        """Get a request, and return the verdicts that are sent back."""
+        self._receive(wire.encode(sent), "reply")
+        assert not self._receiver.is_busy
+        verdicts = [each.verdict for each in self.posted]
+        self.posted.clear()
+        return verdicts
+
+
+def sent(*, token: str = "", deadline_ms: int = 1 << 50) -> ForwardedRequest:
+    found = request()
+    found.id, found.token, found.deadline_ms = "1", token, deadline_ms
+    return found
+
+
+def test_a_process_is_silent_about_requests_for_another_one_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer that it does not own the shard would come first, and the request would be made again."""
+    monkeypatch.setattr("wonderq.cluster.receiving.Hub.current", lambda: None)
+    node = Received("mine")
+    assert node.get(sent(token="another")) == []
+    assert node.carried_out == []
+    assert node.get(sent(token="mine")) == ["done"]
+    assert node.get(sent(token="")) == ["done"], "an older node tells no token"
+
+
+def test_a_request_that_comes_too_late_is_answered_without_being_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may only seem so, if a clock was just set. The other node makes it again."""
+    monkeypatch.setattr("wonderq.cluster.receiving.Hub.current", lambda: None)
+    node = Received("mine")
+    assert node.get(sent(deadline_ms=1)) == ["not_done"]
+    assert node.carried_out == []
 
 
 # The parts of a response

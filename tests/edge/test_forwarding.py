@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -18,12 +18,14 @@ from tests.support.memory_log import MemoryLog
 from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.cluster import receiving, wire
+from wonderq.cluster.applications import NOT_OWNER, Applications, Outcome
 from wonderq.cluster.edge import MOST_BODY_BYTES
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.edge_app import EdgeSettings
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.server import Server
 from wonderq.runtime.fibers import Event
+from wonderq_storage.nats import Connection
 
 pytestmark = needs_nats
 
@@ -230,14 +232,51 @@ def test_a_client_of_the_owner_itself_hears_that_the_outcome_is_unknown(cluster:
     keyed = Call(owner, "POST", produce, json={"message": "with a key", "idempotency_key": "k"})
     await_record(former, b"without a key")
     await_record(former, b"with a key")
-    cluster.open(shard, "a")
-    del owner.shards.brokers[shard]
-    cluster.hear(shard, "a")
-    former.release()
+    cluster.depose(shard, "a").release()
     reply = unkeyed.reply()
     assert (reply.status, reply.code) == (503, "outcome_unknown")
     assert keyed.reply().status == 201
     assert [each["message"] for each in owner("GET", f"/queues/{queue}/dev/messages").json] == ["with a key"]
+
+
+def test_an_obstacle_at_the_former_owner_does_not_hide_that_the_outcome_is_unknown(cluster: EdgeCluster) -> None:
+    owner, queue = cluster.nodes["b"], cluster.queue_of(1)
+    owner("PUT", f"/queues/{queue}")
+    cluster.logs[1].hold()
+    call = Call(owner, "POST", f"/queues/{queue}/messages/produce", json={"message": "a held message"})
+    await_record(cluster.logs[1], b"a held message")
+    former = cluster.depose(1, "a")
+    owner.obstacles[1] = RequestError(503, "no_quorum", "Nothing can be stored.")
+    former.release()
+    reply = call.reply()
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
+
+
+def test_two_processes_with_one_name_do_not_answer_for_each_other(cluster: EdgeCluster) -> None:
+    """The one that does not own the shard answers faster. If it counted, the request would be made again and again."""
+    queue = cluster.queue_of(1)
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    connection = Connection(cluster.servers, name="a namesake")
+    asked: list[ForwardedRequest] = []
+
+    class Namesake:
+        def carry_out(self, request: ForwardedRequest, _: Callable[[], bool]) -> Outcome:
+            asked.append(request)
+            return NOT_OWNER
+
+    receiver = receiving.Receiver(
+        connection, "wonderq-test", owner.name, cast("Applications", Namesake()), token="another token"
+    )
+    try:
+        receiver.start(other.server)
+        connection.request("$JS.API.INFO", timeout_s=PATIENCE_S)  # so that the server has its subscriptions
+        for number in range(5):
+            body = {"message": str(number)}
+            assert other("POST", f"/queues/{queue}/messages/produce", json=body).status == 201
+    finally:
+        connection.close()
+    assert waiting(cluster, queue) == 5
+    assert asked == []
 
 
 @pytest.mark.parametrize(
@@ -400,7 +439,7 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_carried_out(cluster: Ed
         other.connection.ask(
             wire.node_subject("wonderq-test", owner.name, "requests"), wire.encode(each), answered.append
         )
-    eventually(lambda: answered, "the answer to the request that is waited for")
+    eventually(lambda: len(answered) == 2, "the answers to both")
     assert [each["message"] for each in owner("GET", f"/queues/{queue}/dev/messages").json] == ["timely"]
 
 

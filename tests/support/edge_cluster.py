@@ -20,6 +20,7 @@ from wonderq.cluster.crosser import Crosser
 from wonderq.cluster.dead_letter_links import DeadLetterLinks
 from wonderq.cluster.other_shards import RemoteShards
 from wonderq.cluster.shard_map import shard_of
+from wonderq.cluster.shards import Process
 from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.errors import RequestError
 from wonderq.httpd.server import Server
@@ -35,6 +36,7 @@ class FakeShards:
     def __init__(self, node: str, count: int) -> None:
         self.count = count
         self.node = node
+        self.token = f"token of {node}"
         self.brokers: dict[int, Broker] = {}
         self.heard: dict[int, str | None] = {}
         self.ahead_ms = 0
@@ -48,6 +50,10 @@ class FakeShards:
 
     def owner(self, shard: int) -> str | None:
         return self.heard.get(shard)
+
+    def process(self, shard: int) -> Process | None:
+        node = self.owner(shard)
+        return None if node is None else Process(node, f"token of {node}")
 
     def time_ms(self, _node: str) -> int:
         return time.time_ns() // 1_000_000 - self.ahead_ms
@@ -157,6 +163,7 @@ class EdgeCluster:
     def __init__(self, servers: str, names: Sequence[str] = ("a", "b"), count: int = SHARDS, **options: Any) -> None:
         """``options``: ``access`` of all nodes, ``settings`` of their applications."""
         self.count = count
+        self.servers = servers
         self.logs = [MemoryLog(shared=True) for _ in range(count)]
         self.nodes: dict[str, EdgeNode] = {}
         self._brokers: list[Broker] = []
@@ -214,6 +221,15 @@ class EdgeCluster:
         broker = self.open(shard, node)
         self.hear(shard, node)
         return broker
+
+    def depose(self, shard: int, node: str) -> MemoryLog:
+        """Let another node take a shard. Return the former log; whoever waits for it does not know of the loss yet."""
+        former = self.logs[shard]
+        former_owner = next(each for each in self.nodes.values() if shard in each.shards.brokers)
+        self.open(shard, node)
+        del former_owner.shards.brokers[shard]
+        self.hear(shard, node)
+        return former
 
     def hear(self, shard: int, owner: str | None) -> None:
         """Let all nodes hear who owns a shard."""

@@ -67,6 +67,10 @@ class Carrier:
         """
         obstacle = self._obstacle(shard)
         if obstacle is not None:
+            if first is not None and first.verdict == "unknown":  # an obstacle says that nothing was carried out
+                return _final(shard, first, is_unknown=True)
+            if first is not None and first.response is not None:
+                first.response.close()
             raise obstacle
         request.shard = shard
         began_s, waited_s = time.monotonic(), request.waited_s
@@ -102,13 +106,14 @@ class Carrier:
     def _try(self, shard: int, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
         if self._shards.local(shard) is not None:
             return self._apps.carry_out(request, client_gone)
-        owner = self._shards.owner(shard)
+        owner = self._shards.process(shard)
         if owner is None:
             return Outcome("not_done", reason="No node is heard to own it.")
-        if owner == self._shards.node:
+        if owner == (self._shards.node, self._shards.token):
             return Outcome("not_done", reason="This node is taking it over.")
-        outcome = self._forwarder.send(owner, request, client_gone)
-        url = self._shards.url_of(owner)
+        request.token = owner.token
+        outcome = self._forwarder.send(owner.node, request, client_gone)
+        url = self._shards.url_of(owner.node)
         if outcome.response is None or not url:
             return outcome
         return outcome._replace(response=outcome.response._replace(owner_url=url))
@@ -133,10 +138,15 @@ def _final(shard: int, outcome: Outcome, *, is_unknown: bool) -> Response:
             return outcome.response
         outcome.response.close()
     if is_unknown:
-        message = (
-            f"The node that owns shard {shard} may or may not have carried out the request. {outcome.reason} Send it "
-            "again, with an idempotency key if it produces."
-        )
-        raise RequestError(503, "outcome_unknown", message, headers={"Retry-After": "1"})
+        raise outcome_unknown(f"The node that owns shard {shard}", outcome.reason)
     message = f"Shard {shard} is not available. {outcome.reason} The request was not carried out: send it again."
     raise RequestError(503, "shard_unavailable", message, headers={"Retry-After": "1"})
+
+
+def outcome_unknown(who: str, reason: str) -> RequestError:
+    """Return the error for a request that somebody may have carried out."""
+    message = (
+        f"{who} may or may not have carried out the request. {reason} Send it again, with an idempotency key if it "
+        "produces."
+    )
+    return RequestError(503, "outcome_unknown", message, headers={"Retry-After": "1"})

@@ -17,7 +17,7 @@ from wonderq.auth.access import Access, unauthorized
 from wonderq.auth.keys import EVERYBODY, Key
 from wonderq.cluster import routing
 from wonderq.cluster.applications import Applications, Outcome, Response, call
-from wonderq.cluster.carrying import Carrier
+from wonderq.cluster.carrying import Carrier, outcome_unknown
 from wonderq.cluster.shard_map import shard_of
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.httpd.addresses import PublicAddress
@@ -35,7 +35,7 @@ MOST_BODY_BYTES = 4 << 20
 #: Largest body of an SQS client that is decoded to find its queue, before it is authenticated.
 _PEEKED_BYTES = 64 << 10
 
-#: Key in the environment of the outcome of a first try.
+#: Key in the environment of the outcome of a first try, until the request is tried again.
 _FIRST = "wonderq.first_outcome"
 
 _UI = "HTTP_X_WONDERQ_UI"
@@ -65,6 +65,20 @@ class Edge:
         assert outcome.response is not None
         start_response(outcome.response.status, outcome.response.headers)
         return outcome.response.body
+
+
+def take_unknown_outcome(environ: dict[str, Any]) -> RequestError | None:
+    """Return the error for a request that was not tried again, if the outcome of its first try is unknown.
+
+    The application of the edge may refuse a request before it tries it again, for example because its key has ended
+    meanwhile. Such a refusal would tell the client that nothing was carried out.
+    """
+    first: Outcome | None = environ.pop(_FIRST, None)
+    if first is None:
+        return None
+    if first.response is not None:
+        first.response.close()
+    return outcome_unknown("The node that owned the shard", first.reason) if first.verdict == "unknown" else None
 
 
 def _name_of(environ: dict[str, Any]) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
 from wonderq.cluster import wire
 from wonderq.cluster.applications import Outcome, Response
-from wonderq.cluster.shards import Shards
+from wonderq.cluster.shards import Process, Shards
 from wonderq.cluster.wire import ForwardedRequest
 from wonderq.runtime.fibers import Event
 from wonderq_storage.nats import (
@@ -116,7 +117,7 @@ class Forwarder:
         return sum(map(len, list(self._pending.values())))
 
     def send(self, owner: str, request: ForwardedRequest, client_gone: Callable[[], bool]) -> Outcome:
-        """Pass a request on to a node, and return what came of it.
+        """Pass a request on to a node, for the process with the request's token, and return what came of it.
 
         If the client disconnects meanwhile, the node is told, and the outcome does not matter.
         """
@@ -162,7 +163,7 @@ class Forwarder:
                 if now_s >= next_s:
                     self._cancel(owner, request)
                     is_cancelled, next_s = True, until_s
-            if moved_s is None and self._has_moved(owner, request.shard, pending):
+            if moved_s is None and self._has_moved(Process(owner, request.token), request.shard, pending):
                 moved_s = now_s
                 until_s = min(until_s, now_s + GRACE_S)
             pending.news.wait(min(next_s, until_s) - now_s)
@@ -174,11 +175,12 @@ class Forwarder:
 
     def _cancel(self, owner: str, request: ForwardedRequest) -> None:
         """Let the owner answer a request that waits for messages."""
-        self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())
+        with suppress(NatsError):  # the request itself was sent, so this error tells nothing about its outcome
+            self._connection.post(wire.node_subject(self._prefix, owner, "cancels"), request.id.encode())
 
-    def _has_moved(self, owner: str, shard: int, pending: _Pending) -> bool:
+    def _has_moved(self, owner: Process, shard: int, pending: _Pending) -> bool:
         """Return whether the shard was taken over since the request was sent, so that the response may never come."""
-        present = self._shards.owner(shard)
+        present = self._shards.process(shard)
         return present is not None and (present != owner or pending.owner_was_lost)
 
 

@@ -17,6 +17,7 @@ from wonderq.cluster.charter import Charter, Values
 from wonderq.cluster.placement import PLACEMENT, Placement, PlacementUnknownError
 from wonderq.cluster.roster import Roster
 from wonderq.cluster.shard import NO_QUORUM_S, OwnedShard, Shard
+from wonderq.cluster.shards import Process
 from wonderq.cluster.steward import Steward
 from wonderq.httpd.errors import RequestError
 from wonderq.rest.error_codes import ERROR_CODES
@@ -138,7 +139,8 @@ class Node:
         self._follow = follow
         self._peers = peers
         self._values = values
-        self._token = secrets.token_hex(8)
+        self.token = secrets.token_hex(8)
+        """Random text that this process announces."""
         self._lock = threading.Condition()
         self._roster = Roster(charter.shards)
         self._steward = Steward(name, charter.shards, self._roster, time.monotonic())
@@ -147,7 +149,7 @@ class Node:
         """Streams of own shards as they were seen last."""
         self._callbacks: list[Callable[[int], None]] = []
         self._changed: set[int] = set()
-        self._owners: list[str | None] = [None] * charter.shards
+        self._owners: list[Process | None] = [None] * charter.shards
         self._must_review = False
         self._must_announce = False
         self._is_unheard = False
@@ -167,6 +169,11 @@ class Node:
 
     def owner(self, shard: int) -> str | None:
         """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
+        owner = self._owners[shard]
+        return None if owner is None else owner.node
+
+    def process(self, shard: int) -> Process | None:
+        """Return the process that was last heard to own a shard, as `owner` does."""
         return self._owners[shard]
 
     def time_ms(self, node: str) -> int:
@@ -292,9 +299,9 @@ class Node:
         """Return all shards."""
         with self._lock:
             now_s = time.monotonic()
-            able = [name for name, peer in self._roster.present(now_s).items() if peer.newest.state == "able"]
+            able = {name for name, peer in self._roster.present(now_s).items() if peer.newest.state == "able"}
             if self._steward.state(now_s) == "able":
-                able.append(self.node)
+                able.add(self.node)
             wanted = placement.wish(self.count, able, self._steward.placement)
             known = [self._roster.newest_known(shard)[1] for shard in range(self.count)]
             epochs = list(self._roster.newest_epoch)
@@ -428,7 +435,7 @@ class Node:
     def _hear(self, data: bytes) -> None:
         """Take in what another node announces. The thread that reads the connection calls it."""
         said = decode(data)
-        if said is None or said.token == self._token:
+        if said is None or said.token == self.token:
             return
         with self._lock:
             if self._roster.hear(said, time.monotonic(), _now_ms()):
@@ -493,7 +500,7 @@ class Node:
                     told[shard] = OfShard("other", self._roster.newest_epoch[shard], log_id, sequence)
             return Announcement(
                 self.node,
-                self._token,
+                self.token,
                 self._steward.state(now_s),
                 self._version,
                 self.url,
@@ -508,11 +515,11 @@ class Node:
     def _tell_changes(self) -> None:
         """Call the callbacks for shards whose owner or broker has changed."""
         now_s = time.monotonic()
-        owners = [self.node if each.owned is not None else None for each in self.shards]
+        owners = [Process(self.node, self.token) if each.owned is not None else None for each in self.shards]
         with self._lock:
             for shard, own in enumerate(owners):
                 other = self._roster.owner(shard, now_s) if own is None else None
-                owner = own or (other.node if other is not None else None)
+                owner = own or (Process(other.node, other.token) if other is not None else None)
                 if owner != self._owners[shard]:
                     self._owners[shard] = owner
                     self._changed.add(shard)

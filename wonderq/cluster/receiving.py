@@ -47,11 +47,12 @@ class Receiver:
     """Carries out the requests of other nodes.
 
     ``connection`` may be shared with `wonderq.cluster.forwarding.Forwarder`. ``prefix`` begins the subjects of the
-    cluster, and ``node`` is the name of this node.
+    cluster, ``node`` is the name of this node, and ``token`` that of this process.
     """
 
-    def __init__(self, connection: Connection, prefix: str, node: str, apps: Applications) -> None:
+    def __init__(self, connection: Connection, prefix: str, node: str, apps: Applications, *, token: str) -> None:
         self._connection = connection
+        self._token = token
         self._subjects = [wire.node_subject(prefix, node, what) for what in ("requests", "cancels")]
         self._apps = apps
         self._runner: FiberRunner
@@ -75,6 +76,8 @@ class Receiver:
         except (msgspec.DecodeError, msgspec.ValidationError):
             logger.warning("a request of another node cannot be read: does it have another version of WonderQ?")
             return
+        if request.token not in ("", self._token):
+            return  # another process of this name has it, too. An answer from here would be taken for its answer
         work = self._works[request.id] = _Work()
         self._runner.submit(lambda: self._run(request, work, reply_to))
 
@@ -87,9 +90,8 @@ class Receiver:
         """Carry a request out, unless nobody waits for it any more. Runs on a fiber."""
         work.fiber = Hub.current()
         try:
-            if time.time_ns() // 1_000_000 > request.deadline_ms:
-                return
-            if work.is_cancelled:
+            # A deadline that is over may be one that this node's clock was set past, and the other node still waits.
+            if time.time_ns() // 1_000_000 > request.deadline_ms or work.is_cancelled:
                 self._connection.post(reply_to, wire.encode(Part(0, "not_done")))
                 return
             for part in parts_of(self._apps.carry_out(request, work.client_gone)):

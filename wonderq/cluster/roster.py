@@ -48,6 +48,8 @@ class Owner(NamedTuple):
     """The node that owns a shard, as far as it was heard."""
 
     node: str
+    token: str
+    """The token of its process."""
     epoch: int
     offered_to: str | None
     """The node to which it wants to hand the shard over."""
@@ -150,7 +152,7 @@ class Roster:
             is_owner = of is not None and of.role == "owner" and of.epoch >= self.newest_epoch[shard]
             if is_owner and of is not None and now_s - peer.heard_s < SUSPECT_S:
                 offered_to = said.offered[1] if said.offered is not None and said.offered[0] == shard else None
-                return Owner(said.node, of.epoch, offered_to, of)
+                return Owner(said.node, said.token, of.epoch, offered_to, of)
         return None
 
     def heard(self, now_s: float) -> dict[str, int]:

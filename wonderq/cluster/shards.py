@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wonderq.broker.broker import Broker
+
+
+class Process(NamedTuple):
+    """A process of a node. Two may have one name, by mistake or while one follows the other."""
+
+    node: str
+    token: str
+    """Random text that it announces."""
 
 
 class Shards(Protocol):
@@ -20,6 +28,9 @@ class Shards(Protocol):
     node: str
     """Name of this node."""
 
+    token: str
+    """Random text that this process announces."""
+
     def local(self, shard: int) -> Broker | None:
         """Return the broker of a shard that this node owns now, or None.
 
@@ -28,6 +39,9 @@ class Shards(Protocol):
 
     def owner(self, shard: int) -> str | None:
         """Return the name of the node that was last heard to own a shard; None if no node is heard to own it."""
+
+    def process(self, shard: int) -> Process | None:
+        """Return the process that was last heard to own a shard, as `owner` does."""
 
     def time_ms(self, node: str) -> int:
         """Return the wall clock of another node, in ms since 1970. It may differ much from the own one."""

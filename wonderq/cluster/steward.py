@@ -141,7 +141,8 @@ class Steward:
         peers = self.roster.present(now_s)
         state = self.state(now_s)
         able = [name for name, peer in peers.items() if peer.newest.state == "able"]
-        candidates = sorted([*able, self.node] if state == "able" else able)
+        # A set: another process may have this name, which counts once for all other nodes, too.
+        candidates = sorted({*able, self.node} if state == "able" else able)
         if candidates != self._candidates or not self.roster.agrees(self.node, now_s):
             self._candidates, self._same_since_s = candidates, now_s
         wanted = wish(self.shards, candidates, self.placement)

@@ -49,6 +49,8 @@ class ForwardedRequest(msgspec.Struct, array_like=True):
     """Size of the messages that the response may have. A single message may be larger."""
     deadline_ms: int
     """Wall clock of the node that gets it, in ms since 1970, after which nobody waits for the response."""
+    token: str = ""
+    """Token of the process that it is for. Others with the same name are silent. Older nodes leave it empty."""
 
     @classmethod
     def of(
