@@ -334,4 +334,39 @@ MUTANTS = [
         "        if False:\n",
         ("tests/broker/test_names_of_a_shard.py::test_a_queue_of_another_shard_is_refused",),
     ),
+    Mutant(
+        "full_log_keeps_a_shard_that_was_lost",
+        "A node that lost a shard while its log was full refuses its requests for ever, and passes none on.",
+        _SHARD,
+        'raise LogFailedError("The log is full, and another node seems to own it.") from error',
+        'logger.info("shard %d: %s", self.number, error)',
+        (f"{_SHARD_TESTS}::test_a_deposed_owner_whose_log_is_full_ends",),
+    ),
+    Mutant(
+        "nats_server_stays_down_after_a_failed_start",
+        "A node that has no descriptor free when its NATS server ends stays without one.",
+        _CHILD,
+        "except OSError as error:  # no descriptor",
+        "except ZeroDivisionError as error:  # no descriptor",
+        ("tests/storage/test_child_server.py::test_it_is_started_again_when_the_system_has_room_for_a_process_again",),
+    ),
+    Mutant(
+        "namesake_counts_as_a_node_of_its_own",
+        "While two processes have one name, their node shares the shards out otherwise than all others.",
+        _STEWARD,
+        "sorted({*able, self.node} if",
+        "sorted([*able, self.node] if",
+        (f"{_STEWARD_TESTS}::test_another_process_of_the_same_name_counts_once",),
+    ),
+    Mutant(
+        "hand_over_waits_for_a_checkpoint",
+        "Nobody serves a shard that is handed over until a large checkpoint is written, which takes seconds.",
+        "wonderq/broker/maintenance.py",
+        "lambda: self._gives_up)",
+        "lambda: False)",
+        (
+            "tests/broker/test_maintenance.py"
+            "::test_a_stop_gives_up_a_checkpoint_under_way_unless_it_is_to_write_one[False]",
+        ),
+    ),
 ]

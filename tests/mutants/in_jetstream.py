@@ -362,4 +362,34 @@ MUTANTS = [
         "            self._has_ended = False\n",
         ("tests/edge/test_reading_on_the_server.py::test_whoever_wants_to_watch_after_the_end_is_told_of_it",),
     ),
+    Mutant(
+        "trim_between_two_looks_is_damage",
+        "No node serves a shard any more because its owner dropped a part of the log while another one read it.",
+        "storage/wonderq_storage/jetstream_stream.py",
+        "self._check_begins_by(sequence, self.info())  # the owner",
+        "pass  # the owner",
+        ("tests/storage/test_jetstream_log.py::test_a_trim_between_two_looks_for_a_message_is_no_damage",),
+    ),
+    Mutant(
+        "checkpoints_end_with_another_number_of_replicas",
+        "After a restart with other options, no checkpoint is written any more, and each start takes longer.",
+        "storage/wonderq_storage/jetstream_checkpoints.py",
+        "if error.error_code != STREAM_DIFFERS:",
+        "if True:",
+        (
+            "tests/storage/test_jetstream_checkpoints.py"
+            "::test_a_stream_of_a_process_with_other_options_is_used_as_it_is",
+        ),
+    ),
+    Mutant(
+        "cache_is_locked_while_all_of_its_past_is_dropped",
+        "Consumers wait for a tenth of a second each time that a part of the log is dropped.",
+        "storage/wonderq_storage/jetstream_cache.py",
+        "DROPPED_AT_ONCE = 500",
+        "DROPPED_AT_ONCE = 1 << 40",
+        (
+            "tests/storage/test_jetstream_cache.py"
+            "::test_each_hold_drops_few_messages_and_others_use_the_cache_in_between",
+        ),
+    ),
 ]
