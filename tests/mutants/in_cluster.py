@@ -365,8 +365,10 @@ MUTANTS = [
         "lambda: self._gives_up)",
         "lambda: False)",
         (
-            "tests/broker/test_maintenance.py"
-            "::test_a_stop_gives_up_a_checkpoint_under_way_unless_it_is_to_write_one[False]",
+            (
+                "tests/broker/test_maintenance.py"
+                "::test_a_stop_gives_up_a_checkpoint_under_way_unless_it_is_to_write_one[False]"
+            ),
         ),
     ),
 ]

@@ -377,8 +377,10 @@ MUTANTS = [
         "if error.error_code != STREAM_DIFFERS:",
         "if True:",
         (
-            "tests/storage/test_jetstream_checkpoints.py"
-            "::test_a_stream_of_a_process_with_other_options_is_used_as_it_is",
+            (
+                "tests/storage/test_jetstream_checkpoints.py"
+                "::test_a_stream_of_a_process_with_other_options_is_used_as_it_is"
+            ),
         ),
     ),
     Mutant(
@@ -388,8 +390,10 @@ MUTANTS = [
         "DROPPED_AT_ONCE = 500",
         "DROPPED_AT_ONCE = 1 << 40",
         (
-            "tests/storage/test_jetstream_cache.py"
-            "::test_each_hold_drops_few_messages_and_others_use_the_cache_in_between",
+            (
+                "tests/storage/test_jetstream_cache.py"
+                "::test_each_hold_drops_few_messages_and_others_use_the_cache_in_between"
+            ),
         ),
     ),
 ]
