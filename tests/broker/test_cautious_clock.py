@@ -284,7 +284,11 @@ def test_a_jump_while_the_broker_runs_is_reported_and_not_followed(life: Life, s
     life.stop()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"time_ms": "x"}', "\udcff", "9" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"time_ms": "x"}', "\udcff", "9" * 5000, '{"time_ms": 1e400}', '{"time_ms": NaN}', "[" * 99_999],
+    ids=lambda text: text[:20],
+)
 def test_a_stored_time_that_cannot_be_read_is_no_evidence(tmp_path: Path, text: str) -> None:
     (tmp_path / CLOCK_FILE).write_bytes(text.encode(errors="surrogateescape"))
     assert TimeEvidence(tmp_path).last_sighting() is None

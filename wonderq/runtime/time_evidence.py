@@ -71,7 +71,7 @@ class TimeEvidence:
         try:
             fields = json.loads(self._file.read_text(encoding="utf-8"))
             found = Sighting(int(fields["time_ms"]), str(fields["boot_id"]), int(fields["since_boot_ms"]))
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
             return None
         return found
 
