@@ -98,6 +98,7 @@ RULES = {
             *("wonderq.broker", "wonderq.state", "wonderq.model", "wonderq.client", "wonderq_storage."),
             *(
                 "wonderq.runtime.clock",
+                "wonderq.runtime.time_evidence",
                 "wonderq.rest.schemas",
                 "wonderq.rest.topic_schemas",
                 "wonderq.rest.field_types",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wonderq.auth.roles import MAX_REQUESTS_PER_SECOND
-from wonderq.model.bounds import MAX_MESSAGE_BYTES
+from wonderq.model.bounds import CLOCK_JUMP_S, MAX_MESSAGE_BYTES
 from wonderq.model.limits import UNLIMITED, Limits
 from wonderq.model.masks import Mask
 from wonderq.model.push_hosts import PushHosts
@@ -350,7 +350,7 @@ class Settings:
         "size of a log file, which is reserved on disk in advance",
     )
     max_clock_jump: int = _setting(
-        3600,
+        CLOCK_JUMP_S,
         _integer_or_unlimited(1, _MANY),
         "SECONDS",
         "at a start, largest time since the log's newest record that is believed without evidence; after a longer one "

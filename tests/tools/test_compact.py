@@ -37,7 +37,7 @@ LATE_MS = 4_000_000_000_000
 def fill(folder: Path, *, steps: int = 400, seed: int = 1) -> int:
     """Live a random life in many small segments; returns a time at which all that is soon forgotten is.
 
-    It is in the future: what is compacted goes by the time of this machine, or by the newest in the log if that is later.
+    It is in the future, whatever the time of this machine is: a broker on the folder goes by the newest time in the log.
     """
     clock = FakeClock(LATE_MS)
     with opened(folder, clock=clock) as broker:

@@ -212,6 +212,11 @@ def _add_import(verbs: Verbs) -> None:
     where = command.add_mutually_exclusive_group(required=True)
     where.add_argument("folder", metavar="DIR", type=Path, nargs="?", help="folder to import into")
     where.add_argument("--url", metavar="URL", help="address of the running broker to import into")
+    command.add_argument(
+        "--accept-clock",
+        action="store_true",
+        help="believe the system's clock, however far ahead of the log in DIR it is",
+    )
     add_key_option(command)
     add_json_option(command)
 
@@ -220,9 +225,14 @@ def _import(options: argparse.Namespace) -> int:
     from wonderq.client.endpoint import InvalidKeyError  # noqa: PLC0415
     from wonderq.folder import import_  # noqa: PLC0415
 
+    if options.url and options.accept_clock:
+        raise UsageError("--accept-clock is for a folder: a running broker has judged its clock")
     try:
         key = key_from(options)
-        target = import_.into_broker(options.url, key) if options.url else import_.into_folder(options.folder)
+        if options.url:
+            target = import_.into_broker(options.url, key)
+        else:
+            target = import_.into_folder(options.folder, accept_clock=options.accept_clock)
         with Progress("messages", enabled=not is_terminal(sys.stdin)) as progress, target as into:
             importer = import_.Importer(into, progress.add)
             importer.run(_input_lines(import_.LONGEST_LINE_BYTES))

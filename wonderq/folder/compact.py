@@ -15,6 +15,7 @@ from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import WORTH_A_CHECKPOINT_BYTES, checkpoint
 from wonderq.folder.lock import locked
 from wonderq.folder.replay import explain_unreadable
+from wonderq.runtime.clock import Clock
 from wonderq.state import record
 from wonderq.state.replay import replay_log
 from wonderq.state.state import State, queue_record
@@ -34,6 +35,23 @@ _WORTH_IT = 0.01
 
 #: Messages per step of an estimate.
 _CHUNK_MESSAGES = 4096
+
+
+class _ClockOfTheLog(Clock):
+    """A clock that stands still at the newest time in the log.
+
+    The system's clock may be wrong, and the broker's clock never starts below a time that is in its log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest_ms = 0
+
+    def raise_floor(self, floor_ms: int) -> None:
+        self._newest_ms = floor_ms
+
+    def now_ms(self) -> int:
+        return self._newest_ms
 
 
 @dataclass(frozen=True)
@@ -142,7 +160,7 @@ def compact(folder: Path, progress: Callable[[], None] = lambda: None) -> Outcom
     log = FileLog(folder, segment_bytes=segment_bytes)
     try:
         checkpoints = FileCheckpoints(folder)
-        broker = Broker(log, checkpoints=checkpoints)
+        broker = Broker(log, checkpoints=checkpoints, clock=_ClockOfTheLog(), default_queue=False)
         checkpoints.remove_unfinished()
         end = log.rotate()
         log.sync()

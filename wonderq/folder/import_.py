@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -32,7 +32,7 @@ from wonderq.client.sync import Client
 from wonderq.client.topics import SubscriptionFields, TopicSettings, configure, subscribe
 from wonderq.folder.lock import FolderError, locked, segment_numbers
 from wonderq.folder.replay import explain_unreadable
-from wonderq.model.bounds import ESCAPED_BYTES, MAX_MESSAGE_BYTES
+from wonderq.model.bounds import CLOCK_JUMP_S, ESCAPED_BYTES, MAX_MESSAGE_BYTES
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.model.push_hosts import PushHosts
@@ -41,6 +41,8 @@ from wonderq.rest.field_types import Group, Priority, Traceparent, Tracestate
 from wonderq.rest.schemas import Attributes, NewMessage, PutQueue, PutSchedule, given
 from wonderq.rest.topic_schemas import PutSubscription, PutTopic
 from wonderq.rest.values import new_message, schedule_fields_of, settings_of, subscription_fields_of, topic_settings_of
+from wonderq.runtime.clock import CautiousClock
+from wonderq.runtime.time_evidence import TimeEvidence
 from wonderq_storage import FileCheckpoints, FileLog
 from wonderq_storage.recovery import wall_clock_ms
 
@@ -61,6 +63,10 @@ _Object = dict[str, Any]
 
 class ImportLineError(FolderError):
     """A line cannot be imported. The message names the line and the lines imported before it."""
+
+
+class DoubtfulClockError(FolderError):
+    """The system's clock is far ahead of the log, and nothing confirms it. Nothing was imported."""
 
 
 class _QueueLine(PutQueue, tag_field="type", tag="queue", kw_only=True, forbid_unknown_fields=False):
@@ -206,13 +212,32 @@ class _ClientTarget:
         self._client.call("POST", queue_path(queue, "/messages/produce"), _Object, fields, repeatable=has_keys)
 
 
+class _ConfirmedClock(CautiousClock):
+    """The system's clock, which must not be in doubt.
+
+    A held clock, with which `wonderq serve` can work, would give imported messages times of the past, and would end
+    their delays too early.
+    """
+
+    def raise_floor(self, floor_ms: int) -> None:
+        super().raise_floor(floor_ms)
+        if self.is_held:
+            ahead = timedelta(seconds=-self.ahead_ms() // 1000)
+            raise DoubtfulClockError(
+                f"the system's clock is {ahead} ahead of the log, and nothing confirms it. Nothing was imported. If "
+                "the system's clock is right, pass --accept-clock; otherwise correct it"
+            )
+
+
 @contextmanager
-def into_folder(folder: Path) -> Iterator[Target]:
+def into_folder(folder: Path, *, accept_clock: bool = False) -> Iterator[Target]:
     """Import into the folder of a stopped broker. A missing folder is created.
 
-    If nothing was imported, a log and a folder created for the import are removed again.
+    If nothing was imported, a log and a folder created for the import are removed again. ``accept_clock`` states that
+    the system's clock is right.
 
     Raises:
+        DoubtfulClockError: nothing confirms the system's clock.
         FolderError: the path is not a folder.
         FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: the log cannot be opened.
     """
@@ -221,11 +246,12 @@ def into_folder(folder: Path) -> Iterator[Target]:
         raise FolderError(f"{folder} is not a folder")
     new = not existed or not segment_numbers(folder)
     target = None
+    clock = _ConfirmedClock(TimeEvidence(folder), max_jump_ms=CLOCK_JUMP_S * 1000, accept=accept_clock)
     with explain_unreadable(folder):
         log = FileLog(folder)
     try:
         with explain_unreadable(folder):
-            broker = Broker(log, checkpoints=FileCheckpoints(folder), limits=Limits.widest())
+            broker = Broker(log, checkpoints=FileCheckpoints(folder), clock=clock, limits=Limits.widest())
         broker.pushes.hosts = PushHosts.anywhere()  # `wonderq serve` decides where to deliver
         target = _FolderTarget(broker)
         yield target

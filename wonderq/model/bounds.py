@@ -16,3 +16,6 @@ MAX_WEIGHT = 1000
 
 ESCAPED_BYTES = 6
 """Most bytes that a character of a message takes in JSON for each byte in UTF-8: ``\\u0000`` for a zero byte."""
+
+CLOCK_JUMP_S = 3600
+"""Largest time since a log's newest record that is believed without evidence, unless a setting has another one."""
