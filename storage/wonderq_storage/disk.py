@@ -278,7 +278,8 @@ class Disk:
         return file
 
     def open(self, path: Path, *, write: bool = False) -> DiskFile:
-        return DiskFile(path, os.O_RDWR if write else os.O_RDONLY)
+        # Without O_NONBLOCK, a pipe with the name of a file would wait for its writer.
+        return DiskFile(path, os.O_RDWR if write else os.O_RDONLY | os.O_NONBLOCK)
 
     def rename(self, old: Path, new: Path) -> None:
         os.rename(old, new)

@@ -4,7 +4,7 @@
 same `SegmentReader`. Where that stops, the next group header that verifies by itself shows where to continue. In
 between, a record is accepted if it verifies from the checksum stored before it. So a damaged record or group header
 costs only itself, as long as its own checksum and length are intact. If only one of these two is damaged, nothing is
-lost.
+lost. Bytes that the medium has lost are read as zeros (`wonderq_storage.bad_medium`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgpack
 
 from wonderq_storage import frame, segment
+from wonderq_storage.bad_medium import BadMediumDisk, UnusableFileError
 from wonderq_storage.checksum import crc32
-from wonderq_storage.disk import Disk
 from wonderq_storage.errors import CorruptLogError
 from wonderq_storage.recovery import Ending, Next, Verdict, decide
 from wonderq_storage.segment import Segment, SegmentReader, pack_position
@@ -101,9 +101,9 @@ class Salvage:
         UnsupportedFormatError: a newer WonderQ wrote the folder.
     """
 
-    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._disk = disk or Disk()
+        self._disk = BadMediumDisk()
         self.problems: list[Problem] = []
         self.torn: Problem | None = None
         """A torn tail that a crash left. It was never acknowledged, so it is not a problem."""
@@ -144,7 +144,11 @@ class Salvage:
         files: dict[int, Segment] = {}  # by the number in the file's name
         unused: dict[int, str] = {}
         for number in sorted(number for name in names if (number := segment.file_number(name)) is not None):
-            opened = self._open(self._folder / segment.file_name(number), number)
+            try:
+                opened = self._open(self._folder / segment.file_name(number), number)
+            except UnusableFileError as error:
+                unused[number] = str(error)
+                continue
             if opened is None:
                 unused[number] = "the segment header does not verify, and no group in it does"
             else:
@@ -174,10 +178,10 @@ class Salvage:
     def _leave_out(self, number: int, reason: str) -> None:
         """Record why a file is not used. It is reported at the place of its segment."""
         path = self._folder / segment.file_name(number)
-        file = self._disk.open(path)
-        size = file.size()
-        file.close()
+        size = path.stat().st_size if path.is_file() else 0
         lost = [Span(0, size)] if size else []
+        if unreadable := self._disk.unreadable(path):
+            reason += f"; {_cannot_be_read(unreadable)}"
         problem = Problem(str(path), 0, reason, lost, missing=max(self.capacity - size, 0))
         self._headers.setdefault(number, []).append(problem)
 
@@ -218,6 +222,7 @@ class Salvage:
                 self._number = self._chain = None
             self._report_files(current.number, current.number + 1)
             yield from self._walk(current, self._opened[index + 1 :])
+            self._report_unreadable(current.path)
             previous = current
         if previous is not None:
             following = previous.number + 1
@@ -244,6 +249,14 @@ class Salvage:
             elif number not in self._reported:
                 path = self._folder / segment.file_name(number)
                 self._report(path, 0, "the segment is missing", missing=self.capacity)
+
+    def _report_unreadable(self, path: Path) -> None:
+        """Report the bytes that the medium has lost. Zeros in their place may have passed for the end of the log."""
+        unreadable = self._disk.unreadable(path)
+        if unreadable:
+            known = [span for each in self.problems if each.file == str(path) for span in each.lost]
+            problem = self._report(path, unreadable[0][0], _cannot_be_read(unreadable))
+            problem.lost += _without([Span(*each) for each in unreadable], known)
 
     def _walk(self, current: Segment, later: Sequence[Segment]) -> Iterator[Found]:
         file = current.file
@@ -272,7 +285,9 @@ class Salvage:
                 self._end_unsealed(current, reader, size, later, summary)
                 return
             resized = size != current.header.capacity
-            proved = tail.proof is not None
+            # A tail that cannot be read may have been acknowledged.
+            unreadable = any(sum(each) > reader.offset for each in self._disk.unreadable(current.path))
+            proved = tail.proof is not None or unreadable
             if not resized and decide(Ending.DAMAGE, proved=proved, following=_following(later)) is Verdict.CUT:
                 lost = [Span(reader.offset, tail.end - reader.offset)]
                 self.torn = Problem(str(current.path), reader.offset, "a torn tail, which was never acknowledged", lost)
@@ -353,6 +368,19 @@ class Salvage:
 
 def _resized(current: Segment, size: int) -> str:
     return f"the file is {size} bytes long, was created with {current.header.capacity}, and has no seal"
+
+
+def _cannot_be_read(ranges: Sequence[tuple[int, int]]) -> str:
+    return f"the disk cannot read {sum(length for _, length in ranges)} bytes of this file"
+
+
+def _without(spans: Sequence[Span], known: Sequence[Span]) -> list[Span]:
+    """Return the parts of spans that are in none of the known ones."""
+    for other in known:
+        before = [(each.offset, min(each.end, other.offset)) for each in spans]
+        behind = [(max(each.offset, other.end), each.end) for each in spans]
+        spans = sorted(Span(start, end - start) for start, end in before + behind if start < end)
+    return list(spans)
 
 
 def _find_header(current: Segment, at: int) -> frame.GroupHeader | None:

@@ -23,4 +23,20 @@ MUTANTS = [
         "        if False:\n",
         (f"{_CLOCK}::test_an_import_with_a_doubtful_clock_is_refused",),
     ),
+    Mutant(
+        "salvage_takes_lost_sectors_for_the_end",
+        "A sector that the disk cannot read is taken for space that was never written, and a check finds no damage.",
+        "storage/wonderq_storage/salvage.py",
+        "            self._report_unreadable(current.path)\n",
+        "",
+        ("tests/storage/test_bad_medium.py::test_only_what_is_in_an_unreadable_block_is_lost",),
+    ),
+    Mutant(
+        "salvage_stops_at_a_bad_sector",
+        "A repair gives up at the first sector that the disk cannot read.",
+        "storage/wonderq_storage/bad_medium.py",
+        "                self._lost.add(block)\n",
+        "                raise\n",
+        ("tests/tools/test_bad_medium.py::test_a_repair_saves_all_but_the_message_in_a_bad_sector",),
+    ),
 ]

@@ -45,7 +45,7 @@ def verify(folder: Path, progress: Callable[[], None] = lambda: None) -> Finding
         OSError: the folder cannot be read.
     """
     with locked(folder) as files:
-        findings = Findings(folder, files, sum(each.stat().st_size for each in files))
+        findings = Findings(folder, files, sum(each.stat().st_size for each in files if each.is_file()))
         salvage = Salvage(folder)
         findings.problems = salvage.problems  # problems of records are inserted in order
         try:
