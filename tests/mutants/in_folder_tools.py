@@ -39,4 +39,12 @@ MUTANTS = [
         "                raise\n",
         ("tests/tools/test_bad_medium.py::test_a_repair_saves_all_but_the_message_in_a_bad_sector",),
     ),
+    Mutant(
+        "repair_works_in_vain_for_a_mount_point",
+        "A repair into a mount point fails after all its work, and what it leaves blocks the next one.",
+        "wonderq/folder/repair.py",
+        "    check_can_be_replaced(target)\n",
+        "",
+        ("tests/tools/test_targets.py::test_a_mount_point_is_refused_before_the_work",),
+    ),
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wonderq.cluster_tools.logs import ClusterLogs, ClusterToolError
+from wonderq.folder.lock import check_can_be_replaced, resolve
 from wonderq.folder.verify import verify
 from wonderq_storage import FileLog, LogMovedError
 from wonderq_storage.disk import Disk
@@ -58,6 +59,7 @@ def export_folders(logs: ClusterLogs, target: Path, progress: Progress = lambda 
         ClusterToolError: the target is not empty, or a copy does not verify.
         StorageError: a log cannot be read, or a folder cannot be written.
     """
+    target = resolve(target)
     check_new(target)
     logs.hear()
     unfinished = unfinished_of(target)
@@ -73,7 +75,7 @@ def export_folders(logs: ClusterLogs, target: Path, progress: Progress = lambda 
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    disk.sync_folder(target.resolve().parent)
+    disk.sync_folder(target.parent)
     return found
 
 
@@ -88,11 +90,12 @@ def check_new(target: Path) -> None:
             raise ClusterToolError(f"{each} is not a folder")
         if each.exists() and any(each.iterdir()):
             raise ClusterToolError(f"{each} exists and is not empty. Choose a new folder, or remove it")
+    check_can_be_replaced(resolve(target))
 
 
 def unfinished_of(target: Path) -> Path:
     """Return the path of a folder while it is not complete."""
-    resolved = target.resolve()
+    resolved = resolve(target)
     return resolved.with_name(resolved.name + UNFINISHED_SUFFIX)
 
 

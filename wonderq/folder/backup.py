@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wonderq.folder.lock import FolderError, NoLogError, check_outside, segment_numbers
+from wonderq.folder.lock import FolderError, NoLogError, check_outside, resolve, segment_numbers
 from wonderq.state.replay import replay_log
 from wonderq_storage import CorruptLogError, FileCheckpoints, FileLog, Position, frame, segment
 from wonderq_storage.disk import Disk, DiskFile, no_room_is_disk_full
@@ -80,6 +80,7 @@ def backup(source: Path, destination: Path, *, prune: bool = False, progress: Pr
         DiskFullError: the destination has no room. Nothing in it was changed.
         OSError: a folder cannot be read or written.
     """
+    destination = resolve(destination)  # a link may lead to a folder that is still to be made
     check_outside(source, destination)
     if not segment_numbers(source):
         raise NoLogError(source)

@@ -30,7 +30,7 @@ from wonderq.client.errors import NotFound, Refused, Unreachable
 from wonderq.client.requests import queue_path
 from wonderq.client.sync import Client
 from wonderq.client.topics import SubscriptionFields, TopicSettings, configure, subscribe
-from wonderq.folder.lock import FolderError, locked, segment_numbers
+from wonderq.folder.lock import FolderError, locked, resolve, segment_numbers
 from wonderq.folder.replay import explain_unreadable
 from wonderq.model.bounds import CLOCK_JUMP_S, ESCAPED_BYTES, MAX_MESSAGE_BYTES
 from wonderq.model.errors import BrokerError
@@ -241,6 +241,7 @@ def into_folder(folder: Path, *, accept_clock: bool = False) -> Iterator[Target]
         FolderError: the path is not a folder.
         FolderLockedError, CorruptLogError, UnsupportedFormatError, UnusableLogError: the log cannot be opened.
     """
+    folder = resolve(folder)  # a link may lead to a folder that is still to be made
     existed = folder.exists()
     if existed and not folder.is_dir():
         raise FolderError(f"{folder} is not a folder")

@@ -53,13 +53,28 @@ def locked(folder: Path) -> Iterator[list[Path]]:
         disk.unlock(lock)
 
 
+def resolve(path: Path) -> Path:
+    """Return the absolute path to which the links of a path lead. Unlike `Path.resolve`, links in a circle stay."""
+    return Path(os.path.realpath(path))
+
+
+def check_can_be_replaced(folder: Path) -> None:
+    """Check that another folder can be renamed to this name. Call it before the work for that other folder.
+
+    Raises:
+        FolderError: the folder is a mount point.
+    """
+    if os.path.ismount(folder):
+        raise FolderError(f"{folder} is a mount point, which no other folder can replace. Name a folder inside it")
+
+
 def check_outside(source: Path, target: Path) -> None:
     """Check that a command does not write into the folder it reads.
 
     Raises:
         FolderError: ``target`` is ``source`` or lies inside it.
     """
-    if source.resolve() == target.resolve():
+    if resolve(source) == resolve(target):
         raise FolderError(f"{target} is the source folder. Choose another folder as the target")
-    if source.resolve() in target.resolve().parents:
+    if resolve(source) in resolve(target).parents:
         raise FolderError(f"{target} is inside the source folder {source}. Choose a folder outside it")

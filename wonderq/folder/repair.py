@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wonderq.folder.lock import FolderError, check_outside, locked
+from wonderq.folder.lock import FolderError, check_can_be_replaced, check_outside, locked, resolve
 from wonderq.folder.lost_messages import Losses
 from wonderq.model.ids import Ids
 from wonderq.state import record, record_contents
@@ -90,10 +90,11 @@ def repair(source: Path, target: Path, progress: Callable[[], None] = lambda: No
     """Salvage the log in ``source`` into ``target``, which must be empty or missing. The source is only read.
 
     Raises:
-        TargetError: the target is not empty.
+        FolderError: the target is not empty, or cannot be replaced.
         NoLogError, FolderLockedError, UnsupportedFormatError: the source cannot be read.
         DiskFullError, LogFailedError: the target cannot be written. Its unfinished folder can be removed.
     """
+    target = resolve(target)
     _check_target(source, target)
     with locked(source):
         salvage = Salvage(source)
@@ -111,11 +112,11 @@ def _check_target(source: Path, target: Path) -> None:
         if each.exists() and any(each.iterdir()):
             raise TargetError(f"{each} exists and is not empty. Choose a new folder, or remove it")
     check_outside(source, target)
+    check_can_be_replaced(target)
 
 
 def _unfinished(target: Path) -> Path:
-    resolved = target.resolve()
-    return resolved.with_name(resolved.name + UNFINISHED_SUFFIX)
+    return target.with_name(target.name + UNFINISHED_SUFFIX)
 
 
 def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], None]) -> Repair:
@@ -142,7 +143,7 @@ def _copy(salvage: Salvage, source: Path, target: Path, progress: Callable[[], N
         log.close()
     _check_starts(unfinished)
     os.rename(unfinished, target)
-    disk.sync_folder(target.resolve().parent)
+    disk.sync_folder(target.parent)
     return done
 
 

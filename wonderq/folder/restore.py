@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wonderq.folder.backup import Progress, write_copy
-from wonderq.folder.lock import FolderError, check_outside, locked
+from wonderq.folder.lock import FolderError, check_outside, locked, resolve
 from wonderq.model.times import iso_time
 from wonderq.state import record
 from wonderq.state.record import Record
@@ -44,6 +44,7 @@ def restore(backup: Path, new: Path, *, until_ms: int | None = None, progress: P
         CorruptLogError, UnsupportedFormatError, UnreadableRecordError: the part to be restored does not verify.
         DiskFullError: the disk has no room.
     """
+    new = resolve(new)  # a link may lead to a folder that is still to be made
     check_outside(backup, new)
     if new.exists() and any(new.iterdir()):
         raise RestoreError(f"{new} is not empty. Choose a new folder.")
