@@ -286,7 +286,18 @@ def test_a_jump_while_the_broker_runs_is_reported_and_not_followed(life: Life, s
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "null", '{"time_ms": "x"}', "\udcff", "9" * 5000, '{"time_ms": 1e400}', '{"time_ms": NaN}', "[" * 99_999],
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        '{"time_ms": "x"}',
+        "\udcff",
+        "9" * 5000,
+        '{"time_ms": 1e400}',
+        '{"time_ms": NaN}',
+        "[" * 99_999,
+    ],
     ids=lambda text: text[:20],
 )
 def test_a_stored_time_that_cannot_be_read_is_no_evidence(tmp_path: Path, text: str) -> None:

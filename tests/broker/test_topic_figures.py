@@ -17,6 +17,7 @@ from wonderq.broker.overview import Snapshot
 from wonderq.model.errors import BrokerError
 from wonderq.model.limits import Limits
 from wonderq.model.messages import NewMessage
+from wonderq.model.permits import everything
 from wonderq.model.topics import Publication
 
 
@@ -42,7 +43,11 @@ def snapshot(broker: Broker) -> Snapshot:
 
 
 def problems(broker: Broker) -> list[tuple[str, str | None, str | None]]:
-    return [(each.code, each.queue, each.topic) for each in snapshot(broker).problems if each.topic is not None]
+    return [
+        (each.code, each.queue, each.topic)
+        for each in snapshot(broker).problems(everything)[0]
+        if each.topic is not None
+    ]
 
 
 def pass_time(broker: Broker, clock: FakeClock, seconds: int) -> None:
@@ -100,7 +105,9 @@ def test_the_queue_for_refused_messages_counts_as_one_of_dead_letters(orders: Br
     assert found.dead_letters_of(queue) == 3
     assert found.totals(None).dead_letters == 3
     assert "refused" in found.with_dead_letters()
-    assert [(each.code, each.queue) for each in found.problems if each.queue == "refused"] == [], "nobody consumes it"
+    assert [(each.code, each.queue) for each in found.problems(everything)[0] if each.queue == "refused"] == [], (
+        "nobody consumes it"
+    )
 
 
 # Problems
@@ -116,7 +123,7 @@ def test_a_queue_that_makes_publishes_fail_is_a_problem_until_it_takes_messages(
     assert problems(orders) == []
     orders.put_queue("mail", **settings)
     assert problems(orders) == [("publish_refused", "mail", "orders")]
-    [problem] = [each for each in snapshot(orders).problems if each.topic]
+    [problem] = [each for each in snapshot(orders).problems(everything)[0] if each.topic]
     assert problem.severity == "error"
     assert problem.message == f"mail is {word}, so publishes to the topic orders that it would get are refused."
     with pytest.raises(BrokerError):
@@ -149,7 +156,7 @@ def test_refused_messages_are_a_problem_for_an_hour(orders: Broker, clock: FakeC
     publish(orders, 3)
     pass_time(orders, clock, 10)
     assert problems(orders) == [("skipped", "audit", "orders")]
-    [problem] = [each for each in snapshot(orders).problems if each.topic]
+    [problem] = [each for each in snapshot(orders).problems(everything)[0] if each.topic]
     expected = "audit refused 5 messages of the topic orders in the last hour. Such messages go to refused."
     assert (problem.severity, problem.message) == ("warning", expected)
     assert snapshot(orders).refused_in_last_hour(lambda _: True) == 5
@@ -165,7 +172,7 @@ def test_messages_that_pass_by_are_no_dead_letters(orders: Broker, clock: FakeCl
     orders.put_queue("audit", draining=True)
     publish(orders)
     pass_time(orders, clock, 10)
-    [problem] = [each for each in snapshot(orders).problems if each.topic]
+    [problem] = [each for each in snapshot(orders).problems(everything)[0] if each.topic]
     expected = "audit refused 1 message of the topic orders in the last hour. It does not get them any more."
     assert problem.message == expected
     assert snapshot(orders).refused_in_last_hour(lambda _: True) == 0

@@ -149,6 +149,25 @@ def test_a_key_sees_its_own_queues_only(tmp_path: Path, clock: FakeClock) -> Non
     assert [each["queue"] for each in client("GET", "/queues?sort=unprocessed", headers=headers).json] == ["mail"]
 
 
+def test_problems_of_other_queues_hide_none_of_a_key(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "keys.json"
+    key = keys.create(path, name="on call", roles=["look"], queues=["mail*"])[1]
+    everybody = keys.create(path, name="all", roles=["look"], queues=["*"])[1]
+    client = Client(Broker(MemoryLog(), clock=clock), Access(Keys(path, check_interval_s=0)))
+    for number in range(150):
+        client.broker.produce(f"other-{number}", ["a"])
+    clock.advance(100)
+    client.broker.produce("mail", ["a"])
+    client.broker.put_queue("mail-paused", paused=True)
+    clock.advance(301)
+    found = overview(client, Authorization=f"Bearer {key}")
+    assert [each["queue"] for each in found["problems"]] == ["mail", "mail-paused"]
+    assert found["more_problems"] == 0
+    found = overview(client, Authorization=f"Bearer {everybody}")
+    assert len(found["problems"]) == 101
+    assert found["more_problems"] == 51
+
+
 def test_problems_of_topics_are_for_keys_that_open_queue_and_topic(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "keys.json"
     client = Client(Broker(MemoryLog(), clock=clock), Access(Keys(path, check_interval_s=0)))

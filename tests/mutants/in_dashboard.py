@@ -228,4 +228,12 @@ MUTANTS = [
         "    for path in (*UI_PAGES, UI_CLUSTER_PAGE):\n",
         ("tests/http/test_ui.py::test_only_a_node_of_a_cluster_has_the_page_of_the_cluster",),
     ),
+    Mutant(
+        "problems_of_others_hide_those_of_a_key",
+        "A key for few queues sees that nothing needs it, while a hundred other queues are in a worse state.",
+        "wonderq/broker/overview.py",
+        "list(map(list, kinds))",
+        "[list(kind)[:_MOST_OF_A_KIND] for kind in kinds]",
+        ("tests/http/test_overview.py::test_problems_of_other_queues_hide_none_of_a_key",),
+    ),
 ]

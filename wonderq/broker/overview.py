@@ -32,7 +32,7 @@ _RECENT_POINTS = 60
 _REST_S = 1.0
 _REST_TIMES = 100
 
-#: Problems of one kind, and sources of one dead-letter queue, that are kept. A reader needs no more of them.
+#: Problems of one kind that a reader gets, and sources of one dead-letter queue that are kept.
 _MOST_OF_A_KIND = 100
 
 #: The periods of rates, by their names.
@@ -72,7 +72,7 @@ class Snapshot:
         self,
         queues: Sequence[QueueFigures],
         sources: Mapping[str, Sequence[str]],
-        problems: Sequence[Problem],
+        problems: Sequence[Sequence[Problem]],
         feeds: Feeds = NO_FEEDS,
         passed_over: Sequence[Refused] = (),
     ) -> None:
@@ -80,7 +80,7 @@ class Snapshot:
         """All queues, by name."""
         self.sources = sources
         """For each dead-letter queue, the queues whose dead letters it gets; at most 100 of them."""
-        self.problems = problems
+        self._problems = problems  # by kind
         self.feeds = feeds
         self._passed_over = passed_over
         self._totals: Totals | None = None
@@ -92,6 +92,21 @@ class Snapshot:
         if queue.name not in self.sources and queue.name not in self.feeds.of_dead_letters:
             return queue.buried
         return queue.waiting + queue.in_flight + queue.delayed + queue.buried
+
+    def problems(self, permits: Permits) -> tuple[list[Problem], int]:
+        """Return the problems that ``permits`` shows, at most 100 of each kind, and the number of the others.
+
+        All problems are kept until here: those that a reader may see can be less urgent than a hundred others.
+        """
+        shown: list[Problem] = []
+        more = 0
+        for kind in self._problems:
+            found = kind
+            if not permits(None):
+                found = [each for each in in_turns(kind, _COMPARED_PER_STEP) if _is_shown(each, permits)]
+            shown += found[:_MOST_OF_A_KIND]
+            more += max(len(found) - _MOST_OF_A_KIND, 0)
+        return shown, more
 
     def refused_in_last_hour(self, permits: Permits) -> int:
         """Return the number of messages of topics that went to a dead-letter queue, because a queue refused them."""
@@ -131,6 +146,10 @@ class Snapshot:
             places = sorted_in_turns(range(len(figures)), figures.__getitem__, reverse=True)
             self._ranked[order] = [self.queues[place].name for place in places]
         return self._ranked[order]
+
+
+def _is_shown(problem: Problem, permits: Permits) -> bool:
+    return all(permits(name) for name in (problem.queue, problem.topic) if name is not None)
 
 
 class Figures(NamedTuple):
@@ -262,12 +281,11 @@ class Overview:
         passed_over = refused(self._core, self._history.topics.losses())
         kinds = (
             problems.of_broker(self._core),
-            problems.of_schedules(scheduled, _MOST_OF_A_KIND),
+            problems.of_schedules(scheduled),
             problems.of_redrives(redriven, now_ms),
             refusals(self._core, feeds),
-            problems.of_queues(figures, sources.keys() | feeds.of_dead_letters, self._history, now_ms, _MOST_OF_A_KIND),
+            problems.of_queues(figures, sources.keys() | feeds.of_dead_letters, self._history, now_ms),
             of_refused(passed_over),
             problems.of_stopped_queues(figures),
         )
-        found = [problem for kind in kinds for problem in islice(kind, _MOST_OF_A_KIND)]
-        return Snapshot(figures, sources, found, feeds, passed_over)
+        return Snapshot(figures, sources, list(map(list, kinds)), feeds, passed_over)

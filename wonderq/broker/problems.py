@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from heapq import nsmallest
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from wonderq.broker.core import Core
 from wonderq.broker.history import Flows, History
-from wonderq.runtime.fibers import in_turns
+from wonderq.runtime.fibers import in_turns, sorted_in_turns
 from wonderq.state.state import MetadataEntry
 
 #: Age of the oldest waiting message from which on a queue counts as late.
@@ -70,14 +69,14 @@ def of_broker(core: Core) -> Iterator[Problem]:
 
 
 def of_queues(
-    figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int, most: int
+    figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int
 ) -> Iterator[Problem]:
-    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the ``most`` worst.
+    """Yield the queues that nobody consumes, those that are late, and those with dead letters; the worst first.
 
     Nobody consumes ``dead_letter_queues``, so that is no problem of theirs.
     """
-    found = nsmallest(most, _found(figures, dead_letter_queues, history, now_ms), key=itemgetter(0, 1))
-    yield from (problem for _, _, problem in found)
+    found = list(_found(figures, dead_letter_queues, history, now_ms))
+    yield from (problem for _, _, problem in sorted_in_turns(found, itemgetter(0, 1)))
 
 
 def _found(
@@ -117,10 +116,11 @@ Tasks = Mapping[str, MetadataEntry]
 """METADATA records of a namespace, by name."""
 
 
-def of_schedules(tasks: Tasks, most: int) -> Iterator[Problem]:
-    """Yield the schedules whose last due time has no message: the first ``most`` by name."""
+def of_schedules(tasks: Tasks) -> Iterator[Problem]:
+    """Yield the schedules whose last due time has no message, by name."""
     entries = in_turns(tasks.items(), _PER_TURN)
-    for name in nsmallest(most, (name for name, each in entries if each.value["failure"] is not None)):
+    failed = [name for name, each in entries if each.value["failure"] is not None]
+    for name in sorted_in_turns(failed, str):
         value = tasks[name].value
         text = f"The schedule {name} produced nothing at its last time: {value['failure']}"
         yield Problem("schedule_failed", "error", text, value["queue"], name)

@@ -97,8 +97,9 @@ def _picture(client: Client, sort: str, prefix: str, rows: int) -> Iterator[str]
     )
     yield ""
     yield from (f"{each['severity'].upper():8} {each['message']}" for each in shown)
-    if len(problems) > len(shown):
-        yield f"and {len(problems) - len(shown):,} more"
+    more = len(problems) - len(shown) + overview.get("more_problems", 0)  # an older broker does not tell
+    if more:
+        yield f"and {more:,} more"
     if not problems:
         yield "Nothing needs you."
     yield ""

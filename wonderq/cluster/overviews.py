@@ -18,7 +18,10 @@ from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
 
 #: Fields of the overview by how those of the shards become one. All others are those of the first shard. The process
 #: that a figure is of is that of the owner, and several shards may have the same one.
-_SUMS = ("queues", "dead_letters", "dead_letters_last_hour", "consumers", "log_bytes", "log_disk_bytes", "segments")
+_SUMS = (
+    *("queues", "dead_letters", "dead_letters_last_hour", "consumers", "more_problems"),
+    *("log_bytes", "log_disk_bytes", "segments"),
+)
 _LARGEST = ("now", "sync_p50", "sync_p99", "connections", "connections_limit")
 _SMALLEST = ("started_at", "disk_free_bytes")
 

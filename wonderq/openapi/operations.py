@@ -297,6 +297,7 @@ _OVERVIEW = {
             "topic": None,
         }
     ],
+    "more_problems": 0,
     "disk_free_bytes": 52_613_349_376,
     "log_bytes": 31_457_280,
     "log_disk_bytes": 67_108_864,

@@ -313,6 +313,7 @@ class Overview(Struct):
     problems: Annotated[
         list[Problem], Meta(description="The most urgent first; at most 100 of each kind. Empty if all is well.")
     ]
+    more_problems: Annotated[Count, Meta(description="Number of problems that were left out.")]
     disk_free_bytes: Count | None
     log_bytes: Annotated[Count | None, Meta(description="Bytes of all records, also of those that compaction removes.")]
     log_disk_bytes: Annotated[Count | None, Meta(description="Bytes of all files of the log, with reserved space.")]

@@ -11,10 +11,9 @@ import falcon
 from wonderq.auth.access import Access
 from wonderq.broker.broker import Broker
 from wonderq.broker.history import WINDOWS, Ages
-from wonderq.broker.overview import PERIODS_MS, Snapshot, Totals
+from wonderq.broker.overview import PERIODS_MS, Totals
 from wonderq.broker.problems import Problem
 from wonderq.httpd.errors import encode_json
-from wonderq.model.permits import Permits
 from wonderq.model.times import iso_time
 from wonderq.rest import schemas
 from wonderq.rest.bodies import body_of, read_query
@@ -74,6 +73,7 @@ class Overview(Resource):
         totals = snapshot.totals(None if opens_all else permits)
         names = None if opens_all else [each for each in list(broker.counters.by_queue) if permits(each)]
         vitals = self._vitals()
+        problems, more_problems = snapshot.problems(permits)
         return {
             "version": vitals.version,
             "now": iso_time(broker.core.clock.now_ms()),
@@ -88,7 +88,8 @@ class Overview(Resource):
                 period: broker.overview.per_second(names, ms)._asdict() for period, ms in PERIODS_MS.items()
             },
             "consumers": broker.waiting_consumers if opens_all else totals.consumers,
-            "problems": [*_problems_of_disk(vitals), *_problems(snapshot, permits)],
+            "problems": [*_problems_of_disk(vitals), *(each._asdict() for each in problems)],
+            "more_problems": more_problems,
             "disk_free_bytes": vitals.disk_free_bytes,
             "log_bytes": vitals.log_bytes,
             "log_disk_bytes": vitals.log_disk_bytes,
@@ -123,14 +124,6 @@ def _problems_of_disk(vitals: Vitals) -> list[dict[str, Any]]:
         return []
     message = f"The disk of the log has {free >> 20:,} MiB left. Make room, or produces will be refused."
     return [Problem("disk_low", "error", message)._asdict()]
-
-
-def _problems(snapshot: Snapshot, permits: Permits) -> list[dict[str, Any]]:
-    return [
-        each._asdict()
-        for each in snapshot.problems
-        if (each.queue is None or permits(each.queue)) and (each.topic is None or permits(each.topic))
-    ]
 
 
 class _HistoryResource(Resource):

@@ -15,7 +15,7 @@ const PAGE = 50;
 export function Overview({ overview, error, rights }) {
   if (!overview) return html`<h1 class="sr">Overview</h1>${error ? html`<${Failure} error=${error} />` : html`<p class="faint">Loading…</p>`}`;
   return html`<h1 class="sr">Overview</h1>
-    <${Problems} problems=${overview.problems} />
+    <${Problems} problems=${overview.problems} more=${overview.more_problems} />
     <${Tiles} overview=${overview} />
     ${rights.opensAllQueues && html`<${Backlog} />`}
     <${QueueTable} total=${overview.queues} />`;
@@ -23,8 +23,8 @@ export function Overview({ overview, error, rights }) {
 
 const WORDS = { error: "Act now", warning: "Look", notice: "Note" };
 
-/** @param {{problems: any[]}} properties */
-function Problems({ problems }) {
+/** @param {{problems: any[], more: number}} properties */
+function Problems({ problems, more }) {
   const [showsAll, setShowsAll] = useState(false);
   const isCut = useStore(outage) !== null;
   if (!problems.length && isCut) return html`<p></p>`; // nobody knows
@@ -36,7 +36,8 @@ function Problems({ problems }) {
       (each) => html`<li key=${each.message} class=${each.severity}><${Badge} kind=${each.severity}>${/** @type {any} */ (WORDS)[each.severity]}</${Badge}>
         <span>${each.message}</span>${target(each)}</li>`,
     )}</ul>
-    ${problems.length > shown.length && html`<p><button type="button" onClick=${() => setShowsAll(true)}>Show all ${number(problems.length)}</button></p>`}</section>`;
+    ${problems.length > shown.length && html`<p><button type="button" onClick=${() => setShowsAll(true)}>Show all ${number(problems.length)}</button></p>`}
+    ${more > 0 && problems.length === shown.length && html`<p>${number(more)} more are not listed.</p>`}</section>`;
 }
 
 /** @param {any} problem */
