@@ -12,6 +12,7 @@ _HOSTS = "wonderq/model/push_hosts.py"
 _LINE = "wonderq/push/line.py"
 _PUSHER = "wonderq/push/pusher.py"
 _PUSHES = "wonderq/broker/pushes.py"
+_RESOLVER = "wonderq/push/resolver.py"
 _OF_CONNECTIONS = "tests/push/test_connections.py"
 _OF_DELIVERIES = "tests/push/test_deliveries.py"
 _OF_HOSTS = "tests/push/test_hosts.py"
@@ -45,7 +46,7 @@ MUTANTS = [
     Mutant(
         "pushes_into_the_network_by_a_name",
         "Whoever controls a listed name reads and changes services that only the broker can reach.",
-        "wonderq/push/resolver.py",
+        _RESOLVER,
         "dict.fromkeys(found) if self._permits(each)]",
         "dict.fromkeys(found)]",
         (f"{_OF_HOSTS}::test_a_name_that_leads_into_the_network_gets_no_connection",),
@@ -140,6 +141,47 @@ MUTANTS = [
         "        return Outcome(reason, is_final=True)\n",
         "        return Outcome(reason)\n",
         (f"{_OF_DELIVERIES}::test_a_refused_message_is_not_repeated",),
+    ),
+    Mutant(
+        "status_waits_for_the_body",
+        "An endpoint that has accepted a message gets it again, because the body of its response is slow.",
+        _DELIVERY,
+        "                answer = await self._post(endpoint, addresses, request)\n",
+        "                answer = await self._post(endpoint, addresses, request)\n"
+        "                await answer.finish()\n",
+        (f"{_OF_DELIVERIES}::test_the_status_counts_when_the_body_outlasts_the_timeout",),
+    ),
+    Mutant(
+        "status_is_forgotten_at_the_end",
+        "A message that its endpoint has accepted is delivered again when the broker stops.",
+        _DELIVERY,
+        "        with suppress(asyncio.CancelledError):\n",
+        "        with suppress(ZeroDivisionError):\n",
+        (f"{_OF_DELIVERIES}::test_the_status_counts_when_the_broker_stops_during_the_body",),
+    ),
+    Mutant(
+        "few_lookups_hold_up_all_others",
+        "Endpoints whose name servers hang stop the deliveries to all named endpoints.",
+        _RESOLVER,
+        "self._threads < self._most:",
+        "self._threads < 16:",
+        (f"{_OF_ISOLATION}::test_lookups_that_hang_leave_threads_for_the_others",),
+    ),
+    Mutant(
+        "attempt_without_a_lookup_counts",
+        "Messages use up their retries because the name servers of other endpoints hang.",
+        _DELIVERY,
+        "            return None\n        try:\n",
+        '            return Outcome("The lookup did not begin.")\n        try:\n',
+        (f"{_OF_ISOLATION}::test_an_attempt_whose_lookup_does_not_begin_is_none",),
+    ),
+    Mutant(
+        "lookup_outlives_the_broker",
+        "A broker that is stopped does not end before a name server has answered.",
+        _RESOLVER,
+        ", daemon=True).start()",
+        ").start()",
+        (f"{_OF_ISOLATION}::test_a_lookup_that_hangs_does_not_delay_the_end_of_the_process",),
     ),
     Mutant(
         "busy_endpoint_loses_messages",

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,15 @@ import pytest
 from tests.push.conftest import Pushing, pushing
 from tests.support.clock import FakeClock
 from tests.support.hook_server import Behavior, HookServer, Received, answer, endless, hang, hook_server, raw
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
 from wonderq.broker.consumers import Waiter
 from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
 from wonderq.model.messages import NewMessage
 from wonderq.model.push import DeliveryPolicy
 from wonderq.model.topics import Deliveries, Publication
+from wonderq.push import connection
+from wonderq.push.connection import Connection
 from wonderq.push.pusher import PushLimits
 from wonderq.push.webhook import Webhooks
 
@@ -164,6 +167,43 @@ def test_the_status_counts_however_the_body_ends(push: Pushing, hook: HookServer
     eventually(lambda: hook.received)
     eventually(lambda: not push.counts("mail"))
     eventually(lambda: not hook.open)
+
+
+def begin_and_hang(connection: socket.socket, received: Received, closed: threading.Event) -> None:
+    """Send the head of a response and a part of its body, and never the rest."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    hang(connection, received, closed)
+
+
+def test_the_status_counts_when_the_body_outlasts_the_timeout(
+    push: Pushing, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_BODY_S", 1.5)  # more than the timeout
+    hook.behavior = begin_and_hang
+    push.subscribe("mail", hook.url, delivery={"timeout": 1})
+    push.publish("text")
+    eventually(lambda: hook.received and push.counts("mail") != {"processing": 1})
+    assert (push.counts("mail"), hook.texts) == ({}, ["text"])
+
+
+def after(act: Callable[[], object], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that acts before it does what another one does."""
+    return lambda *arguments: (act(), function(*arguments))[1]
+
+
+def test_the_status_counts_when_the_broker_stops_during_the_body(
+    broker: Broker, clock: FakeClock, hook: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_BODY_S", 600)
+    monkeypatch.setattr("wonderq.push.pusher._GRACE_S", 0.01)
+    is_body = threading.Event()
+    monkeypatch.setattr(Connection, "_read_body", after(is_body.set, Connection._read_body))
+    hook.behavior = begin_and_hang
+    with pushing(broker, clock) as push:
+        push.subscribe("mail", hook.url)
+        push.publish("text")
+        assert is_body.wait(PATIENCE_S)
+    assert push.counts("mail") == {}
 
 
 def test_an_endpoint_that_hangs_is_left_after_the_timeout(push: Pushing, hook: HookServer) -> None:

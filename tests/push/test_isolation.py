@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +18,12 @@ from tests.push.conftest import Pushing, pushing
 from tests.support.certificates import make_certificate
 from tests.support.clock import FakeClock
 from tests.support.hook_server import HookServer, answer, hang, hook_server
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.broker.broker import Broker
-from wonderq.broker.pushes import PushKey
+from wonderq.broker.pushes import Pushed, PushedMessage, PushKey
 from wonderq.push import line as lines
-from wonderq.push.delivery import Outcome
+from wonderq.push import pusher, resolver
+from wonderq.push.delivery import Outcome, Settlement, released
 from wonderq.push.line import Line
 from wonderq.push.pusher import PushLimits
 
@@ -36,6 +41,119 @@ def test_endpoints_that_hang_leave_slots_for_the_others(broker: Broker, clock: F
         assert sorted(map(int, good.texts)) == list(range(50))
         assert slow.most_open == 5
         slow.close()
+
+
+class NameServer:
+    """Finds every host at once, except those whose name begins with `dead`. Those hang until the end."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+        self.asked: list[str] = []
+
+    def look_up(self, host: str) -> list[str]:
+        self.asked.append(host)
+        if host.startswith("dead"):
+            self.end.wait(PATIENCE_S)
+            raise OSError("no answer")
+        return ["127.0.0.1"]
+
+
+@pytest.fixture
+def names() -> Iterator[NameServer]:
+    server = NameServer()
+    yield server
+    server.end.set()
+
+
+def test_lookups_that_hang_leave_threads_for_the_others(
+    broker: Broker, clock: FakeClock, hook: HookServer, names: NameServer
+) -> None:
+    with pushing(broker, clock, hosts=("*", "127.0.0.0/8"), lookup=names.look_up) as push:
+        for number in range(40):
+            push.subscribe(f"dead-{number}", f"http://dead{number}.example.com/", delivery={"timeout": 60})
+        push.publish("text")
+        eventually(lambda: len(names.asked) == 40)
+        push.subscribe("good", f"http://good.example.com:{hook.port}/")
+        push.publish("text")
+        eventually(lambda: hook.texts == ["text"])
+        names.end.set()
+
+
+def is_delayed(push: Pushing, queue: str) -> bool:
+    return push.broker.queue(queue).counts["delayed"] == 1
+
+
+def test_an_attempt_whose_lookup_does_not_begin_is_none(
+    broker: Broker, clock: FakeClock, hook: HookServer, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "_TURN_S", 0.01)
+    attempted: list[str] = []
+
+    def note(pushed: Pushed, message: PushedMessage) -> Settlement:
+        attempted.append(pushed.subscription.name)
+        return released(pushed, message)
+
+    monkeypatch.setattr(pusher, "released", note)
+    limits = PushLimits(requests=2)
+    with pushing(broker, clock, limits, ("*", "127.0.0.0/8"), lookup=names.look_up) as push:
+        urls = [f"http://dead{number}.example.com/" for number in range(2)]
+        queues = [push.subscribe(f"dead-{at}", url, delivery={"timeout": 1}).queue for at, url in enumerate(urls)]
+        push.publish("text")
+        for queue in queues:
+            eventually(partial(is_delayed, push, queue))
+            broker.put_queue(queue, paused=True)
+        push.subscribe("good", f"http://good.example.com:{hook.port}/", delivery={"retries": 0})
+        push.publish("text")
+        eventually(lambda: attempted.count("good") > 2)
+        assert names.asked == ["dead0.example.com", "dead1.example.com"]
+        names.end.set()
+        eventually(lambda: hook.texts == ["text"])
+        eventually(lambda: not push.counts("good"))
+        assert hook.received[0].headers["wonderq-attempt"] == "1"
+        assert broker.counters.push.attempts["dead"] == 0
+
+
+def test_an_attempt_without_a_thread_for_its_lookup_is_none(
+    broker: Broker, clock: FakeClock, hook: HookServer, names: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may have no more threads for a time."""
+    refusals = ["can't start new thread"] * 3
+
+    class ScarceThread(threading.Thread):
+        def start(self) -> None:
+            if refusals:
+                raise RuntimeError(refusals.pop())
+            super().start()
+
+    monkeypatch.setattr(resolver, "_TURN_S", 0.01)
+    monkeypatch.setattr(resolver, "Thread", ScarceThread)
+    with pushing(broker, clock, hosts=("*", "127.0.0.0/8"), lookup=names.look_up) as push:
+        push.subscribe("good", f"http://good.example.com:{hook.port}/", delivery={"retries": 0})
+        push.publish("text")
+        eventually(lambda: hook.texts == ["text"])
+        eventually(lambda: not push.counts("good"))
+    assert hook.received[0].headers["wonderq-attempt"] == "1"
+    assert not refusals
+
+
+LOOKUP_AT_THE_END = """
+import asyncio, threading
+from wonderq.model.push_hosts import PushHosts
+from wonderq.push.resolver import Resolver
+
+async def main():
+    begun = threading.Event()
+    resolver = Resolver(PushHosts(("*",)), 1, lambda _: (begun.set(), threading.Event().wait()))
+    resolver.lookup("dead.example.com")
+    await asyncio.to_thread(begun.wait)
+    resolver.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_lookup_that_hangs_does_not_delay_the_end_of_the_process() -> None:
+    subprocess.run([sys.executable, "-c", LOOKUP_AT_THE_END], timeout=PATIENCE_S, check=True)
 
 
 @pytest.mark.slow

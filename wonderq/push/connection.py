@@ -112,8 +112,8 @@ class Connection(asyncio.Protocol):
         """Close the connection at once."""
         self._transport.abort()
 
-    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tuple[Response, bool]:
-        """Send a POST request; return its response, and whether another request may follow.
+    async def post(self, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> tuple[bytes, Response]:
+        """Send a POST request; return the head of its response, and what it says. `finish` reads the rest.
 
         Raises:
             NoResponseError: the connection ended before the first byte of a response.
@@ -124,17 +124,20 @@ class Connection(asyncio.Protocol):
         self._is_used, self._has_answered = True, False
         every = {"Host": endpoint.authority, "Content-Length": str(len(body)), **headers}
         self._transport.write(_head(endpoint.target, every) + body)
-        head, response = await self._read_head()
+        return await self._read_head()
+
+    async def finish(self, head: bytes, status: int) -> bool:
+        """Read the rest of the response, for a short time; return whether another request may follow."""
         is_whole = False
         with suppress(OSError, TimeoutError, BadResponseError):
             async with asyncio.timeout(_BODY_S):
-                is_whole = await self._read_body(head, response.status)
+                is_whole = await self._read_body(head, status)
         # An endpoint may answer before it has read everything; what is left would precede the next request.
         is_sent = not self._transport.get_write_buffer_size()
         is_kept = head.startswith(_VERSION) and not _CLOSES.search(head)
         is_reusable = is_kept and is_whole and is_sent and not self._received and not self._has_ended
         self._is_used = not is_reusable
-        return response, is_reusable
+        return is_reusable
 
     async def _more(self) -> None:
         """Wait for further bytes.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from wonderq.model.push import Endpoint
@@ -29,6 +30,14 @@ class ConnectionLimits(NamedTuple):
     """Most connections. The one that has waited longest is closed for another."""
     idle_per_address: int
     """Most connections to one address."""
+
+
+class Answer(NamedTuple):
+    """Response of an endpoint, of which only the head is read."""
+
+    response: Response
+    finish: Callable[[], Awaitable[None]]
+    """Reads the rest, and keeps or closes the connection. The caller awaits it in any case."""
 
 
 class _Place(NamedTuple):
@@ -52,8 +61,10 @@ class Connections:
     def __len__(self) -> int:
         return len(self._idle)
 
-    async def post(self, endpoint: Endpoint, address: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def post(self, endpoint: Endpoint, address: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a POST request to an address, which the caller has checked. The caller sets a timeout.
+
+        The timeout is for the head of the response only: with it, the endpoint has answered.
 
         A server may close a connection just when the next request is sent. Then there is no byte of a response, and the
         request is sent once more, on a new connection. The endpoint recognizes it by its id if it has got it twice.
@@ -84,16 +95,23 @@ class Connections:
 
     async def _send(
         self, connection: Connection, place: _Place, endpoint: Endpoint, headers: Mapping[str, str], body: bytes
-    ) -> Response:
+    ) -> Answer:
+        try:
+            head, response = await connection.post(endpoint, headers, body)
+        except BaseException:
+            connection.abort()
+            raise
+        return Answer(response, partial(self._finish, connection, place, head, response.status))
+
+    async def _finish(self, connection: Connection, place: _Place, head: bytes, status: int) -> None:
         is_reusable = False
         try:
-            response, is_reusable = await connection.post(endpoint, headers, body)
+            is_reusable = await connection.finish(head, status)
         finally:
             if is_reusable:
                 self._keep(connection, place)
             else:
                 connection.abort()
-        return response
 
     def _take(self, place: _Place) -> Connection | None:
         """Return the connection to a place that has waited for the shortest time, or None if there is none."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from wonderq.broker.pushes import Pushed, PushedMessage, PushRequest
@@ -12,7 +14,7 @@ from wonderq.model.failures import ReportedError
 from wonderq.model.messages import Change, Target
 from wonderq.model.push import DeliveryPolicy, Endpoint, parse_endpoint
 from wonderq.push.connection import BadResponseError, Response
-from wonderq.push.connections import Connections
+from wonderq.push.connections import Answer, Connections
 from wonderq.push.resolver import ForbiddenAddressError, Resolver
 
 _USER_AGENT = "WonderQ"
@@ -64,22 +66,32 @@ class Sender:
         self._resolver = resolver
         self._connections = connections
 
-    async def send(self, url: str, request: PushRequest, timeout_s: float) -> Outcome:
-        """Send a request, and return the outcome."""
+    async def send(self, url: str, request: PushRequest, timeout_s: float) -> Outcome | None:
+        """Send a request, and return the outcome. It is None if nothing was tried, for want of a thread for the lookup.
+
+        The outcome is known with the head of the response. How long its body takes, or that the broker stops meanwhile,
+        does not change it.
+        """
+        endpoint = parse_endpoint(url)
+        lookup = self._resolver.lookup(endpoint.host)
+        if not await lookup.has_begun():
+            return None
         try:
-            endpoint = parse_endpoint(url)
             async with asyncio.timeout(timeout_s):
-                return judge(await self._post(endpoint, request))
+                addresses = await self._resolver.addresses(lookup)
+                answer = await self._post(endpoint, addresses, request)
         except TimeoutError:
             return Outcome(f"The endpoint did not respond within {timeout_s:g} seconds.")
         except (BadResponseError, ForbiddenAddressError, OSError) as error:
             text = (str(error) or type(error).__name__).encode("ascii", "backslashreplace").decode()
             return Outcome(f"The endpoint cannot be reached: {text[:_REASON_CHARACTERS]}")
+        with suppress(asyncio.CancelledError):
+            await answer.finish()
+        return judge(answer.response)
 
-    async def _post(self, endpoint: Endpoint, request: PushRequest) -> Response:
+    async def _post(self, endpoint: Endpoint, addresses: Sequence[str], request: PushRequest) -> Answer:
         """Send a request to the first address that accepts a connection."""
         headers = {"User-Agent": _USER_AGENT, **request.headers}
-        addresses = await self._resolver.addresses(endpoint)
         for address in addresses[:-1]:
             try:
                 return await self._connections.post(endpoint, address, headers, request.body)

@@ -39,6 +39,7 @@ class NoticeSender:
         self._in_broker = in_broker
         self._slots = asyncio.Semaphore(_SLOTS)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._is_stopping = False
 
     def add(self, notice: Notice) -> None:
         """Begin to send a notice, unless it is being sent."""
@@ -49,6 +50,7 @@ class NoticeSender:
 
     async def stop(self) -> None:
         """Send nothing more. The next start sends what is left."""
+        self._is_stopping = True
         tasks = list(self._tasks.values())
         for each in tasks:
             each.cancel()
@@ -73,17 +75,21 @@ class NoticeSender:
             return False
         policy, request = pushes.composers["sns"].policy(pushed), notices.compose(notice)
         for attempts in count(1):
-            async with self._slots:
-                delay_ms = await self._attempt(pushed.push.url, request, policy, attempts)
+            delay_ms = await self._attempt(pushed.push.url, request, policy, attempts)
             if delay_ms is None:
+                return True
+            if self._is_stopping:  # the cancellation may have come when the outcome was known
                 break
             await asyncio.sleep(delay_ms / 1000)
-        return True
+        return False
 
     async def _attempt(self, url: str, request: PushRequest, policy: DeliveryPolicy, attempts: int) -> int | None:
         """Make an attempt; return the delay before the next one in ms, or None if there is no further one."""
-        started_s = time.monotonic()
-        outcome = await self._sender.send(url, request, policy.timeout)
+        outcome = None
+        while outcome is None:  # its lookup may have to wait
+            async with self._slots:
+                started_s = time.monotonic()
+                outcome = await self._sender.send(url, request, policy.timeout)
         delay_ms = None if outcome.is_delivered or outcome.is_final else policy.delay_ms(attempts)
         counted = "delivered" if outcome.is_delivered else "dead" if delay_ms is None else "failed"
         self._broker.counters.push.count(counted, time.monotonic() - started_s)

@@ -45,7 +45,8 @@ _BROKER_THREADS = 4
 #: Most bytes of messages that are held at a time. One message per endpoint is claimed in any case.
 _MOST_BYTES = 32 << 20
 
-#: Time by which a claim outlasts the timeout of its request: for the lookup before and the settlement after it.
+#: Time by which a claim outlasts the timeout of its request: for the wait before its lookup, the body of its response and
+#: its settlement.
 _MARGIN_S = 10
 
 #: Shortest wait for a deadline, so that one that is nearly due does not make the thread spin.
@@ -86,7 +87,7 @@ class Pusher:
         self._sender: Sender
         self._notices: NoticeSender | None = None  # once the thread runs
         self._pool = ThreadPoolExecutor(_BROKER_THREADS, "wonderq-push-broker")
-        self._resolver = Resolver(self._pushes.hosts, lookup)
+        self._resolver = Resolver(self._pushes.hosts, self._limits.requests, lookup)
         self._stopped = asyncio.Event()
         self._pushes.composers.setdefault("webhook", Webhooks())
 
@@ -314,8 +315,9 @@ class Pusher:
         try:
             if not self._is_stopping:
                 outcome = await self._attempt(pushed, policy, message)
-                settlement = settlement_of(pushed, policy, message, outcome)
-                self._learn(line, pushed, outcome, settlement, started_s)
+                if outcome is not None:
+                    settlement = settlement_of(pushed, policy, message, outcome)
+                    self._learn(line, pushed, outcome, settlement, started_s)
         finally:
             self._free += 1
             self._free_bytes += message.length
@@ -326,7 +328,7 @@ class Pusher:
             self._counters.in_flight = len(self._deliveries) - 1
             self._serve_waiting()
 
-    async def _attempt(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> Outcome:
+    async def _attempt(self, pushed: Pushed, policy: DeliveryPolicy, message: PushedMessage) -> Outcome | None:
         if message.is_confirmation and pushed.push.confirmed:
             return Outcome()  # it was confirmed meanwhile
         try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Thread
 
-from wonderq.model.push import Endpoint
 from wonderq.model.push_hosts import PushHosts
 
-#: Lookups at a time. A lookup blocks a thread until the name server answers.
-_LOOKUPS = 16
+#: Longest time that an attempt waits until its lookup begins.
+_TURN_S = 5.0
 
 #: Most addresses of a host that are tried in one attempt.
 _MOST_ADDRESSES = 4
@@ -37,44 +38,108 @@ def look_up(host: str) -> list[str]:
     return [str(each[4][0]) for each in found]
 
 
+class HostLookup:
+    """The lookup of one host. It waits for its turn, runs, and has a result."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.found: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """Note that it runs."""
+        self._begun.set()
+
+    def end(self, found: Sequence[str], error: Exception | None) -> None:
+        """Note its result."""
+        if error is None:
+            self.found.set_result(found)
+        else:
+            self.found.set_exception(error)
+            self.found.exception()  # nobody may be waiting for it any more
+
+    async def has_begun(self) -> bool:
+        """Wait for its turn; return False if that takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TURN_S):
+                await self._begun.wait()
+        return self._begun.is_set()
+
+
 class Resolver:
-    """Finds the permitted addresses of endpoints. Lookups of one host at the same time are one lookup."""
+    """Finds the permitted addresses of endpoints. Lookups of one host at the same time are one lookup.
 
-    def __init__(self, hosts: PushHosts, lookup: Lookup = look_up) -> None:
+    A lookup blocks a thread until the name server answers, which may take longer than an attempt. So each lookup has a
+    thread of its own, up to a bound. The threads are daemons, so that none of them delays the end of the process.
+    """
+
+    def __init__(self, hosts: PushHosts, most: int, lookup: Lookup = look_up) -> None:
+        """Make up to ``most`` lookups at a time."""
         self._hosts = hosts
+        self._most = most
         self._lookup = lookup
-        self._pool = ThreadPoolExecutor(_LOOKUPS, "wonderq-push-dns")
-        self._running: dict[str, asyncio.Future[Sequence[str]]] = {}
+        self._threads = 0
+        self._lookups: dict[str, HostLookup] = {}
+        self._waiting: deque[HostLookup] = deque()
 
-    async def addresses(self, endpoint: Endpoint) -> list[str]:
-        """Return the addresses of an endpoint that the broker may connect to, at least one.
+    def lookup(self, host: str) -> HostLookup:
+        """Return the lookup of a host, which begins as soon as there is a thread for it."""
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = HostLookup(host)
+            try:
+                address = str(ipaddress.ip_address(host))
+            except ValueError:
+                self._lookups[host] = lookup
+                self._waiting.append(lookup)
+            else:
+                lookup.begin()
+                lookup.end([address], None)
+        self._begin_waiting()
+        return lookup
+
+    async def addresses(self, lookup: HostLookup) -> list[str]:
+        """Return the addresses of an endpoint's host that the broker may connect to, at least one.
 
         Raises:
             ForbiddenAddressError: there is none.
             OSError: the host was not found.
         """
-        host = endpoint.host
-        try:
-            found: Sequence[str] = [str(ipaddress.ip_address(host))]
-        except ValueError:
-            found = await asyncio.shield(self._looked_up(host))
+        found = await asyncio.shield(lookup.found)
         permitted = [each for each in dict.fromkeys(found) if self._permits(each)]
         if not permitted:
-            raise ForbiddenAddressError(host, list(found))
+            raise ForbiddenAddressError(lookup.host, list(found))
         return permitted[:_MOST_ADDRESSES]
 
-    def _looked_up(self, host: str) -> asyncio.Future[Sequence[str]]:
-        running = self._running.get(host)
-        if running is None:
-            running = asyncio.get_running_loop().run_in_executor(self._pool, self._lookup, host)
-            self._running[host] = running
-            running.add_done_callback(lambda done: self._end(host, done))
-        return running
+    def _begin_waiting(self) -> None:
+        """Begin the lookups that wait, the oldest first, as far as there are threads."""
+        while self._waiting and self._threads < self._most:
+            lookup = self._waiting[0]
+            arguments = (asyncio.get_running_loop(), lookup)
+            try:
+                Thread(target=self._run, args=arguments, name="wonderq-push-dns", daemon=True).start()
+            except RuntimeError:  # the system has no thread now; the next attempt asks again
+                return
+            self._waiting.popleft()
+            self._threads += 1
+            lookup.begin()
 
-    def _end(self, host: str, done: asyncio.Future[Sequence[str]]) -> None:
-        del self._running[host]
-        if not done.cancelled():
-            done.exception()  # nobody may be waiting for it any more
+    def _run(self, loop: asyncio.AbstractEventLoop, lookup: HostLookup) -> None:
+        """Look a host up, in a thread of its own."""
+        found: Sequence[str] = []
+        failed: Exception | None = None
+        try:
+            found = self._lookup(lookup.host)
+        except Exception as error:  # noqa: BLE001 - it is the result
+            failed = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._end, lookup, found, failed)
+
+    def _end(self, lookup: HostLookup, found: Sequence[str], error: Exception | None) -> None:
+        self._threads -= 1
+        del self._lookups[lookup.host]
+        lookup.end(found, error)
+        self._begin_waiting()
 
     def _permits(self, text: str) -> bool:
         try:
@@ -85,4 +150,4 @@ class Resolver:
 
     def close(self) -> None:
         """Start no more lookups. Those that run end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._waiting.clear()
