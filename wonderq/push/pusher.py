@@ -45,8 +45,8 @@ _BROKER_THREADS = 4
 #: Most bytes of messages that are held at a time. One message per endpoint is claimed in any case.
 _MOST_BYTES = 32 << 20
 
-#: Time by which a claim outlasts the timeout of its request: for the wait before its lookup, the body of its response and
-#: its settlement.
+#: Time by which a claim outlasts the timeout of its request: for the wait before its lookup, the body of its response
+#: and its settlement.
 _MARGIN_S = 10
 
 #: Shortest wait for a deadline, so that one that is nearly due does not make the thread spin.

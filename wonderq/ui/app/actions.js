@@ -4,6 +4,7 @@ import { call, queuePath } from "./api.js";
 import { ask } from "./dialogs.js";
 import { count, number } from "./format.js";
 import { go } from "./address.js";
+import { parsed } from "./json.js";
 
 /** Ask for a new message of a queue. @param {string} queue @param {any} [like] a message to begin with */
 export function askToSend(queue, like) {
@@ -29,15 +30,6 @@ export function askToSend(queue, like) {
       return `The message ${id.slice(0, 8)} is in ${queue}.`;
     },
   });
-}
-
-/** @param {string} text @param {string} what */
-export function parsed(text, what) {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new Error(`${what} are not valid JSON: ${/** @type {Error} */ (error).message}.`);
-  }
 }
 
 /**

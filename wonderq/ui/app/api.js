@@ -1,5 +1,7 @@
 // Calls of the broker's API. Everything that it returns is the text of others: it is shown, and never becomes markup.
 
+import { exactly } from "./json.js";
+
 export class ApiError extends Error {
   /** @param {number} status @param {string} code @param {string} message @param {string | undefined} [field] @param {any} [answer] the whole answer */
   constructor(status, code, message, field, answer) {
@@ -45,7 +47,7 @@ async function request(path, { method = "GET", body, signal }, more = {}) {
   let answer;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
-    answer = response.status === 304 ? undefined : await response.json().catch(() => null);
+    answer = response.status === 304 ? undefined : await response.text().then(exactly).catch(() => null);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "no_answer", "The broker does not answer.");

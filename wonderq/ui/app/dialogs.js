@@ -87,10 +87,23 @@ function valuesOf(question, form) {
   /** @type {Record<string, any>} */
   const values = {};
   for (const field of question.fields ?? []) {
-    values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : String(data.get(inputName(field)) ?? "");
+    values[field.name] = field.type === "checkbox" ? data.has(inputName(field)) : textOf(field, String(data.get(inputName(field)) ?? ""));
   }
   return values;
 }
+
+const LINE_END = /\r\n?|\n/g;
+
+/** The text of a field. An input changes line ends, also of a text that nobody touches. @param {any} field @param {string} typed */
+function textOf(field, typed) {
+  const first = String(field.value ?? "");
+  if (typed === first.replace(LINE_END, field.type === "textarea" ? "\n" : "")) return first;
+  const ends = lineEndsOf(first);
+  return ends.length === 1 ? typed.replace(LINE_END, ends[0]) : typed;
+}
+
+/** The different line ends of a text. @param {string} text */
+const lineEndsOf = (text) => [...new Set(text.match(LINE_END))];
 
 /** A field keeps what is typed when the dialog is drawn again, so it only has a first value. @param {{field: any, error: any, values: any}} properties */
 function Field({ field, error, values }) {
@@ -103,6 +116,7 @@ function Field({ field, error, values }) {
     return html`<label class="check"><input type="checkbox" defaultChecked=${field.value} ...${shared} /> ${field.label}</label>`;
   } else input = html`<input type=${field.type ?? "text"} step=${field.type === "number" ? "any" : undefined} defaultValue=${field.value ?? ""} autocomplete="off" ...${shared} />`;
   return html`<div><label class="field">${field.label}${input}${field.help && html`<small>${field.help}</small>`}</label>
+    ${field.type === "textarea" && lineEndsOf(String(field.value ?? "")).length > 1 && html`<p class="faint">Its line ends are mixed. If you change the text, all line ends become LF.</p>`}
     ${field.below && html`<${field.below} values=${values} />`}</div>`;
 }
 

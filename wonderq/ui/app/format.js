@@ -69,8 +69,11 @@ const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\
 export const visible = (text) =>
   text.replace(INVISIBLE, (each) => `\u27e8${each.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`);
 
+/** Characters of a message that a list reads. */
+export const PREVIEWED = 200;
+
 /** The beginning of a message on one line. @param {string} text */
-export const oneLine = (text) => visible(text.slice(0, 200).replace(/\s+/g, " ")).slice(0, 120);
+export const oneLine = (text) => visible(text.slice(0, PREVIEWED).replace(/\s+/g, " ")).slice(0, 120);
 
 /** @param {string} id */
 export const shortId = (id) => id.slice(0, 8);

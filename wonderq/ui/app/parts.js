@@ -1,7 +1,7 @@
 // Small parts that several pages use.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { dateTime, duration, number } from "./format.js";
+import { dateTime, duration, number, oneLine, PREVIEWED } from "./format.js";
 
 /** A word in a frame: never a colour alone. @param {any} properties */
 export const Badge = ({ kind = "", title, children }) => html`<span class=${`badge ${kind}`} title=${title}>${children}</span>`;
@@ -45,6 +45,13 @@ export function Sparkline({ values, label }) {
 /** A bar beside a number, which says the same. @param {{value: number, most: number, kind?: string}} properties */
 export const Bar = ({ value, most, kind = "" }) =>
   html`<svg class=${`bar-of ${kind}`} viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="all" width="100" height="10" /><rect width=${Math.min(100, (100 * value) / (most || 1)).toFixed(2)} height="10" /></svg>`;
+
+/** The beginning of a message on one line, which has words to click in any case. @param {{text: string}} properties */
+export function Line({ text }) {
+  const line = oneLine(text);
+  if (line.trim()) return html`${line}`;
+  return html`<i>${!text ? "empty" : text.length < PREVIEWED ? "blank" : "begins with blanks"}</i>`;
+}
 
 /** A number, faint if it is zero. @param {{value: number}} properties */
 export const Figure = ({ value }) => html`<span class=${value ? "" : "faint"}>${number(value)}</span>`;

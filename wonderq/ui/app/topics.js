@@ -1,9 +1,9 @@
 // Questions about topics and their subscriptions.
 
-import { parsed } from "./actions.js";
 import { go, topicHref } from "./address.js";
 import { call, topicPath } from "./api.js";
 import { ask } from "./dialogs.js";
+import { parsed } from "./json.js";
 
 /** @param {unknown} value */
 const asJson = (value) => (value === null || value === undefined ? "" : JSON.stringify(value, null, 2));

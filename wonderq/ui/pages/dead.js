@@ -5,10 +5,10 @@ import { askToKick, bringBack, bringBackAll, deleteAll } from "../app/actions.js
 import { changed, go, Link, queueHref, topicHref, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask } from "../app/dialogs.js";
-import { count, getsDeadLetters, number, oneLine, totalOf, visible } from "../app/format.js";
+import { count, getsDeadLetters, number, PREVIEWED, totalOf, visible } from "../app/format.js";
 import { reasonOf } from "../app/found.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Empty, Failure, More } from "../app/parts.js";
+import { Ago, Empty, Failure, Line, More } from "../app/parts.js";
 import { NO_PERIOD, PeriodFields, periodIn, usePeriod } from "../app/period.js";
 
 /** Messages of a queue that are looked at, the newest first, and queues on a page. */
@@ -48,7 +48,7 @@ function Letters({ queue, total, rights, filter, period }) {
   const isOwn = !getsDeadLetters(queue);
   const base = `${queuePath(name)}/dev/messages${isOwn ? "/status" : ""}`;
   const { since, until } = period;
-  const path = withQuery(base, { status: isOwn ? "buried" : null, order: "newest", since, until, limit: LOOKED_AT, preview: 200 });
+  const path = withQuery(base, { status: isOwn ? "buried" : null, order: "newest", since, until, limit: LOOKED_AT, preview: PREVIEWED });
   // A thousand messages are read for this, so not every two seconds, but when their number changes.
   const { data, error } = usePoll(rights.seesMessages ? `${path}#${total}` : null, { repeats: false });
   const shown = data?.filter((/** @type {any} */ each) => has(each, filter));
@@ -92,11 +92,11 @@ function Groups({ queue, groups, rights, isOwn }) {
   const name = queue.queue;
   const topics = queue.figures.topics.filter((/** @type {any} */ each) => each.gets === "refused");
   const sent = topics.length ? topics.slice(0, 3).map((/** @type {any} */ { topic }) => html`<${Link} key=${topic} href=${topicHref(topic)}>${topic}</${Link}> `) : "a send";
-  return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+  return html`<table class="stack names"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row">${group.source ? html`<${Link} href=${queueHref(group.source)}>${group.source}</${Link}>` : sent}</th>
       <td>${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
-      <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}></td>
-      <td class="narrow"><${More} about=${group.source || name} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}>${oneLine(group.messages[0].message) || "empty"}</${Link}>`]]} /></td>
+      <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}><${Line} text=${group.messages[0].message} /></${Link}></td>
+      <td class="narrow"><${More} about=${group.source || name} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}><${Line} text=${group.messages[0].message} /></${Link}>`]]} /></td>
       <td><div class="actions">${rights.isAdmin && !isOwn && group.source && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
         ${rights.isAdmin && html`<button type="button" class="danger" onClick=${() => askDelete(name, group)}>Delete…</button>`}</div></td></tr>`)}</tbody></table>`;
 }

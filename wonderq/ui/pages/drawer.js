@@ -7,6 +7,7 @@ import { call, queuePath } from "../app/api.js";
 import { ask, doNow, Modal } from "../app/dialogs.js";
 import { bytes, dateTime, number, shortId, visible } from "../app/format.js";
 import { STATUS_WORDS } from "../app/found.js";
+import { read } from "../app/json.js";
 import { usePoll } from "../app/live.js";
 import { Ago, Badge, Copy, Failure } from "../app/parts.js";
 
@@ -43,15 +44,8 @@ function Body({ text, id }) {
     ${form !== "JSON" && isCut && html`<p>The first ${number(SHOWN)} of ${number(text.length)} characters. <button type="button" onClick=${() => setShowsAll(true)}>Show all</button></p>`}</section>`;
 }
 
-/** The value of a text that is a JSON object or array, or undefined. @param {string} text */
-function asJson(text) {
-  if (!/^\s*[[{]/.test(text) || text.length > SHOWN * 4) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
+/** A text that is a JSON object or array, as it is written, or undefined. @param {string} text */
+const asJson = (text) => (/^\s*[[{]/.test(text) && text.length <= SHOWN * 4 ? read(text) : undefined);
 
 /** @param {string} text */
 function hex(text) {
@@ -69,18 +63,17 @@ function hex(text) {
 /** Entries of an object or array that the tree shows. */
 const ENTRIES = 200;
 
-/** @param {{value: any, name: string | null, depth: number}} properties */
+/** @param {{value: import("../app/json.js").Node, name: string | null, depth: number}} properties */
 function Tree({ value, name, depth }) {
+  const { kind, text, entries } = value;
   const label = name === null ? null : html`<span class="name">${visible(name)}: </span>`;
-  if (value === null || typeof value !== "object") {
-    const kind = value === null ? "null" : typeof value;
-    return html`<div class="leaf">${label}<span class=${kind}>${kind === "string" ? visible(JSON.stringify(value)) : String(value)}</span></div>`;
+  if (kind !== "array" && kind !== "object") {
+    return html`<div class="leaf">${label}<span class=${kind}>${kind === "string" ? visible(JSON.stringify(JSON.parse(text))) : text}</span></div>`;
   }
-  const entries = Array.isArray(value) ? value.map((each, at) => [String(at), each]) : Object.entries(value);
-  const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
+  const [open, close] = kind === "array" ? ["[", "]"] : ["{", "}"];
   if (!entries.length) return html`<div class="leaf">${label}${open}${close}</div>`;
   return html`<details open=${depth < 3}><summary>${label}${open} <span class="faint">${number(entries.length)}</span> ${close}</summary>
-    ${entries.slice(0, ENTRIES).map(([each, inner]) => html`<${Tree} key=${each} name=${each} value=${inner} depth=${depth + 1} />`)}
+    ${entries.slice(0, ENTRIES).map(([each, inner], at) => html`<${Tree} key=${at} name=${each} value=${inner} depth=${depth + 1} />`)}
     ${entries.length > ENTRIES && html`<div class="leaf faint">and ${number(entries.length - ENTRIES)} more; see Text</div>`}</details>`;
 }
 

@@ -5,11 +5,11 @@ import { bringBack, deleteAll } from "../app/actions.js";
 import { changed, go, Link, useAddress } from "../app/address.js";
 import { queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { count, getsDeadLetters, number, oneLine, shortId, totalOf, visible } from "../app/format.js";
+import { count, getsDeadLetters, number, oneLine, PREVIEWED, shortId, totalOf, visible } from "../app/format.js";
 import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, reasonOf, STATUS_WORDS, STATUSES } from "../app/found.js";
 import { Lazy } from "../app/lazy.js";
 import { useHold, usePoll, useSearch } from "../app/live.js";
-import { Ago, Badge, Copy, Empty, Failure, Fold, More } from "../app/parts.js";
+import { Ago, Badge, Copy, Empty, Failure, Fold, Line, More } from "../app/parts.js";
 import { PeriodFields } from "../app/period.js";
 
 const PAGE = 50;
@@ -33,7 +33,7 @@ export function Messages({ queue, rights, period }) {
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
   const base = `${queuePath(name)}/dev/messages${status ? "/status" : ""}`;
   // The page before is read backwards.
-  const place = { status, order: before ? OPPOSITE[order] : order, after: before || after, limit: PAGE + 1, preview: 200 };
+  const place = { status, order: before ? OPPOSITE[order] : order, after: before || after, limit: PAGE + 1, preview: PREVIEWED };
   const path = withQuery(base, place);
   const list = usePoll(rights.seesMessages && !isSearch ? path : null, { parks: true });
   // A search reads the whole queue, so it is not repeated by itself.
@@ -172,7 +172,7 @@ function Table({ order, rows, ticked, tick, setTicked, rights }) {
       ${shows.deadline && html`<th scope="col" class="wide">Until</th>`}${shows.origin && html`<th scope="col" class="wide">Came from</th>`}</tr></thead>
     <tbody>${rows.map((/** @type {any} */ row) => html`<tr key=${row.id} class=${ticked.has(row.id) ? "ticked" : ""}>
       ${rights.isAdmin && html`<td class="tick"><input type="checkbox" aria-label=${`Tick ${shortId(row.id)}`} checked=${ticked.has(row.id)} onChange=${() => tick(row.id)} /></td>`}
-      <td class="body"><${Link} data-open href=${changed({ message: row.id })}>${oneLine(row.message) || html`<i>empty</i>`}</${Link}></td>
+      <td class="body"><${Link} data-open href=${changed({ message: row.id })}><${Line} text=${row.message} /></${Link}></td>
       <td class="wide id"><code title=${row.id}>${shortId(row.id)}</code> <${Copy} text=${row.id} label=${`Copy the id ${row.id}`} /></td>
       <td class="nowrap"><${Ago} at=${row.produced_at} /></td>
       <td class="wide"><${Badge} kind=${row.status} title=${row.status}>${STATUS_WORDS[row.status]}</${Badge}></td>

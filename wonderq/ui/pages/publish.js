@@ -1,11 +1,11 @@
 // A form for a message of a topic: publish it, or try which queues would get it, and why others would not.
 
 import { html, useRef, useState } from "../vendor/preact.js";
-import { parsed } from "../app/actions.js";
 import { Link, queueHref } from "../app/address.js";
 import { call, topicPath } from "../app/api.js";
 import { announce } from "../app/dialogs.js";
 import { count, number, visible } from "../app/format.js";
+import { parsed } from "../app/json.js";
 import { refresh } from "../app/live.js";
 import { Badge } from "../app/parts.js";
 

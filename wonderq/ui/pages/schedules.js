@@ -1,13 +1,12 @@
 // Schedules: when they produce next, whether the last time worked, and changes.
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { parsed } from "../app/actions.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
 import { call, queuePath, withQuery } from "../app/api.js";
 import { ask, doNow } from "../app/dialogs.js";
-import { oneLine } from "../app/format.js";
+import { parsed } from "../app/json.js";
 import { usePoll } from "../app/live.js";
-import { Ago, Badge, Empty, Failure, More } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, Line, More } from "../app/parts.js";
 
 const PAGE = 50;
 
@@ -62,8 +61,8 @@ function Row({ schedule, rights }) {
     <td class="times"><${Times} schedule=${schedule} /></td>
     <td><${Link} data-open href=${queueHref(schedule.queue)}>${schedule.queue}</${Link}></td>
     <td class="nowrap"><${Ago} until at=${schedule.next_at} /></td><td class="wide nowrap"><${Ago} at=${schedule.last_at} /></td>
-    <td class="wide body" title=${schedule.masked ? "Parts are hidden by --ui-mask, so the schedule cannot be edited or run here" : undefined}>${oneLine(schedule.message)}</td>
-    <td class="narrow"><${More} about=${schedule.name} rows=${[["Last", html`<${Ago} at=${schedule.last_at} />`], ["Message", oneLine(schedule.message)]]} /></td>
+    <td class="wide body" title=${schedule.masked ? "Parts are hidden by --ui-mask, so the schedule cannot be edited or run here" : undefined}><${Line} text=${schedule.message} /></td>
+    <td class="narrow"><${More} about=${schedule.name} rows=${[["Last", html`<${Ago} at=${schedule.last_at} />`], ["Message", html`<${Line} text=${schedule.message} />`]]} /></td>
     <td><div class="actions">${rights.sendsMessages && !schedule.masked && html`<button type="button" onClick=${run}>Run now</button>`}
       ${rights.isAdmin && html`<button type="button" onClick=${pause}>${schedule.paused ? "Resume" : "Pause"}</button>${!schedule.masked && html`<button type="button" onClick=${() => edit(schedule)}>Edit…</button>`}<button type="button" class="danger" onClick=${remove}>Delete…</button>`}</div></td></tr>`;
 }

@@ -2,10 +2,10 @@
 
 import { html } from "../vendor/preact.js";
 import { changed, go, Link, queueHref, useAddress } from "../app/address.js";
-import { oneLine, shortId, totalOf } from "../app/format.js";
+import { PREVIEWED, shortId, totalOf } from "../app/format.js";
 import { filtersIn, filtersOf, looked, NO_FILTERS, nothingFound, Progress, STATUS_WORDS } from "../app/found.js";
 import { useSearch } from "../app/live.js";
-import { Ago, Badge, Empty, Failure, Fold } from "../app/parts.js";
+import { Ago, Badge, Empty, Failure, Fold, Line } from "../app/parts.js";
 import { PeriodFields, usePeriod } from "../app/period.js";
 
 const PAGE = 50;
@@ -17,7 +17,7 @@ export function Search({ overview, rights }) {
   const { since, until, words } = usePeriod(query);
   const after = query.get("after") ?? "";
   const isSearch = Object.values(filters).some(Boolean) || Boolean(since || until);
-  const search = useSearch(rights.seesMessages && isSearch ? "/search" : null, { ...filters, since, until, after, limit: PAGE + 1, preview: 200 });
+  const search = useSearch(rights.seesMessages && isSearch ? "/search" : null, { ...filters, since, until, after, limit: PAGE + 1, preview: PREVIEWED });
   const rows = search.rows.slice(0, PAGE);
   const total = after || since || until || !overview ? null : totalOf(overview.counts);
   if (rights.isKnown && !rights.seesMessages) {
@@ -52,7 +52,7 @@ function Fields({ filters, query, isSet }) {
 function Found({ rows }) {
   return html`<table class="messages stack"><thead><tr><th scope="col">Queue</th><th scope="col">Message</th><th scope="col" class="wide">Id</th><th scope="col">Status</th><th scope="col">Age</th></tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${row.id}><th scope="row" class="nowrap"><${Link} href=${queueHref(row.queue)}>${row.queue}</${Link}></th>
-      <td class="body"><${Link} data-open href=${queueHref(row.queue, { message: row.id })}>${oneLine(row.message) || html`<i>empty</i>`}</${Link}></td>
+      <td class="body"><${Link} data-open href=${queueHref(row.queue, { message: row.id })}><${Line} text=${row.message} /></${Link}></td>
       <td class="wide id"><code title=${row.id}>${shortId(row.id)}</code></td>
       <td><${Badge} kind=${row.status} title=${row.status}>${STATUS_WORDS[row.status]}</${Badge}></td>
       <td class="nowrap"><${Ago} at=${row.produced_at} /></td></tr>`)}</tbody></table>`;

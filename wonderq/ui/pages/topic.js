@@ -80,7 +80,8 @@ function Row({ topic, subscription, rights }) {
 function Endpoint({ subscription: { endpoint, style, confirmed, queue, deliveries } }) {
   const { waiting, delayed, buried, last } = deliveries;
   const outcome = last ? html`<span class=${last.delivered ? "" : "late"}>${last.delivered ? "delivered" : last.reason} <${Ago} at=${last.at} /></span>` : "nothing sent since the start";
-  return html`<code>${visible(endpoint)}</code> ${!confirmed && html`<${Badge} kind="warning" title="It gets nothing before it confirms the subscription">not confirmed</${Badge}>`}
+  const url = visible(endpoint);
+  return html`${url.length <= 200 ? html`<code>${url}</code>` : html`<details class="filter"><summary><code>${url.slice(0, 80)}…</code></summary><code>${url}</code></details>`} ${!confirmed && html`<${Badge} kind="warning" title="It gets nothing before it confirms the subscription">not confirmed</${Badge}>`}
     <br /><small>${style} · ${outcome} · <${Link} data-open href=${queueHref(queue)}>${number(waiting)} waiting, ${number(delayed)} delayed${buried > 0 && html`, <b class="late">${number(buried)} buried</b>`}</${Link}></small>`;
 }
 
