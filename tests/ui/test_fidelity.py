@@ -166,14 +166,15 @@ def test_a_long_tag_is_wrapped(served: ServedBroker, open_page: OpenBrowser, wid
     assert tag.evaluate("each => each.scrollWidth <= each.clientWidth"), "nothing of it is cut"
 
 
-def test_long_names_of_dead_letters_are_wrapped(served: ServedBroker, open_page: OpenBrowser) -> None:
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_names_of_dead_letters_are_wrapped(served: ServedBroker, open_page: OpenBrowser, width: int) -> None:
     broker, name = served.broker, "q" * 70
     broker.put_queue("dead")
     broker.put_queue(name, dead_letter_queue="dead")
     broker.produce(name, ["x"])
     [message] = broker.claim(name, limit=1)
-    broker.update(name, Target(receipt=message.receipt), Change(dead=True, error=ReportedError("no", "E" * 60)))
-    watched = open_page(width=390)
+    broker.update(name, Target(receipt=message.receipt), Change(dead=True, error=ReportedError("x" * 200, "E" * 60)))
+    watched = open_page(width=width)
     page = watched.open("/ui/dead")
     page.get_by_role("button", name="Bring back…").wait_for()
     assert watched.sideways_px() == 0

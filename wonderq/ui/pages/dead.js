@@ -92,9 +92,9 @@ function Groups({ queue, groups, rights, isOwn }) {
   const name = queue.queue;
   const topics = queue.figures.topics.filter((/** @type {any} */ each) => each.gets === "refused");
   const sent = topics.length ? topics.slice(0, 3).map((/** @type {any} */ { topic }) => html`<${Link} key=${topic} href=${topicHref(topic)}>${topic}</${Link}> `) : "a send";
-  return html`<table class="stack names"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
+  return html`<table class="stack"><thead><tr><th scope="col">Came from</th><th scope="col">Reason</th><th scope="col" class="n">Count</th><th scope="col" class="wide">First</th><th scope="col">Last</th><th scope="col" class="wide">One of them</th><th scope="col"><span class="sr">Actions</span></th></tr></thead>
     <tbody>${groups.map((/** @type {any} */ group) => html`<tr key=${group.key}><th scope="row">${group.source ? html`<${Link} href=${queueHref(group.source)}>${group.source}</${Link}>` : sent}</th>
-      <td>${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
+      <td class="reason">${visible(group.reason)}${group.isMixed && html`<div class="faint">and the like</div>`}</td><td class="n">${number(group.messages.length)}</td><td class="wide nowrap"><${Ago} at=${group.first} /></td><td class="nowrap"><${Ago} at=${group.last} /></td>
       <td class="wide body"><${Link} data-open href=${queueHref(name, { message: group.messages[0].id })}><${Line} text=${group.messages[0].message} /></${Link}></td>
       <td class="narrow"><${More} about=${group.source || name} rows=${[["First", html`<${Ago} at=${group.first} />`], ["One of them", html`<${Link} href=${queueHref(name, { message: group.messages[0].id })}><${Line} text=${group.messages[0].message} /></${Link}>`]]} /></td>
       <td><div class="actions">${rights.isAdmin && !isOwn && group.source && rights.opensAllQueues && html`<button type="button" onClick=${() => askBringBack(name, group)}>Bring back…</button>`}
