@@ -4,7 +4,6 @@ import { call, queuePath } from "./api.js";
 import { ask } from "./dialogs.js";
 import { count, number } from "./format.js";
 import { go } from "./address.js";
-import { parsed } from "./json.js";
 
 /** Ask for a new message of a queue. @param {string} queue @param {any} [like] a message to begin with */
 export function askToSend(queue, like) {
@@ -22,7 +21,7 @@ export function askToSend(queue, like) {
     act: async (values) => {
       /** @type {Record<string, unknown>} */
       const body = { message: values.message };
-      if (values.attributes.trim()) body.attributes = parsed(values.attributes, "The attributes");
+      if (values.attributes.trim()) body.attributes = (await import("./json.js")).parsed(values.attributes, "The attributes");
       if (values.group) body.group = values.group;
       if (values.priority) body.priority = Number(values.priority);
       if (values.delay) body.delay = Number(values.delay);

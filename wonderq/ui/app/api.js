@@ -1,6 +1,7 @@
 // Calls of the broker's API. Everything that it returns is the text of others: it is shown, and never becomes markup.
 
-import { exactly } from "./json.js";
+/** What may be a number that JavaScript changes. Nearly no answer has one. */
+const UNUSUAL = /(?:^|[:[,])\s*(?:-?[\d.]{16}|-?[\d.]+e|-0)/i;
 
 export class ApiError extends Error {
   /** @param {number} status @param {string} code @param {string} message @param {string | undefined} [field] @param {any} [answer] the whole answer */
@@ -47,7 +48,7 @@ async function request(path, { method = "GET", body, signal }, more = {}) {
   let answer;
   try {
     response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
-    answer = response.status === 304 ? undefined : await response.text().then(exactly).catch(() => null);
+    answer = response.status === 304 ? undefined : await response.text().then(read).catch(() => null);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "no_answer", "The broker does not answer.");
@@ -58,6 +59,9 @@ async function request(path, { method = "GET", body, signal }, more = {}) {
   if (status === 401) session.set(false);
   throw new ApiError(status, error.code ?? "", error.message ?? `The answer has the status ${response.status}.`, error.field, answer);
 }
+
+/** The value of an answer. @param {string} text */
+const read = async (text) => (UNUSUAL.test(text) ? (await import("./numbers.js")).exactly(text) : JSON.parse(text));
 
 /** The path of a queue in the API. @param {string} queue */
 export const queuePath = (queue) => `/queues/${encodeURIComponent(queue)}`;

@@ -1,5 +1,7 @@
 // JSON as it is written. JavaScript rounds numbers with many digits, and keeps one of two values with the same name.
 
+import { exactly, isExact } from "./numbers.js";
+
 /**
  * A value as it is written: an object or array has `entries`, with their names, and anything else a `text`.
  * @typedef {{kind: string, text: string, entries: [string, Node][]}} Node
@@ -53,34 +55,6 @@ const KINDS = { "[": "array", "{": "object", '"': "string", n: "null", t: "boole
 
 /** The kind of the value that begins with a token. @param {string} token */
 const kindOf = (token) => KINDS[token[0]] ?? "number";
-
-/** Whether JavaScript has exactly this number. @param {string} text */
-const isExact = (text) => digitsOf(text) === digitsOf(String(Number(text)));
-
-/** A number as its sign, its digits without zeros at both ends, and its magnitude. @param {string} text */
-function digitsOf(text) {
-  const found = /^(-?)(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(text);
-  if (!found) return text;
-  const [, sign, whole, fraction = "", power = "0"] = found;
-  const digits = (whole + fraction).replace(/^0+/, "");
-  const kept = digits.replace(/0+$/, "");
-  return kept ? `${sign}${kept}e${Number(power) - fraction.length + digits.length - kept.length}` : `${sign}0`;
-}
-
-/** What may be a number that JavaScript changes. Nearly no answer has one. */
-const UNUSUAL = /(?:^|[:[,])\s*(?:-?[\d.]{16}|-?[\d.]+e|-0)/i;
-
-/**
- * The value of an answer. A number that JavaScript would change stays as it is written when it becomes JSON again, where
- * the browser can do that.
- * @param {string} text
- */
-export function exactly(text) {
-  const { rawJSON } = /** @type {any} */ (JSON);
-  if (!rawJSON || !UNUSUAL.test(text)) return JSON.parse(text);
-  const reviver = (/** @type {string} */ _name, /** @type {any} */ value, /** @type {any} */ context) => (typeof value === "number" && !isExact(context.source) ? rawJSON(context.source) : value);
-  return JSON.parse(text, /** @type {any} */ (reviver));
-}
 
 /**
  * The value of JSON that somebody has typed, which is sent as it is.
