@@ -93,7 +93,8 @@ def test_a_backup_on_which_a_broker_has_run_is_not_continued(cluster: ClusterOnN
     cluster.brokers[0].produce("default", ["x"])
     first = back_up(cluster, tmp_path)
     lines = json.dumps({"type": "message", "queue": "default", "message": "strange"}).encode()
-    assert run("folder", "import", str(folder_of(first.folder, 0)), stdin=lines).code == 0
+    imported = run("folder", "import", "--accept-clock", str(folder_of(first.folder, 0)), stdin=lines)
+    assert imported.code == 0, imported.error
     second = back_up(cluster, tmp_path)
     assert second.shards[0].messages == 1
     assert second.shards[0].copied == second.shards[0].records

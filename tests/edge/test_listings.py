@@ -232,6 +232,7 @@ def test_topics_schedules_and_redrives_of_all_shards(cluster: EdgeCluster) -> No
     for node in cluster.nodes.values():
         assert [each["topic"] for each in node("GET", "/topics").json] == stems
         assert [each["topic"] for each in node("GET", "/topics?limit=2").json] == stems[:2]
+        assert len(node("GET", f"/queues?limit={1 << 63}").json) == len(node("GET", "/queues").json)
         assert [each["name"] for each in node("GET", "/schedules").json] == stems
         assert [each["name"] for each in node("GET", f"/schedules?limit=2&after={stems[0]}").json] == stems[1:3]
         assert {each["queue"] for each in node("GET", "/redrives").json} == {f"{stem}--dead" for stem in stems}

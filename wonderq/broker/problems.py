@@ -76,7 +76,7 @@ def of_queues(
     Nobody consumes ``dead_letter_queues``, so that is no problem of theirs.
     """
     found = list(_found(figures, dead_letter_queues, history, now_ms))
-    yield from (problem for _, _, problem in sorted_in_turns(found, itemgetter(0, 1)))
+    yield from (problem for _, _, problem in in_turns(sorted_in_turns(found, itemgetter(0, 1)), _PER_TURN))
 
 
 def _found(
@@ -120,7 +120,7 @@ def of_schedules(tasks: Tasks) -> Iterator[Problem]:
     """Yield the schedules whose last due time has no message, by name."""
     entries = in_turns(tasks.items(), _PER_TURN)
     failed = [name for name, each in entries if each.value["failure"] is not None]
-    for name in sorted_in_turns(failed, str):
+    for name in in_turns(sorted_in_turns(failed, str), _PER_TURN):
         value = tasks[name].value
         text = f"The schedule {name} produced nothing at its last time: {value['failure']}"
         yield Problem("schedule_failed", "error", text, value["queue"], name)

@@ -286,8 +286,7 @@ class Queries:
         they create or delete may be among the names or not.
         """
         names = self._core.names(self._core.transaction, after=after, prefix=prefix)
-        found = (name for name in names if contains in name and (matches is None or matches(name)))
-        chosen = list(islice(found, limit))
+        chosen = find_names(names, limit, lambda name: contains in name and (matches is None or matches(name)))
         self._core.confirm()
         return chosen
 

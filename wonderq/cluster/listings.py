@@ -5,6 +5,7 @@ A listing never leaves a shard out: if one does not answer, the request fails.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from heapq import merge
 from itertools import islice
@@ -95,7 +96,8 @@ class Listings:
         size = PAGE if limit is None else min(limit, PAGE)
         shards = range(self._forwarding.shards)
         parts = [self._pages(shard, request, query, kind, size) for shard in shards]
-        return islice(merge(*parts, key=lambda item: item.name), limit)
+        items = merge(*parts, key=lambda item: item.name)
+        return items if limit is None else islice(items, min(limit, sys.maxsize))
 
     def _pages(
         self, shard: int, request: ForwardedRequest, query: dict[str, Any], kind: type[msgspec.Struct], size: int
