@@ -36,7 +36,7 @@ def test_the_wheel_installs_the_product_and_nothing_else(wheel: Path) -> None:
         f"{shared}/zsh/site-functions/_wonderq",
     } <= {*files}
     assert "wonderq/py.typed" in files
-    assert sum(each.compress_size for each in infos if each.filename.startswith("wonderq/ui/")) < 113_000
+    assert sum(each.compress_size for each in infos if each.filename.startswith("wonderq/ui/")) < 116_000
     assert {"wonderq/ui/index.html", "wonderq/ui/app/main.js", "wonderq/ui/vendor/LICENSE-uplot.txt"} <= set(files)
     for_users = ("wonderq/testing/", "wonderq/pytest_plugin.py")
     assert not [name for name in files if "test" in name.lower() and not name.startswith(for_users)]
