@@ -61,12 +61,12 @@ export function Settings({ queue, rights }) {
 }
 
 /** What is typed as a number. An empty field is none, and not 0: the form is not sent with it. @param {string} text */
-const numberIn = (text) => (text === "" ? "" : Number(text));
+const numberOf = (text) => (text === "" ? "" : Number(text));
 
 /** @param {any} properties */
 function Value({ name, value, initial, isFixed, set, isWrong }) {
   const shared = { id: `setting-${name}`, disabled: isFixed, "aria-invalid": isWrong ? "true" : undefined };
   if (typeof initial === "boolean") return html`<input type="checkbox" checked=${value} onChange=${(/** @type {any} */ event) => set(name, event.target.checked)} ...${shared} />`;
   if (typeof initial === "string") return html`<input type="text" value=${value} maxlength="80" onInput=${(/** @type {any} */ event) => set(name, event.target.value)} ...${shared} />`;
-  return html`<input type="number" min="0" step="any" required value=${value} onInput=${(/** @type {any} */ event) => set(name, numberIn(event.target.value))} ...${shared} />`;
+  return html`<input type="number" min="0" step="any" required value=${value} onInput=${(/** @type {any} */ event) => set(name, numberOf(event.target.value))} ...${shared} />`;
 }
