@@ -16,6 +16,7 @@ from tests.support.nats_servers import needs_nats
 from wonderq.broker.broker import Broker
 from wonderq.broker.queries import Queries
 from wonderq.cluster import listings
+from wonderq.cluster.overviews import merged_overview
 from wonderq.model.errors import TooManyListingsError
 from wonderq.rest import listing
 
@@ -217,6 +218,27 @@ def test_the_overview_adds_the_shards_up(cluster: EdgeCluster, queues: list[str]
         assert limits["queues"] == len(queues) + 1
         history = node("GET", "/overview/history").json
         assert len(history["waiting"]) == len(history["produced"])
+
+
+def problem(code: str, queue: str | None = None) -> dict[str, Any]:
+    return {"code": code, "severity": "error", "message": f"{code} {queue}", "queue": queue, "topic": None}
+
+
+def test_an_overview_has_each_problem_once(cluster: EdgeCluster) -> None:
+    of_process, other = problem("clock"), problem("late", "b")
+    one = cluster.nodes["a"]("GET", "/overview").json | {"more_problems": 3}
+    parts = [one | {"problems": [of_process, other]}, one | {"problems": [problem("late", "a"), of_process]}]
+    merged = merged_overview(parts)
+    assert merged["problems"] == [of_process, other, problem("late", "a")]
+    assert merged["more_problems"] == 6
+
+
+def test_a_node_of_an_earlier_version_has_an_overview_too(cluster: EdgeCluster) -> None:
+    """During a rolling upgrade, nodes answer for each other. The fields that came later are not in all of the answers."""
+    one = cluster.nodes["a"]("GET", "/overview").json
+    earlier = {name: value for name, value in one.items() if name != "more_problems"}
+    for parts in ([earlier, one | {"more_problems": 2}], [one | {"more_problems": 2}, earlier]):
+        assert merged_overview(parts)["more_problems"] == 2
 
 
 def test_topics_schedules_and_redrives_of_all_shards(cluster: EdgeCluster) -> None:

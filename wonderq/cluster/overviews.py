@@ -19,11 +19,20 @@ from wonderq.rest.shared_answers import Answer, SharedAnswers, etag_of
 #: Fields of the overview by how those of the shards become one. All others are those of the first shard. The process
 #: that a figure is of is that of the owner, and several shards may have the same one.
 _SUMS = (
-    *("queues", "dead_letters", "dead_letters_last_hour", "consumers", "more_problems"),
-    *("log_bytes", "log_disk_bytes", "segments"),
+    "queues",
+    "dead_letters",
+    "dead_letters_last_hour",
+    "consumers",
+    "more_problems",
+    "log_bytes",
+    "log_disk_bytes",
+    "segments",
 )
 _LARGEST = ("now", "sync_p50", "sync_p99", "connections", "connections_limit")
 _SMALLEST = ("started_at", "disk_free_bytes")
+
+#: Values of fields that a node of an earlier version does not send, as during a rolling upgrade.
+_OF_EARLIER_NODES = {"more_problems": 0}
 
 _SERIES = ("waiting", "in_flight", "produced", "deleted", "dead")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -60,7 +69,8 @@ class Overview(_MergedResource):
 
 
 def merged_overview(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one overview of those of all shards."""
+    """Return one overview of those of all shards. Problems stay in the order of their shards."""
+    parts = [{**_OF_EARLIER_NODES, **each} for each in parts]
     value = dict(parts[0])
     for names, join in ((_SUMS, sum), (_LARGEST, max), (_SMALLEST, min)):
         for name in names:
@@ -71,10 +81,9 @@ def merged_overview(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     value["per_second"] = {
         period: _summed([each["per_second"][period] for each in parts]) for period in parts[0]["per_second"]
     }
-    problems: list[Any] = []
-    for each in parts:  # a problem of a process is one of all its shards
-        problems += [problem for problem in each["problems"] if problem not in problems]
-    value["problems"] = problems
+    # A problem of a process is one of all its shards.
+    different = {tuple(problem.items()): problem for each in parts for problem in each["problems"]}
+    value["problems"] = list(different.values())
     return value
 
 

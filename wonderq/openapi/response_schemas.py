@@ -311,7 +311,11 @@ class Overview(Struct):
     ]
     consumers: Annotated[Count, Meta(description="Number of consumers that wait for a message.")]
     problems: Annotated[
-        list[Problem], Meta(description="The most urgent first; at most 100 of each kind. Empty if all is well.")
+        list[Problem],
+        Meta(
+            description="The most urgent first; at most 100 of each kind. Empty if all is well. "
+            "In a cluster, this is so for each shard, one after the other."
+        ),
     ]
     more_problems: Annotated[Count, Meta(description="Number of problems that were left out.")]
     disk_free_bytes: Count | None
