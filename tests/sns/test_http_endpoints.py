@@ -662,6 +662,42 @@ def test_only_the_token_of_the_last_end_subscribes_again(sns: Sns, hook: HookSer
     assert sns.broker.core.state.metadata.get(notices.NAMESPACE, {}) == {}
 
 
+@pytest.mark.parametrize("queue", ["its own", "jobs"])
+def test_a_subscription_that_ends_with_its_queue_has_no_token(sns: Sns, hook: HookServer, queue: str) -> None:
+    """The token of the end before is void, whatever way a subscription ends."""
+    sns.topic()
+    broker, name = sns.broker, subscription_name("orders", "jobs")
+    if queue == "jobs":
+        broker.put_queue("jobs")
+        broker.topics.subscribe("orders", name, queue="jobs", endpoint=hook.url, style="sns")
+        arn = f"{topic_arn('orders')}:{name}"
+    else:
+        arn = confirmed(sns, hook)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    token = json.loads(received(hook).body)["Token"]
+    eventually(lambda: not broker.notices.waiting())
+    confirm(sns, token)
+    broker.drop_queue(queue_of(sns))
+    with pytest.raises(RefusedError, match="later one"):
+        confirm(sns, token)
+    assert broker.core.state.metadata.get(notices.NAMESPACE, {}) == {}
+
+
+def test_a_token_becomes_void_just_then(sns: Sns, hook: HookServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = confirmed(sns, hook)
+    sns("Unsubscribe", SubscriptionArn=arn)
+    token = json.loads(received(hook).body)["Token"]
+
+    def begin_and_end(topic: str, name: str) -> None:
+        sns.broker.topics.subscribe(topic, name, endpoint=hook.url, style="sns")
+        sns.broker.topics.unsubscribe(topic, name)
+
+    before_writing(sns, monkeypatch, begin_and_end)
+    with pytest.raises(RefusedError, match="token"):
+        confirm(sns, token)
+    assert sns("ListSubscriptions") == {"Subscriptions": []}
+
+
 def test_who_is_not_told(sns: Sns, hook: HookServer) -> None:
     """An endpoint that has not confirmed, and one whose subscription the REST API ends."""
     pending = subscribe(sns, hook, ReturnSubscriptionArn=True)

@@ -7,7 +7,7 @@ until the endpoint was told. The token is valid after that, for two days.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from secrets import compare_digest
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from wonderq.broker.pushes import Pushed, PushRequest
 from wonderq.model.topics import Subscription, TopicSettings
 from wonderq.state import record
 from wonderq.state.record import Record
+from wonderq.state.state import State
 from wonderq.state.topics import Topic
 
 NAMESPACE = "notice"
@@ -47,6 +48,11 @@ class Notice(NamedTuple):
     ended_ms: int
     is_told: bool = False
     """Whether nothing is left to send: the endpoint was told, or it could not be."""
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What identifies the subscription: the number of its topic, and its name."""
+        return self.number, self.subscription
 
     def was(self) -> Subscription:
         """Return the subscription as it was when it ended."""
@@ -82,21 +88,18 @@ class Notices:
         self.listener: Callable[[Notice], None] = lambda _: None
         """Called under the broker's lock when there is another notice."""
 
-    def records(self, topic: Topic, subscription: str, notice: Notice | None, now_ms: int) -> list[Record]:
-        """Return the records for the end of a subscription. They add its notice, if it gets one.
+    def records(self, notice: Notice, now_ms: int) -> list[Record]:
+        """Return the records that add a notice, in the write that ends its subscription.
 
-        They remove those that it got when it ended before, so that no token of then brings this one back. To make room
-        for the new one, they remove others that have expired or are too many.
+        To make room, they remove other notices that have expired. If there are none, and too many others, they remove
+        the oldest one. `end_of_notices` removes those of the same subscription.
         """
         stored = self._core.state.metadata.get(NAMESPACE, {})
-        ended = [name for name, each in stored.items() if _is_of(each.value, topic.number, subscription)]
-        if notice is not None:
-            expired = [name for name, each in stored.items() if each.value["ended_ms"] + TOKEN_MS <= now_ms]
-            ended = list(dict.fromkeys(ended + expired[:_MOST_REMOVED]))
-            if not ended and len(stored) >= MOST_NOTICES:
-                ended = [min(stored, key=lambda name: stored[name].value["ended_ms"])]
-        removed = (record.Metadata(record.METADATA, now_ms, NAMESPACE, name, None) for name in ended)
-        return [*([] if notice is None else [_record(notice, now_ms)]), *removed]
+        of_others = {name: each.value for name, each in stored.items() if _key(each.value) != notice.key}
+        removed = [name for name, value in of_others.items() if value["ended_ms"] + TOKEN_MS <= now_ms][:_MOST_REMOVED]
+        if not removed and len(of_others) >= MOST_NOTICES:
+            removed = [min(of_others, key=lambda name: of_others[name]["ended_ms"])]
+        return [_record(notice, now_ms), *(_removal(name, now_ms) for name in removed)]
 
     def waiting(self) -> list[Notice]:
         """Return the notices that are to be sent."""
@@ -133,9 +136,12 @@ class Notices:
         """Return whether the subscription of a notice was one of a topic, and could be again, under the lock.
 
         Another topic of the same name is not meant, and neither is another queue: a subscription ends with its queue.
+        The notice itself ends when its subscription has begun again and ended once more.
         """
-        was = notice.was()
-        return notice.number == topic.number and (was.owns_queue or self._core.state.find(was.queue) is not None)
+        state, was = self._core.state, notice.was()
+        if notice.id not in state.metadata.get(NAMESPACE, {}):
+            return False
+        return notice.number == topic.number and (was.owns_queue or state.find(was.queue) is not None)
 
 
 def notice_of(topic: Topic, subscription: Subscription, queue: str, notice_id: str, token: str, now_ms: int) -> Notice:
@@ -144,9 +150,24 @@ def notice_of(topic: Topic, subscription: Subscription, queue: str, notice_id: s
     return Notice(notice_id, topic.name, topic.number, queue, subscription.name, value, token, now_ms)
 
 
-def _is_of(stored: Mapping[str, Any], topic: int, subscription: str) -> bool:
-    """Return whether a stored notice is that of a subscription, given the number of its topic."""
-    return bool(stored["number"] == topic and stored["subscription"] == subscription)
+def end_of_notices(state: State, ended: Iterable[tuple[Topic, str]], now_ms: int) -> list[Record]:
+    """Return the records that remove the notices of subscriptions, given by topic and name, which end now.
+
+    A subscription gets a notice when it ends. After it has begun again and ended once more, the token of the earlier
+    notice must not bring it back.
+    """
+    keys = {(topic.number, name) for topic, name in ended}
+    stored = state.metadata.get(NAMESPACE, {})
+    return [_removal(name, now_ms) for name, each in stored.items() if _key(each.value) in keys]
+
+
+def _key(stored: Mapping[str, Any]) -> tuple[int, str]:
+    """Return what identifies the subscription of a stored notice: the number of its topic, and its name."""
+    return stored["number"], stored["subscription"]
+
+
+def _removal(notice_id: str, now_ms: int) -> Record:
+    return record.Metadata(record.METADATA, now_ms, NAMESPACE, notice_id, None)
 
 
 def _record(notice: Notice, now_ms: int) -> Record:

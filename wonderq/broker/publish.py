@@ -134,7 +134,7 @@ class Publisher:
                 break
             with self._core.transaction:
                 queue = self._core.state.find(each.queue)
-                if queue is None or not (each.owns_queue or permits(queue.name)):
+                if queue is None or not each.is_open_to(permits, queue.name):
                     continue
                 refusal = refusal_of(self._core.admission, queue, batch, [0])
             matches.append(_match(each, queue, subject, refusal))

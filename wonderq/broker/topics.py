@@ -12,7 +12,7 @@ from typing import Any
 
 from wonderq.broker.core import DELETE_LEAVES, PRODUCE_LEAVES, Core
 from wonderq.broker.endpoints import FIELDS, changed_endpoint, confirmation, own_queue_name, queue_records
-from wonderq.broker.notices import Notice, Notices, notice_of
+from wonderq.broker.notices import Notice, Notices, end_of_notices, notice_of
 from wonderq.broker.publish import Publisher
 from wonderq.broker.pushes import Pushes, PushKey
 from wonderq.broker.queries import find_names
@@ -432,8 +432,7 @@ class Topics:
         return info
 
     def _opens(self, subscription: Subscription, permits: Permits) -> bool:
-        """Return whether a client may use a subscription whose topic it may use."""
-        return subscription.owns_queue or permits(self._queue_of(subscription).name)
+        return subscription.is_open_to(permits, self._queue_of(subscription).name)
 
     def subscriptions(
         self,
@@ -462,7 +461,11 @@ class Topics:
                 after = found.names[at]
                 each = found.subscriptions[after]
                 queue = self._core.state.find(each.queue)
-                if queue is not None and self._opens(each, permits) and (contains in after or contains in queue.name):
+                if (
+                    queue is not None
+                    and each.is_open_to(permits, queue.name)
+                    and (contains in after or contains in queue.name)
+                ):
                     infos.append(self._subscription_info(found, each))
             took(_STEPS_PER_ITEM)
         self._core.confirm()
@@ -487,11 +490,12 @@ class Topics:
             queue, push, notice = self._queue_of(subscription), subscription.push, None
             if notice_id and push is not None and push.style == "sns" and push.confirmed:
                 notice = notice_of(found, subscription, queue.name, notice_id, token, now_ms)
-            also = self._notices.records(found, name, notice, now_ms)
+            also = [] if notice is None else self._notices.records(notice, now_ms)
             if subscription.owns_queue:
                 drop_queue(self._core, self._redrives, queue, now_ms, also)
             else:
-                self._core.append_and_apply(end_record(found, name, now_ms), *also, leave=DELETE_LEAVES)
+                ends = _end_records(self._core.state, [(found, name)], now_ms)
+                self._core.append_and_apply(*ends, *also, leave=DELETE_LEAVES)
                 _end_deliveries(self._core, [subscription])
             if notice is not None:
                 self._notices.listener(notice)
@@ -536,7 +540,7 @@ def end_subscriptions(core: Core, ended: Sequence[tuple[Topic, str]], now_ms: in
     Like the deletion of their queue, which they belong to, this needs no room that must stay free.
     """
     subscriptions = [topic.subscriptions[name] for topic, name in ended]
-    core.append_and_apply(*(end_record(topic, name, now_ms) for topic, name in ended))
+    core.append_and_apply(*_end_records(core.state, ended, now_ms))
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
     _end_deliveries(core, subscriptions)
@@ -565,7 +569,7 @@ def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int, also: 
     ``also`` are further records of the same write.
     """
     ended = list(subscriptions_of(core.state, queue.number))
-    ends = [end_record(topic, name, now_ms) for topic, name in ended]
+    ends = _end_records(core.state, ended, now_ms)
     redrives.append_drop(record.Drop(record.DROP, now_ms, queue.number), [*ends, *also])
     for topic, name in ended:
         core.counters.of_topic(topic.name).forget(name)
@@ -573,9 +577,10 @@ def drop_queue(core: Core, redrives: Redrives, queue: Queue, now_ms: int, also: 
     core.consumers.dissolve(queue)
 
 
-def end_record(topic: Topic, name: str, now_ms: int) -> record.Subscribe:
-    """Return the record that deletes a subscription."""
-    return record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None)
+def _end_records(state: State, ended: Sequence[tuple[Topic, str]], now_ms: int) -> list[Record]:
+    """Return the records that end subscriptions, given by topic and name, and remove the notices of earlier ends."""
+    ends = [record.Subscribe(record.SUBSCRIPTION, now_ms, topic.number, name, None) for topic, name in ended]
+    return [*ends, *end_of_notices(state, ended, now_ms)]
 
 
 def _info(topic: Topic) -> TopicInfo:

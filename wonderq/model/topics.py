@@ -14,6 +14,7 @@ from wonderq.model.attributes import Attribute
 from wonderq.model.errors import InvalidValueError
 from wonderq.model.filters import Filter, Scope, compile_filter
 from wonderq.model.messages import NewMessage
+from wonderq.model.permits import Permits
 from wonderq.model.push import Push
 from wonderq.model.settings import DEDUPLICATION_WINDOW_MS, FIFO_SUFFIX
 from wonderq.model.times import iso_time
@@ -135,6 +136,13 @@ class Subscription:
     def is_pending(self) -> bool:
         """Whether the endpoint has not confirmed the subscription, which gets nothing until then."""
         return self.push is not None and not self.push.confirmed
+
+    def is_open_to(self, permits: Permits, queue: str) -> bool:
+        """Return whether a client may use this subscription, given that it may use the topic, and the queue's name.
+
+        A queue that was made for an endpoint belongs to the topic.
+        """
+        return self.owns_queue or permits(queue)
 
     @cached_property
     def compiled_filter(self) -> Filter | None:
