@@ -461,6 +461,7 @@ def test_the_loop_ends_with_its_log(dead_letters: TwoShards) -> None:
 LEADING: dict[str, Callable[[Broker], object]] = {
     "dead letters": lambda broker: broker.put_queue(HERE, dead_letter_queue=THERE),
     "a schedule": lambda broker: broker.schedules.put("s", cron="0 0 * * *", queue=THERE, body="x"),
+    "a schedule that goes elsewhere": lambda broker: broker.schedules.put("elsewhere", queue=THERE),
     "a redrive": lambda broker: broker.redrives.start(HERE, THERE),
     "what a queue refuses": lambda broker: broker.topics.subscribe(TOPIC, "n", queue=HERE, dead_letter_queue=THERE),
 }
@@ -471,6 +472,7 @@ def test_what_begins_to_lead_to_a_queue_while_others_are_looked_through_keeps_th
     shards: TwoShards, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     shards.broker(HERE).put_queue(HERE)
+    shards.brokers[0].schedules.put("elsewhere", cron="0 0 * * *", queue=HERE, body="x")
     subscribe(shards, TOPIC, THERE)
     publish(shards, TOPIC, "x")
     outboxes = shards.brokers[0].outboxes

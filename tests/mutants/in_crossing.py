@@ -14,6 +14,14 @@ _LINKS = "tests/cluster/test_links.py"
 
 MUTANTS = [
     Mutant(
+        "schedule_goes_elsewhere_unnoticed",
+        "Messages that wait for a queue are lost when a schedule begins to send to it just then.",
+        "wonderq/broker/schedules.py",
+        '+= before is None or before.value["queue"] != after.queue',
+        "+= before is None",
+        (f"{_TESTS}::test_what_begins_to_lead_to_a_queue_while_others_are_looked_through_keeps_the_messages",),
+    ),
+    Mutant(
         "outbox_is_deleted_for_what_was_true_before",
         "A dead letter is lost whose queue was made again while an answer that it is gone was under way.",
         _OUTBOXES,

@@ -189,7 +189,7 @@ class Schedules:
                     raise TooManySchedulesError(MAX_SCHEDULES)
                 if before is None or Schedule.from_record(name, before.value) != after:
                     append_and_apply(_record(after, now_ms), leave=PRODUCE_LEAVES)
-                    self._core.target_changes += 1
+                    self._core.target_changes += before is None or before.value["queue"] != after.queue
                     self._due_ms = 0
             return after, before is None
 

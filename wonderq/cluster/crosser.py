@@ -114,7 +114,7 @@ class Crosser(BackgroundLoop):
             return 0
         if response.code == 404 and not line.creates:
             line.creates = outboxes.end_subscriptions(departure)
-            return 0
+            return 0 if line.creates else self._tick_s
         counters.crossings_refused[departure.queue] += 1
         return self._pause(departure, line, body.decode(errors="replace"))
 
