@@ -236,8 +236,10 @@ def test_a_stop_gives_up_a_checkpoint_under_way_unless_it_is_to_write_one(
 def test_a_checkpoint_that_is_given_up_before_it_is_written_leaves_nothing(keep: Keep) -> None:
     kept = keep(segment_bytes=1 << 20)
     kept.produce(10)
+    kept.disk.operations.clear()
     with pytest.raises(maintenance.CheckpointEndedError):
         maintenance.checkpoint(kept.broker, kept.log, kept.checkpoints, lambda: True)
+    assert kept.disk.operations == [], "a stop waits for it"
     assert kept.checkpoints.sizes == []
     maintenance.checkpoint(kept.broker, kept.log, kept.checkpoints)
     assert len(kept.checkpoints.sizes) == 1

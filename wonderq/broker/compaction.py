@@ -279,10 +279,10 @@ class _Rewriter:
         self._only_measures = False
 
     def run(self) -> None:
-        """Rewrite all that there is.
+        """Rewrite all records.
 
-        This leaves the room that deletions need on a full disk, since they are what makes room again. Only if little is
-        left to do, it takes that room: then it is sure to end, and to give back a whole segment.
+        On a full disk, this leaves the room that deletions need, because deletions make room again. It takes that room
+        only if so little is left to rewrite that a 64th of a segment holds it: then it gives back a whole segment.
 
         Raises:
             DiskFullError: the disk has no room for it.
@@ -325,7 +325,8 @@ class _Rewriter:
                         append_and_apply(rewritten, leave=self._leave)
                         size += broker.log_bytes - before
                     at += 1
-            self.count(size)
+            if not self._only_measures:
+                self.count(size)
             written += size
         return written
 

@@ -51,6 +51,8 @@ def checkpoint(
         snapshot, mark = state.begin_snapshot(), log.mark()
     try:
         _in_turns(broker, lambda: not is_given_up() and snapshot.freeze_more())
+        if is_given_up():
+            raise CheckpointEndedError
         log.sync()
         return checkpoints.write(mark, _unless(is_given_up, snapshot.chunks()))
     finally:
