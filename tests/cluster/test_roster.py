@@ -8,6 +8,7 @@ import pytest
 
 from wonderq.cluster.announcements import Announcement, OfShard
 from wonderq.cluster.roster import Roster
+from wonderq.ownership.neighbours import SUSPECT_S
 
 NOW_S = 1000.0
 
@@ -55,6 +56,15 @@ def test_an_owner_is_kept_that_half_of_the_nodes_hear(heard: dict[str, dict[str,
     for node, others in heard.items():
         say(roster, node, others, owner="o" if "o" in others else "")
     assert roster.is_kept(0, "a", NOW_S) is is_kept
+
+
+def test_a_process_is_heard_for_a_second() -> None:
+    roster = Roster(1)
+    say(roster, "b", {})
+    [token] = roster._peers
+    assert roster.hears(token, NOW_S + SUSPECT_S - 0.01)
+    assert not roster.hears(token, NOW_S + SUSPECT_S)
+    assert not roster.hears("another process of b", NOW_S)
 
 
 def test_a_node_knows_better_than_others_whether_it_owns_a_shard() -> None:

@@ -58,6 +58,9 @@ class Others:
     def process(self, _: int) -> Process:
         return Process("other", "token of the other")
 
+    def hears(self, _: Process) -> bool:
+        return True
+
     def time_ms(self, _: str) -> int:
         return 0
 

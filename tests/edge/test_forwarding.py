@@ -17,7 +17,7 @@ from tests.support.edge_cluster import EdgeCluster, EdgeNode, Reply, edge_cluste
 from tests.support.memory_log import MemoryLog
 from tests.support.nats_servers import NatsCluster, needs_nats
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq.cluster import receiving, wire
+from wonderq.cluster import forwarding, receiving, wire
 from wonderq.cluster.applications import NOT_OWNER, Applications, Outcome
 from wonderq.cluster.edge import MOST_BODY_BYTES
 from wonderq.cluster.wire import ForwardedRequest
@@ -220,6 +220,32 @@ def test_a_frozen_owner_is_not_waited_for_once_another_one_is_heard(cluster: Edg
     cluster.hear(shard, "a")
     reply = call.reply()
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
+
+
+def test_an_answer_of_the_former_owner_counts_if_it_comes_late(
+    cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "GRACE_S", 2 * PATIENCE_S)
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue)
+    cluster.hear(shard, "a")
+    cluster.logs[shard].release()
+    assert call.reply().status == 201
+
+
+def test_a_former_owner_that_is_not_heard_any_more_has_no_time_left(
+    cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "GRACE_S", 2 * PATIENCE_S)
+    queue, shard = cluster.queue_of(1), 1
+    cluster.owner(queue)("PUT", f"/queues/{queue}")
+    call = hold_a_produce(cluster, queue)
+    cluster.nodes["a"].shards.silent.add("b")
+    cluster.open(shard, "a")
+    cluster.hear(shard, "a")
+    reply = call.reply()
+    assert (reply.status, reply.code) == (503, "outcome_unknown")
 
 
 def test_a_client_of_the_owner_itself_hears_that_the_outcome_is_unknown(cluster: EdgeCluster) -> None:

@@ -41,6 +41,8 @@ class FakeShards:
         self.heard: dict[int, str | None] = {}
         self.ahead_ms = 0
         """By how much the clock of this node is said to be ahead of all others."""
+        self.silent: set[str] = set()
+        """Nodes that are not heard any more."""
         self.urls: dict[str, str] = {}
         """Addresses that the nodes have announced, by name."""
         self._callbacks: list[Callable[[int], None]] = []
@@ -54,6 +56,9 @@ class FakeShards:
     def process(self, shard: int) -> Process | None:
         node = self.owner(shard)
         return None if node is None else Process(node, f"token of {node}")
+
+    def hears(self, process: Process) -> bool:
+        return process.node not in self.silent
 
     def time_ms(self, _node: str) -> int:
         return time.time_ns() // 1_000_000 - self.ahead_ms

@@ -27,7 +27,8 @@ from wonderq_storage.nats import (
 #: Longest wait for a response, besides the longest ``wait`` of a request. An append is tried for 30 s at most.
 ANSWER_S = 30.0
 
-#: A response of the former owner that arrives this long after another node has announced the shard still counts.
+#: A response of the former owner that arrives this long after another node has announced the shard still counts, unless
+#: the former owner is not heard any more. Then its process has probably ended, and the client should not wait for it.
 GRACE_S = 0.25
 
 #: A request that takes longer waits for messages, or for a log. Ending that changes nothing for the latter.
@@ -163,9 +164,10 @@ class Forwarder:
                 if now_s >= next_s:
                     self._cancel(owner, request)
                     is_cancelled, next_s = True, until_s
-            if moved_s is None and self._has_moved(Process(owner, request.token), request.shard, pending):
+            process = Process(owner, request.token)
+            if moved_s is None and self._has_moved(process, request.shard, pending):
                 moved_s = now_s
-                until_s = min(until_s, now_s + GRACE_S)
+                until_s = min(until_s, now_s + (GRACE_S if self._shards.hears(process) else 0))
             pending.news.wait(min(next_s, until_s) - now_s)
             pending.news.clear()
             now_s = time.monotonic()

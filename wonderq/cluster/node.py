@@ -176,6 +176,11 @@ class Node:
         """Return the process that was last heard to own a shard, as `owner` does."""
         return self._owners[shard]
 
+    def hears(self, process: Process) -> bool:
+        """Return whether a process of another node was heard lately."""
+        with self._lock:
+            return self._roster.hears(process.token, time.monotonic())
+
     def time_ms(self, node: str) -> int:
         """Return the wall clock of another node; the own one if that node is not heard."""
         with self._lock:

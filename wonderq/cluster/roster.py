@@ -125,6 +125,11 @@ class Roster:
                     found[peer.newest.node] = peer
         return found
 
+    def hears(self, token: str, now_s: float) -> bool:
+        """Return whether the process with a token was heard lately."""
+        peer = self._peers.get(token)
+        return peer is not None and now_s - peer.heard_s < SUSPECT_S
+
     def own_clock_ahead_ms(self, node: str, now_s: float) -> int:
         """Return by how much the own clock is ahead of that of a node; 0 if that node is not heard."""
         peer = self.present(now_s).get(node)

@@ -43,6 +43,9 @@ class Shards(Protocol):
     def process(self, shard: int) -> Process | None:
         """Return the process that was last heard to own a shard, as `owner` does."""
 
+    def hears(self, process: Process) -> bool:
+        """Return whether a process of another node was heard lately."""
+
     def time_ms(self, node: str) -> int:
         """Return the wall clock of another node, in ms since 1970. It may differ much from the own one."""
 
