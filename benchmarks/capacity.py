@@ -56,22 +56,22 @@ class Profile(NamedTuple):
 SINGLES = Profile(
     "one",
     1,
-    Input(243, "µs of a core", "a message to produce takes at its owner: single messages", _CLUSTER),
-    Input(632, "µs of a core", "a message to claim and delete takes at its owner: single messages", _CLUSTER),
-    Input(450, "µs of a core", "a request that is passed on takes besides: single messages", _CLUSTER),
-    Input(3.6, "operations", "share one append: single messages of 64 callers on 16 shards", _CLUSTER),
+    Input(291, "µs of a core", "a message to produce takes at its owner: single messages", _CLUSTER),
+    Input(640, "µs of a core", "a message to claim and delete takes at its owner: single messages", _CLUSTER),
+    Input(540, "µs of a core", "a request that is passed on takes besides: single messages", _CLUSTER),
+    Input(3.4, "operations", "share one append: single messages of 64 callers on 16 shards", _CLUSTER),
     Input(212, "bytes", "a message has in the log besides its body: single messages", "counted"),
 )
 BATCHES = Profile(
     "100",
     100,
-    Input(4.23, "µs of a core", "a message to produce takes at its owner: batches of 100", _CLUSTER),
-    Input(10, "µs of a core", "a message to claim and delete takes at its owner: batches of 100", _CLUSTER),
-    Input(700, "µs of a core", "a request that is passed on takes besides: batches of 100", _CLUSTER),
-    Input(2.7, "operations", "share one append: batches of 64 callers on 16 shards", _CLUSTER),
+    Input(5.25, "µs of a core", "a message to produce takes at its owner: batches of 100", _CLUSTER),
+    Input(10.9, "µs of a core", "a message to claim and delete takes at its owner: batches of 100", _CLUSTER),
+    Input(660, "µs of a core", "a request that is passed on takes besides: batches of 100", _CLUSTER),
+    Input(2.4, "operations", "share one append: batches of 64 callers on 16 shards", _CLUSTER),
     Input(10, "bytes", "a message has in the log besides its body: batches of 100", "counted"),
 )
-APPEND = Input(385, "µs of a core", "an append takes on each NATS server", _CLUSTER)
+APPEND = Input(390, "µs of a core", "an append takes on each NATS server", _CLUSTER)
 APPENDS = Input(795, "appends/s", "one shard makes, one at a time, of 10 KB", _EXPERIMENT)
 HEADS = Input(600, "bytes", "the heads of a request and its response have", _ASSUMED)
 STORED = Input(2, "times", "a NATS server writes a message: to its Raft log, and to the stream", _ASSUMED)
