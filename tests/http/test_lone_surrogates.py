@@ -1,6 +1,6 @@
-"""Text with half a character, which JSON can spell: each protocol refuses it with a sentence, or takes it, and has no error.
+"""Text with a lone surrogate, which JSON can spell: each protocol refuses it with a sentence, or accepts it.
 
-Whatever was sent, everything that can be read can be read afterwards.
+No protocol fails with an error of the server, and everything stays readable afterwards.
 """
 
 from __future__ import annotations
