@@ -318,7 +318,7 @@ class UiRequests:
 
 
 def _only_reads(req: falcon.Request) -> bool:
-    """Return whether a request changes nothing, whatever it says. No action of SQS or SNS counts as one that reads."""
+    """Return whether a request cannot change anything. Actions of SQS and SNS never count as reads."""
     path = req.path
     if req.method == "POST":
         return _MATCH.fullmatch(path) is not None
@@ -328,13 +328,13 @@ def _only_reads(req: falcon.Request) -> bool:
 
 
 def _calls_action(req: falcon.Request) -> bool:
-    """Return whether a GET of ``/`` is for SQS or SNS; else a person looks for a page."""
+    """Return whether a GET of ``/`` calls an action of SQS or SNS. Any other asks for a page."""
     is_signed = (req.auth or "").startswith("AWS")
     return is_signed or "Action=" in req.query_string or "X-Amz-" in req.query_string
 
 
 def _messages_changed(resp: falcon.Response) -> int | None:
-    """Return how many messages an action has changed, by its response; None if that does not tell."""
+    """Return the number of messages that an action changed, or None if its response does not have it."""
     if resp.status_code >= 400 or resp.content_type != JSON or resp.data is None:
         return None
     value = msgspec.json.decode(resp.data)
@@ -378,7 +378,7 @@ def _respond_to_broker_error(req: falcon.Request, resp: falcon.Response, error: 
 
 
 def respond_to_request_error(req: falcon.Request, resp: falcon.Response, error: RequestError, _params: object) -> None:
-    """Set a response to an error, as the client's protocol tells it."""
+    """Set a response to an error, in the format of the client's protocol."""
     header = refusals.header_of(req.env)
     if refusals.is_for_sqs(req.method, req.path, header):
         status, resp.content_type, resp.data, headers = refusals.render(error, header)

@@ -163,7 +163,7 @@ def _create_app(
 
 
 class _FirstOutcomes:
-    """Middleware that tells a client the unknown outcome of the first try, whatever a further one was refused for."""
+    """Middleware that responds with the unknown outcome of a first try instead of the refusal of a later one."""
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _ok: bool) -> None:
         error = take_unknown_outcome(req.env)

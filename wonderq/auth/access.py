@@ -98,9 +98,9 @@ class Access:
     ) -> RequestError | None:
         """Return the error for a request that is denied by its head, or None if it is permitted.
 
-        ``path`` is decoded, as WSGI's ``PATH_INFO``; ``authorization`` is the value of that header. A request that is
-        checked twice must ``count`` only once, or its key could make only half as many of them. One that ``is_counted``
-        was within the rate, which is not looked at again.
+        ``path`` is decoded, as WSGI's ``PATH_INFO``; ``authorization`` is the value of that header. If you check
+        a request twice, set ``count`` in one of the checks only: otherwise the request counts twice for the rate of its
+        key. With ``is_counted``, this does not check the rate again.
         """
         key = self.find(authorization)
         if key is EVERYBODY:

@@ -176,12 +176,13 @@ class Core:
         self.state, self.log_bytes = replay_log(log, checkpoints)
         """State, and bytes of records after the checkpoint that the start loaded, replayed or appended since."""
         self.outboxes = {name for name in self.state.queues if not has_name(name)}
-        """Names of the outboxes. An outbox has the name of a queue of another shard, and the messages for it that wait
-        to cross (`wonderq.broker.outboxes`). Those that do not exist any more may be among them."""
+        """Names of the outboxes. An outbox has the name of a queue of another shard, and holds the messages that wait
+        to cross to it (`wonderq.broker.outboxes`). The set may contain names of outboxes that were deleted."""
         self.target_changes = 0
-        """Number of changes of what leads to a queue by its name: of dead-letter queues, schedules and redrives.
+        """Number of changes of dead-letter queues, schedules and redrives, which lead to a queue by its name.
 
-        It tells whoever looks through all of these in turns whether what was found is still right."""
+        A method that examines all of them in turns compares the number before and after, because they may change
+        between two turns."""
         self.admission = Admission(self.limits, self.state)
         log.on_lost(self._lose)
         log.start()

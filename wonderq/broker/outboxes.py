@@ -31,8 +31,10 @@ from wonderq_storage import Position
 _PORTION_MESSAGES = 250
 _PORTION_BYTES = 256 << 10
 
-#: Outboxes to look at under the lock at a time, and what may lead to one to look at before other requests have a turn.
+#: Outboxes that one hold of the lock examines.
 _OUTBOXES_AT_ONCE = 400
+
+#: Queues, subscriptions, schedules or redrives that a search examines before other requests have a turn.
 _LOOKED_AT = 1000
 
 
@@ -47,7 +49,7 @@ class Departure(NamedTuple):
     number: int
     """Number of the outbox."""
     position: Position
-    """End of the log when they left. What was changed after that, an answer to them says nothing about."""
+    """End of the log when they left. The answer of the other shard says nothing about later changes."""
 
 
 class Waiting(NamedTuple):

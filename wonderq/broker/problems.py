@@ -73,7 +73,7 @@ def of_queues(
 ) -> Iterator[Problem]:
     """Yield the queues that nobody consumes, those that are late, and those with dead letters; the worst first.
 
-    Nobody consumes ``dead_letter_queues``, so that is no problem of theirs.
+    A dead-letter queue needs no consumer, so ``dead_letter_queues`` are left out.
     """
     found = list(_found(figures, dead_letter_queues, history, now_ms))
     yield from (problem for _, _, problem in in_turns(sorted_in_turns(found, itemgetter(0, 1)), _PER_TURN))
@@ -82,7 +82,7 @@ def of_queues(
 def _found(
     figures: Sequence[QueueFigures], dead_letter_queues: Container[str], history: History, now_ms: int
 ) -> Iterator[tuple[int, int, Problem]]:
-    """Yield the problems of `of_queues`, each with its kind and how bad it is: the smallest numbers are the worst."""
+    """Yield each problem of `of_queues` with two sort keys: its kind and its rank. Lower keys are worse."""
     for each in in_turns(figures, _PER_TURN):
         if each.name in dead_letter_queues or each.paused:
             continue

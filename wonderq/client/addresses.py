@@ -14,7 +14,7 @@ from wonderq.client.requests import Answer, NoAnswer, Request, code_of
 #: Statuses that say nothing about other addresses: a process that stands by, stops, or cannot be reached by its proxy.
 _ELSEWHERE = (502, 503, 504)
 
-#: Codes by which a node speaks of the owner of one shard. Of other shards, it may tell the owners, and be one.
+#: Codes that concern one shard only. The node that sends one may know the owners of other shards, and own some.
 _OF_ONE_SHARD = ("shard_unavailable", "outcome_unknown")
 
 #: Owners that a client remembers at most. With more, it begins anew, and requests go to their owners a little later.

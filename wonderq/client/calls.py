@@ -58,7 +58,7 @@ def any_call(method: str, target: str, kind: type[T], body: Any, wait_s: float, 
 
 
 def deletion(target: str) -> Call[None]:
-    """Return a call that deletes what has a name. A repetition that finds it gone is no error."""
+    """Return a call that deletes a named object. A repetition that does not find the object succeeds."""
 
     def read(answer: Answer) -> None:
         if answer.status != 404 or not answer.is_repeated:

@@ -126,7 +126,7 @@ class NoAnswer(msgspec.Struct, frozen=True):
     """Whether the request may have arrived."""
     cause: Exception | None = None
     is_local: bool = False
-    """Whether the client had no connection to spare, which says nothing about the broker."""
+    """Whether the client had no free connection. That says nothing about the broker."""
 
 
 class ErrorObject(msgspec.Struct):

@@ -1,11 +1,11 @@
 """The API keys of a cluster: a value that all nodes share, and a copy of it in the key file of each node.
 
-`wonderq key` changes the file of any node. The node finds what was added and removed since it last looked, and makes
-the same changes to the value. Keys never change, so changes of several nodes can always be merged.
+`wonderq key` changes the file of any node. The node finds the keys that were added or removed since it last looked, and
+makes the same changes to the value. Keys never change, so changes of several nodes can always be merged.
 
-What a node saw when it last looked is in a second file. Unless both files are there, nobody knows what was changed at
-this node, and the node takes the value as it is. A missing key file must not revoke the keys of everybody, and an old
-one must not bring back what was revoked since.
+A second file records the keys that the node saw last. If either file is missing, the node cannot tell which keys were
+added or removed here, and takes the value as it is. So a missing key file does not revoke the keys of everybody, and an
+old one does not bring back keys that were revoked since.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Batch:
         self._messages: list[tuple[str, MessageOptions]] = []
         self._token: Token[Batch | None] | None = None
         self._entered_by: _Caller | None = None
-        """Who is in the block."""
+        """The thread and task that entered the block; None outside it."""
         self._has_ended = False
 
     @property

@@ -59,7 +59,7 @@ class Source(Protocol):
         """
 
     def settle(self, settlements: Sequence[Settlement]) -> Sequence[Refusal]:
-        """Settle claims of one queue. If the queue is gone, all are refused."""
+        """Settle claims of one queue. If the queue does not exist, return a refusal for each claim."""
 
     def renew(self, messages: Sequence[Contents], lease_s: float) -> Sequence[bool]:
         """Renew claims of one queue for a time from now; return for each whether the worker still holds it."""
