@@ -465,7 +465,7 @@ def test_the_text_for_an_endpoint_is_what_its_filter_sees(broker: Broker) -> Non
     assert (result.queues, broker.core.log.end() > end) == (0, True)
 
 
-# What it costs
+# Cost
 
 
 def test_a_further_queue_costs_less_than_100_bytes_of_log(broker: Broker) -> None:

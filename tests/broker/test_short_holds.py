@@ -132,7 +132,7 @@ def test_outboxes_are_passed_over_and_end_nothing(large: Broker) -> None:
     assert len(large.core.own_queues()) == MANY + 1
 
 
-# What changes between two portions
+# Changes between two portions
 
 
 @pytest.fixture

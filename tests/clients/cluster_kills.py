@@ -280,7 +280,7 @@ class CeleryLoad:
 
     @property
     def reconnections(self) -> int:
-        """How often the worker has begun anew with its broker."""
+        """Number of times that the worker has lost its broker and connected again."""
         return sum("onnection to broker lost" in line for line in self._lines("worker"))
 
     def _processes(self) -> list[tuple[str, subprocess.Popen[bytes]]]:

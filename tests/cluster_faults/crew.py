@@ -58,7 +58,7 @@ class Crew:
 
     def __init__(self, name: str, chance: random.Random) -> None:
         self.problems: list[str] = []
-        """What the reader has seen that must not be."""
+        """Violations that the reader has seen."""
         self.reads = 0
         self._name = name
         self._publishes = count()

@@ -181,7 +181,7 @@ def test_the_files_follow_the_schemas_of_kubernetes() -> None:
         assert found, kind
 
 
-# What both count on
+# Behavior of nodes that Compose and Kubernetes rely on
 
 
 @needs_nats

@@ -32,11 +32,11 @@ FOLDERS = ("/var/lib/wonderq", "/mnt/copy", "/tmp/trial")
 
 _ENDLESS = re.compile(r"^(?:wonderq (serve|worker|tail)|make (serve))\b")
 
-#: What bash prints when a command in the background was killed.
+#: Notice that bash prints when a command in the background was killed.
 _NOTICE = re.compile(r"^bash: line \d+: +\d+ (Killed|Terminated) .*\n?", re.MULTILINE)
 
-#: What the comments of a page may use: `see NAME TEXT` waits until a command in a terminal of its own has printed the text,
-#: `end NAME` kills it as `kill -9` does, and `stop NAME` stops it with SIGTERM.
+#: Functions for the comments of a page: `see NAME TEXT` waits until a command in a terminal of its own has printed the
+#: text, `end NAME` kills it as `kill -9` does, and `stop NAME` stops it with SIGTERM.
 _FUNCTIONS = r"""
 see() { until grep -qF -- "$2" "$1.log"; do sleep 0.05; done; }
 end() { kill -9 "$(cat "$1.pid")"; wait "$(cat "$1.pid")"; true; }

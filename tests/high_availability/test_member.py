@@ -1,4 +1,4 @@
-"""When a process takes over the log that it shares with others."""
+"""The rules by which a process takes over the log that it shares with others."""
 
 from __future__ import annotations
 

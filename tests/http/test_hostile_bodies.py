@@ -110,7 +110,7 @@ def _quick_first(quick: Sequence[str]) -> list[Any]:
 
 
 class Done(NamedTuple):
-    """How a request went."""
+    """The cost of one request."""
 
     status: int
     calls: int

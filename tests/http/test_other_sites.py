@@ -48,7 +48,7 @@ def test_a_page_of_ours_and_programs_are_served(broker: Broker, headers: dict[st
     assert client.simulate_request("GET", "/messages/consume", headers=headers).status_code == 200
 
 
-#: What a browser sends for an image of any page, over plain HTTP to another machine: neither an origin nor its site.
+#: Headers of a browser that loads an image of any page by plain HTTP from another machine: no origin, and no site.
 OLD_BROWSER = {"Host": "queue.example:7979", "User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
 
 

@@ -77,7 +77,7 @@ class Fault(NamedTuple):
     apart: bool = False
     """Whether it needs machines with networks and disks of their own."""
     weight: int = 1
-    """How often it comes beside the others."""
+    """Its frequency in relation to the others."""
 
 
 @dataclass(slots=True)

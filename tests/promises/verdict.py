@@ -22,7 +22,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Verdict:
-    """What a judge found in one journal, or in several."""
+    """The findings of a judge in one journal, or in several."""
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)

@@ -21,7 +21,7 @@ _COUNT = re.compile(r"([a-z][^,]*?) (\d{1,3}(?:,\d{3})+|\d+)(?=,|$)")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one part ended."""
+    """The outcome of one part."""
 
     part: str
     proof: str
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def mechanisms(self) -> Counter[str]:
-        """How often each mechanism ran, as the program says; empty if it does not say."""
+        """Runs of each mechanism, as the program reports them; empty if it reports none."""
         counts: Counter[str] = Counter()
         for line in self.last_lines:
             if line.startswith("mechanisms: "):

@@ -1,4 +1,4 @@
-"""Where the broker may deliver to: names and networks that its operator has listed, and nothing else."""
+"""The broker delivers only to names and networks that its operator has listed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def shared_sns() -> Iterator[Sns]:
 
 @pytest.fixture
 def sns(shared_sns: Sns) -> Iterator[Sns]:
-    """That broker, in which nothing is left of earlier tests."""
+    """The shared broker, without the topics and queues of earlier tests."""
     yield shared_sns
     broker = shared_sns.broker
     for topic in broker.topics.list():

@@ -1,4 +1,4 @@
-"""How much Python a call runs at a time: in one hold of the broker's lock, and in one turn of a fiber."""
+"""Measures how much Python a call runs at a time: in one hold of the broker's lock, and in one turn of a fiber."""
 
 from __future__ import annotations
 

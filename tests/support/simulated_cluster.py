@@ -25,7 +25,7 @@ class SimulatedLog:
 
 
 class SimulatedShard:
-    """What one node does with one shard."""
+    """The state of one shard at one node."""
 
     def __init__(self) -> None:
         self.phase: Phase = "none"

@@ -28,7 +28,7 @@ def name_in(shard: int, stem: str, suffix: str = "") -> str:
 
 
 class OtherShard:
-    """What one shard learns from the other."""
+    """The view that one shard has of the other."""
 
     def __init__(self, shards: TwoShards, shard: int) -> None:
         self._shards = shards
@@ -47,7 +47,7 @@ class OtherShard:
 
 
 class TwoShards:
-    """The shards 0 and 1, and what sends messages from each to the other."""
+    """The shards 0 and 1, and the crossers that send messages from each to the other."""
 
     def __init__(self, **options: Any) -> None:
         """``options`` are those of the brokers."""
@@ -56,7 +56,7 @@ class TwoShards:
         self.brokers: list[Broker] = []
         self.crossers: list[Crosser] = []
         self.faults: list[str | Callable[[], None]] = []
-        """What happens to the next calls, one each: ``request lost``, ``reply lost``, ``no owner``, ``none``, or
+        """Faults of the next calls, one each: ``request lost``, ``reply lost``, ``no owner``, ``none``, or
         something to do after the call was carried out, whose reply is lost then."""
         self.calls: list[ForwardedRequest] = []
         self.is_silent = False

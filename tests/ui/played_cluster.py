@@ -20,7 +20,7 @@ from wonderq.cluster.placement import Placement, wish
 from wonderq.cluster.resources import add_node_routes
 from wonderq.model.limits import Limits
 
-#: What the nodes b and c tell of their shards: size of the log, wait of the oldest group, replicas, complete ones.
+#: Figures of the shards of the nodes b and c: size of the log, wait of the oldest group, replicas, complete ones.
 FIGURES = {"b": (48_300_000, 0, 3, 3), "c": (31_900_000, 2, 3, 3)}
 
 #: Addresses of the nodes.

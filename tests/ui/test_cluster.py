@@ -36,7 +36,7 @@ def node(play: PlayedNode) -> Iterator[ServedBroker]:
         yield node
 
 
-#: What a table shows where there is no value.
+#: Text of a cell without a value.
 NONE = "\u2013"
 
 

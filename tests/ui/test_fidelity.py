@@ -1,4 +1,4 @@
-"""What the dashboard shows and sends of a message is what the message is: numbers, line ends, blanks, long names."""
+"""The dashboard shows and sends a message unchanged: numbers, line ends, blanks, long names."""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ def test_what_is_wrong_with_a_message_is_told(orders: Broker, open_page: OpenBro
     assert (message.status, message.envelope and message.envelope.priority) == ("delayed", 7)
 
 
-# What needs somebody
+# Problems on the overview
 
 
 def test_the_overview_leads_to_the_topic_whose_publishes_fail(orders: Broker, open_page: OpenBrowser) -> None:
@@ -346,7 +346,7 @@ def test_refused_messages_are_told_and_brought_to_a_queue(orders: Broker, open_p
     eventually(lambda: len(bodies(orders, "mail")) == 3, "the queue has them")
 
 
-# Who may do what
+# Permissions
 
 
 @pytest.fixture

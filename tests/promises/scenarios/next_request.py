@@ -1,4 +1,4 @@
-"""What a `next` finishes is one write, also if nobody got its answer."""
+"""A `next` finishes all its messages in one write, even if nobody got its answer."""
 
 from __future__ import annotations
 
