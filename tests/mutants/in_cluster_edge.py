@@ -348,6 +348,6 @@ MUTANTS = [
         _FORWARDING,
         "(GRACE_S if self._shards.hears(process) else 0)",
         "0",
-        ("tests/edge/test_forwarding.py::test_an_answer_of_the_former_owner_counts_if_it_comes_a_little_later",),
+        ("tests/edge/test_forwarding.py::test_an_answer_of_the_former_owner_counts_if_it_comes_late",),
     ),
 ]
