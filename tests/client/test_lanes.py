@@ -18,6 +18,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.closing import ClientClosedError
 from wonderq.client.errors import Invalid, Unreachable
+from wonderq.client.gate import Gate as ThreadGate
 from wonderq.client.lanes import MOST_LANES, Lanes
 from wonderq.client.messages import Sent
 from wonderq.client.operations import SENDS, SENDS_TOGETHER, Batcher, Operation
@@ -25,7 +26,7 @@ from wonderq.client.polls import Poll
 from wonderq.client.requests import MSGPACK, Answer, NoAnswer, Request
 from wonderq.client.sync import Client
 from wonderq.client.sync_message import Message
-from wonderq.client.thread_lanes import ThreadLane, _Turn
+from wonderq.client.thread_lanes import ThreadLane
 
 
 def messages_of(request: Request) -> Any:
@@ -265,7 +266,7 @@ def interrupt_waiting(call: Callable[[], object], monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Turn, "wait", interrupt)
+        patch.setattr(ThreadGate, "wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             call()
 
@@ -457,10 +458,10 @@ def test_a_caller_that_was_about_to_leave_wakes_the_others() -> None:
             operation.succeed(operation.entry)
 
     class Lane(ThreadLane):
-        def _give_up(self, turn: _Turn, timeout_s: float) -> None:
+        def _give_up(self, operation: Operation, turn: ThreadGate, timeout_s: float) -> None:
             is_leaving.set()
             assert leaves.wait(PATIENCE_S)
-            super()._give_up(turn, timeout_s)
+            super()._give_up(operation, turn, timeout_s)
 
     lane = Lane(Batcher("q", SENDS), carry_out)
 

@@ -18,7 +18,8 @@ from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.claims import Finished
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Forbidden, StaleReceipt, Unreachable
-from wonderq.client.http_threads import Gate, HttpPool, _Cut
+from wonderq.client.gate import Gate
+from wonderq.client.http_threads import HttpPool, _Cut
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
 from wonderq.client.sync import Client
@@ -163,9 +164,9 @@ def test_a_signal_handler_may_cancel_a_poll_that_is_about_to_wait_for_a_connecti
     poll = Poll()
     original = Gate.wait
 
-    def wait(gate: Gate, timeout_s: float) -> None:
+    def wait(gate: Gate, timeout_s: float) -> bool:
         poll.cancel()
-        original(gate, timeout_s)
+        return original(gate, timeout_s)
 
     monkeypatch.setattr(Gate, "wait", wait)
     pool = HttpPool(Endpoint.of("http://127.0.0.1:1", None), 1, 5)

@@ -20,7 +20,7 @@ from wonderq.client.asynchronous import AsyncClient
 from wonderq.client.endpoint import Endpoint
 from wonderq.client.errors import Unreachable
 from wonderq.client.http_asyncio import AsyncHttpPools
-from wonderq.client.http_threads import Gate, HttpPools, _Cut, _Pool
+from wonderq.client.http_threads import HttpPools, _Cut, _Pool, _SlotGate
 from wonderq.client.operations import SENDS, Batcher, carry_out
 from wonderq.client.polls import Poll
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -245,13 +245,13 @@ def test_a_slot_is_not_lost_with_a_thread_that_was_about_to_take_it() -> None:
     assert pool.enter(0, _Cut())
 
     class Interrupted(_Cut):
-        def wait_at(self, gate: Gate, ends_s: float) -> None:
+        def wait_at(self, gate: _SlotGate, ends_s: float) -> None:
             pool.leave(None)
             assert gate.has_slot
             raise KeyboardInterrupt
 
     class CutLate(_Cut):
-        def wait_at(self, gate: Gate, ends_s: float) -> None:
+        def wait_at(self, gate: _SlotGate, ends_s: float) -> None:
             pool.leave(None)
             assert gate.has_slot
             self.is_cut = True

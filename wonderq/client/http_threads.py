@@ -17,6 +17,7 @@ import msgspec
 from wonderq.client.addresses import Addresses
 from wonderq.client.closing import ClientClosedError
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.gate import Gate
 from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request
@@ -25,29 +26,15 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-class Gate:
-    """Where a thread waits for a slot of a pool, or for something else.
+class _SlotGate(Gate):
+    """Where a thread waits for a slot of a pool."""
 
-    It is a bare lock, since a signal handler may open it while its own thread is about to wait there. An Event has a
-    lock that the thread may hold just then.
-    """
-
-    __slots__ = ("_lock", "has_slot")
+    __slots__ = ("has_slot",)
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
+        super().__init__()
         self.has_slot = False
         """Whether the thread got a slot. The lock of the pool guards it."""
-
-    def wait(self, timeout_s: float) -> None:
-        """Wait until `open` is called, or a time has passed."""
-        self._lock.acquire(timeout=timeout_s)
-
-    def open(self) -> None:
-        """End the wait. Any thread may do this repeatedly."""
-        with suppress(RuntimeError):  # it is open already
-            self._lock.release()
 
 
 class _Cut:
@@ -55,11 +42,11 @@ class _Cut:
 
     def __init__(self) -> None:
         self.is_cut = False
-        self._gate: Gate | None = None
+        self._gate: _SlotGate | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.RLock()  # a signal handler may cut while its own thread is in here
 
-    def wait_at(self, gate: Gate, ends_s: float) -> None:
+    def wait_at(self, gate: _SlotGate, ends_s: float) -> None:
         """Wait at a gate until it opens, a time comes, or `cut` is called."""
         with self._lock:
             self._gate = gate
@@ -99,7 +86,7 @@ class _Pool:
     def __init__(self, most: int) -> None:
         self._free = most  # fewer than none, while there are extra ones
         self._lock = threading.Lock()
-        self._gates: deque[Gate] = deque()
+        self._gates: deque[_SlotGate] = deque()
         """Those of the threads that wait for a slot, in the order of arrival."""
         self._idle: list[Connection] = []
         self._is_closed = False
@@ -119,7 +106,7 @@ class _Pool:
             if self._free > 0 or is_extra:
                 self._free -= 1
                 return True
-            gate = Gate()
+            gate = _SlotGate()
             self._gates.append(gate)
         enters = False
         try:

@@ -14,7 +14,8 @@ from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import give_back
 from wonderq.client.engine_options import EngineOptions
 from wonderq.client.errors import WonderQError
-from wonderq.client.http_threads import Gate, HttpPools
+from wonderq.client.gate import Gate
+from wonderq.client.http_threads import HttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
 from wonderq.client.polls import Poll, PollCancelled
@@ -103,11 +104,11 @@ class Engine:
         with self._lock:
             if self._room.enter(size):
                 return
-            admitted = threading.Event()
-            admit = admitted.set
+            gate = Gate()
+            admit = gate.open
             self._room.wait(size, admit)
         try:
-            in_time = admitted.wait(self.options.retries.total_s)
+            in_time = gate.wait(self.options.retries.total_s)
         except BaseException:
             with self._lock:
                 self._room.give_up(size, admit)

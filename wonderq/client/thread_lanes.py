@@ -10,29 +10,8 @@ from typing import Any
 
 from wonderq.client.closing import ClientClosedError
 from wonderq.client.errors import Unreachable
+from wonderq.client.gate import Gate
 from wonderq.client.operations import Batcher, Operation
-
-
-class _Turn:
-    """A thread that waits for its operation, or to send for the others.
-
-    It waits at a bare lock: an Event, which is made of several Python objects, took a fifth of the time of a send.
-    """
-
-    __slots__ = ("_gate", "operation")
-
-    def __init__(self, operation: Operation) -> None:
-        self.operation = operation
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until `wake` is called; return whether it was in time."""
-        return self._gate.acquire(timeout=timeout_s)
-
-    def wake(self) -> None:
-        """End the wait. This is called once."""
-        self._gate.release()
 
 
 class ThreadLane:
@@ -51,10 +30,11 @@ class ThreadLane:
         self._batcher = batcher
         self._carry_out = carry_out
         self._lock = threading.Lock()
-        self._turns: dict[Operation, _Turn] = {}
-        self._leader: _Turn | None = None
-        self._done: deque[_Turn] = deque()
-        """Turns to wake. Each thread that leaves wakes the next one, however its wait ended."""
+        self._turns: dict[Operation, Gate] = {}
+        """Where the thread of each operation waits for its end, or to send for the others."""
+        self._leader: Gate | None = None
+        self._done: deque[Gate] = deque()
+        """Turns to open. Each thread that leaves wakes the next one, however its wait ended."""
 
     @property
     def load(self) -> int:
@@ -68,7 +48,7 @@ class ThreadLane:
             Unreachable: the operations of others took longer than ``timeout_s``.
         """
         ends_s = time.monotonic() + timeout_s
-        turn = _Turn(operation)
+        turn = Gate()
         try:
             with self._lock:
                 self._batcher.add(operation)
@@ -77,13 +57,13 @@ class ThreadLane:
                 if leads:
                     self._leader = turn
             if not leads and not turn.wait(timeout_s):
-                self._give_up(turn, timeout_s)
+                self._give_up(operation, turn, timeout_s)
             while not operation.done:
                 if time.monotonic() >= ends_s:
                     raise _too_late(timeout_s, outcome_unknown=False)
                 self._send(ends_s)
         finally:
-            self._leave(turn)
+            self._leave(operation, turn)
         if operation.error is not None:
             raise operation.error
         return operation.result
@@ -113,33 +93,33 @@ class ThreadLane:
             turn = self._done.popleft()
         except IndexError:
             return
-        turn.wake()
+        turn.open()
 
-    def _give_up(self, turn: _Turn, timeout_s: float) -> None:
+    def _give_up(self, operation: Operation, turn: Gate, timeout_s: float) -> None:
         """Take an operation back that waited too long, unless it was its turn just now, or it is done.
 
         Raises:
             Unreachable: it waited too long. The outcome is unknown if it is part of a request that is under way.
         """
         with self._lock:
-            if turn is self._leader or turn.operation not in self._turns:
+            if turn is self._leader or operation not in self._turns:
                 return
-            del self._turns[turn.operation]
-            withdrawn = self._batcher.withdraw(turn.operation)
+            del self._turns[operation]
+            withdrawn = self._batcher.withdraw(operation)
         raise _too_late(timeout_s, outcome_unknown=not withdrawn)
 
-    def _leave(self, turn: _Turn) -> None:
+    def _leave(self, operation: Operation, turn: Gate) -> None:
         """Forget a thread, and pass the lane on if it leads.
 
         An operation that is not done is withdrawn, unless it is part of a request that is under way.
         """
         with self._lock:
-            if self._turns.pop(turn.operation, None) is not None:
-                self._batcher.withdraw(turn.operation)
+            if self._turns.pop(operation, None) is not None:
+                self._batcher.withdraw(operation)
             if turn is self._leader:
                 self._leader = next(reversed(self._turns.values()), None)
                 if self._leader is not None:
-                    self._leader.wake()
+                    self._leader.open()
         self._wake_next()
 
 
