@@ -17,6 +17,7 @@ from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client import async_engine
 from wonderq.client.async_queue import AsyncQueue
 from wonderq.client.asynchronous import AsyncClient
+from wonderq.client.errors import ClientClosedError
 from wonderq.client.http_asyncio import AsyncHttpPools
 from wonderq.client.messages import Sent
 from wonderq.client.polls import Poll
@@ -86,7 +87,7 @@ def test_a_call_under_way_finishes(server: Server, call: Callable[..., Any], res
         await server.wait_for(1)
         closing = asyncio.create_task(client.close())
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(ClientClosedError, match="closed"):
             await queue.kick()
         assert not closing.done()
         server.answers.set()

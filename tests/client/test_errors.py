@@ -9,7 +9,15 @@ import pytest
 
 import wonderq
 from wonderq.client import errors
-from wonderq.client.errors import Refused, TooMany, Unreachable, WonderQError, refused, refused_claim
+from wonderq.client.errors import (
+    ClientClosedError,
+    Refused,
+    TooMany,
+    Unreachable,
+    WonderQError,
+    refused,
+    refused_claim,
+)
 from wonderq.client.failures import MOST_BYTES, Failure, error_fields
 
 EACH = [
@@ -18,11 +26,12 @@ EACH = [
     refused(400, "invalid_value", "bad", "delay"),
     *(refused(status, "code", "why") for status in (401, 403, 404, 409, 413, 415, 422, 500, 503, 507)),
     refused(409, "stale_receipt", "ended"),
+    ClientClosedError(),
 ]
 
 
 @pytest.mark.parametrize("error", EACH, ids=lambda each: type(each).__name__)
-def test_an_error_survives_pickle_and_copy(error: WonderQError) -> None:
+def test_an_error_survives_pickle_and_copy(error: Exception) -> None:
     error.add_note("in the third line")
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is type(error)
@@ -30,9 +39,10 @@ def test_an_error_survives_pickle_and_copy(error: WonderQError) -> None:
         assert vars(again) == vars(error)
 
 
-def test_all_errors_are_public_and_in_one_tree() -> None:
-    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
-    for kind in kinds:
+def test_all_errors_that_a_broker_may_cause_are_public_and_in_one_tree() -> None:
+    kinds = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
+    assert ClientClosedError.__bases__ == (RuntimeError,)
+    for kind in kinds - {ClientClosedError}:
         assert issubclass(kind, WonderQError)
         assert getattr(wonderq, kind.__name__) is kind
         assert kind in (WonderQError, Unreachable, Refused) or issubclass(kind, Refused)

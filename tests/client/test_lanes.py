@@ -16,8 +16,7 @@ from tests.client.script import Gate, answer, fields_of, produced
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.client.asynchronous import AsyncClient
-from wonderq.client.closing import ClientClosedError
-from wonderq.client.errors import Invalid, Unreachable
+from wonderq.client.errors import ClientClosedError, Invalid, Unreachable
 from wonderq.client.gate import Gate as ThreadGate
 from wonderq.client.lanes import MOST_LANES, Lanes
 from wonderq.client.messages import Sent

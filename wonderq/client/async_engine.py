@@ -11,7 +11,7 @@ from wonderq.client.async_lanes import TaskLane
 from wonderq.client.calls import PAGE, Call, N
 from wonderq.client.claims import Finish, Finished, give_back
 from wonderq.client.engine_options import EngineOptions
-from wonderq.client.errors import NotFound, Refused, StaleReceipt, WonderQError
+from wonderq.client.errors import ClientClosedError, NotFound, Refused, StaleReceipt, WonderQError
 from wonderq.client.http_asyncio import AsyncHttpPools
 from wonderq.client.lanes import Lanes
 from wonderq.client.operations import Batcher, Kind, Operation, carry_out
@@ -111,10 +111,10 @@ class AsyncEngine:
         """Start, or start anew in another event loop.
 
         Raises:
-            RuntimeError: the client is closed.
+            ClientClosedError: the client is closed.
         """
         if self._is_closed:
-            raise RuntimeError("the client is closed")
+            raise ClientClosedError
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             options = self.options

@@ -1,4 +1,4 @@
-"""Errors of the client. All of them are a `WonderQError`.
+"""Errors of the client. All that a broker may cause are a `WonderQError`.
 
 Their names say what happened, and go without "Error": they stand in the `except` lines of users.
 """
@@ -20,6 +20,13 @@ def _restore(kind: type[WonderQError], arguments: tuple[Any, ...], attributes: d
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
+
+
+class ClientClosedError(RuntimeError):
+    """The client is closed. This is no `WonderQError`: the caller is to blame, and no broker."""
+
+    def __init__(self, message: str = "the client is closed") -> None:
+        super().__init__(message)
 
 
 class Unreachable(WonderQError):  # noqa: N818

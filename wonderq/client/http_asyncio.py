@@ -18,8 +18,8 @@ except ImportError as missing:
     raise ImportError("AsyncClient needs aiohttp: pip install 'wonderq[asyncio]'", name="aiohttp") from missing
 
 from wonderq.client.addresses import Addresses
-from wonderq.client.closing import ClientClosedError
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import ClientClosedError
 from wonderq.client.polls import Poll, PollCancelled
 from wonderq.client.requests import Answer, NoAnswer, Request, retry_after_of
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from wonderq.client.addresses import Addresses
-from wonderq.client.closing import ClientClosedError
 from wonderq.client.endpoint import Endpoint
+from wonderq.client.errors import ClientClosedError
 from wonderq.client.gate import Gate
 from wonderq.client.http_connection import Connection
 from wonderq.client.polls import Poll, PollCancelled

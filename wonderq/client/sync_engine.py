@@ -46,7 +46,7 @@ class Engine:
         self._room = Room(options.buffer_bytes)
 
     def close(self) -> None:
-        """Close the connections. Calls under way finish; further ones raise `RuntimeError`."""
+        """Close the connections. Calls under way finish; further ones raise `ClientClosedError`."""
         self._http.close()
 
     def do(self, call: Call[T], poll: Poll | None = None) -> T:

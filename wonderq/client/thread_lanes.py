@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wonderq.client.closing import ClientClosedError
-from wonderq.client.errors import Unreachable
+from wonderq.client.errors import ClientClosedError, Unreachable
 from wonderq.client.gate import Gate
 from wonderq.client.operations import Batcher, Operation
 
