@@ -11,6 +11,7 @@ _POLICY = "wonderq/worker/policy.py"
 _SIGNALS = "wonderq/worker/signals.py"
 _SOURCE = "wonderq/worker/broker_source.py"
 _SUPERVISOR = "wonderq/worker/supervisor.py"
+_WORKER = "wonderq/worker/worker.py"
 _TEST_ENGINE = "tests/worker/test_engine.py"
 _TEST_SHARDS = "tests/worker/test_shards.py"
 _TEST_SHUTDOWN = "tests/worker/test_shutdown.py"
@@ -420,10 +421,26 @@ MUTANTS = [
     Mutant(
         "groups_wait_for_the_polls_of_others",
         "A worker with queues of many shards takes a message of some of them 20 seconds too late.",
-        "wonderq/worker/worker.py",
+        _WORKER,
         "client.with_pool(len(groups_of(work.queues)))",
         "client",
         (f"{_TEST_SHARDS}::test_all_groups_poll_at_the_same_time_also_if_the_pool_is_smaller",),
         hangs=True,
+    ),
+    Mutant(
+        "larger_pool_stays_open",
+        "A program that starts and stops workers of many shards has more and more connections.",
+        _WORKER,
+        "            if self._engine_client is not self._client:\n                self._engine_client.close()\n",
+        "            pass\n",
+        (f"{_TEST_SHARDS}::test_a_worker_closes_the_connections_that_it_made_itself",),
+    ),
+    Mutant(
+        "worker_closes_the_client_of_its_program",
+        "A program can send nothing any more after its worker has ended.",
+        _WORKER,
+        "if self._engine_client is not self._client:",
+        "if self._client:",
+        (f"{_TEST_SHARDS}::test_a_worker_does_not_close_the_client_that_it_was_given",),
     ),
 ]

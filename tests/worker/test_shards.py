@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,7 +14,7 @@ from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.running import running
 from tests.worker.script import LEASE_S, Handler, Script, message
-from wonderq.client.errors import Refused
+from wonderq.client.errors import Forbidden, Refused
 from wonderq.client.messages import Contents
 from wonderq.client.sync import Client
 from wonderq.worker.claims import Job
@@ -138,40 +138,108 @@ def test_a_worker_of_two_shards_receives_from_both() -> None:
                 assert s.scripts[name].settlement_of(f"{name}{number}").ending is Ending.DELETE
 
 
-def test_all_groups_poll_at_the_same_time_also_if_the_pool_is_smaller() -> None:
-    polls: set[str] = set()
-    over = threading.Event()
+class Cluster(ThreadingHTTPServer):
+    """A cluster with a shard for each queue. Polls that wait do so until `over` is set."""
 
-    class Cluster(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(403, {"error": {"code": "forbidden", "message": "no"}})
+    daemon_threads = True
 
-        def do_POST(self) -> None:
-            queues = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queues"]
-            if len(queues) > 1:
-                self._answer(409, {"error": {"code": "different_shards", "message": "no"}})
-                return
-            polls.update(queues)
-            over.wait(PATIENCE_S)
-            self._answer(200, {"messages": []})
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Node)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.polls: set[str] = set()
+        self.over = threading.Event()
+        self.connections: set[BaseHTTPRequestHandler] = set()
+        """Those that are open."""
 
-        def _answer(self, status: int, body: object) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
 
-        def log_message(self, *_: object) -> None: ...
+class _Node(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Cluster
 
-    queues = [f"q{number}" for number in range(5)]
-    with ThreadingHTTPServer(("127.0.0.1", 0), Cluster) as server, ExitStack() as at_the_end:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        at_the_end.callback(server.shutdown)
-        client = Client(f"http://127.0.0.1:{server.server_port}", pool=2)
-        at_the_end.enter_context(running(Worker(client, dict.fromkeys(queues, lambda _: None))))
-        at_the_end.callback(over.set)
-        eventually(lambda: polls == set(queues), "a poll of each group")
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self)
+
+    def finish(self) -> None:
+        super().finish()
+        self.server.connections.remove(self)
+
+    def do_GET(self) -> None:
+        self._answer(403, {"error": {"code": "forbidden", "message": "no"}})
+
+    def do_POST(self) -> None:
+        fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if len(fields["queues"]) > 1:
+            self._answer(409, {"error": {"code": "different_shards", "message": "no"}})
+            return
+        if "wait" in fields:
+            self.server.polls.update(fields["queues"])
+            self.server.over.wait(PATIENCE_S)
+        self._answer(200, {"messages": []})
+
+    def _answer(self, status: int, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        thread = threading.Thread(target=cluster.serve_forever, daemon=True)
+        thread.start()
+        yield cluster
+        cluster.over.set()
+        cluster.shutdown()
+        thread.join()
+
+
+MANY_QUEUES = [f"q{number}" for number in range(5)]
+
+
+@contextmanager
+def polling(cluster: Cluster, worker: Worker) -> Iterator[None]:
+    """Run a worker until the block ends, in which there is a poll of each queue."""
+    with running(worker):
+        try:
+            eventually(lambda: cluster.polls == set(MANY_QUEUES), "a poll of each group")
+            yield
+        finally:
+            cluster.over.set()
+
+
+def test_all_groups_poll_at_the_same_time_also_if_the_pool_is_smaller(cluster: Cluster) -> None:
+    with Client(cluster.url, pool=2) as client, polling(cluster, _worker(client)):
+        pass
+
+
+def test_a_worker_closes_the_connections_that_it_made_itself(cluster: Cluster) -> None:
+    with Client(cluster.url, pool=2) as client:
+        worker = _worker(client)
+        with pytest.raises(Forbidden):
+            client.queue("q0").info()
+        [own] = cluster.connections
+        with polling(cluster, worker):
+            assert len(cluster.connections) >= 1 + len(MANY_QUEUES)
+        eventually(lambda: cluster.connections == {own}, "the end of the connections")
+        Call(worker.run).result()  # it was stopped
+        assert worker.run_until_empty() == 0
+
+
+def test_a_worker_does_not_close_the_client_that_it_was_given(cluster: Cluster) -> None:
+    with Client(cluster.url, pool=len(MANY_QUEUES)) as client:
+        with polling(cluster, _worker(client)):
+            pass
+        with pytest.raises(Forbidden):
+            client.queue("q0").info()
+
+
+def _worker(client: Client) -> Worker:
+    return Worker(client, dict.fromkeys(MANY_QUEUES, lambda _: None))
 
 
 def test_a_worker_that_cannot_be_divided_ends_with_the_reason() -> None:

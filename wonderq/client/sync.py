@@ -87,7 +87,10 @@ class Client:
         return self._engine.options
 
     def with_pool(self, least: int) -> Client:
-        """Return this client if its pool has so many connections, or else another one like it whose pool has them."""
+        """Return this client if its pool has so many connections, or else another one like it whose pool has them.
+
+        The caller closes the other one.
+        """
         options = self.options
         if options.connections >= least:
             return self

@@ -66,9 +66,10 @@ class JobWorker:
             raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
         if not work.queues:
             raise ValueError("a worker needs a queue: pass a handler, or name a queue")
+        self._client = client
         # In a cluster, each group has a poll of its own, and none may wait for the end of another. Connections that are
         # not needed are not made.
-        self._client = client.with_pool(len(groups_of(work.queues)))
+        self._engine_client = client.with_pool(len(groups_of(work.queues)))
         self._work = work
         self._grace_s = grace
         self._middleware = middleware
@@ -76,13 +77,13 @@ class JobWorker:
         self._places = Places(work.close_clients)
         self._engine = Crew(self._make_engine, work.queues, concurrency, self._places)
 
-    def _source(self, queues: Queues) -> BrokerSource:
+    def _source(self, client: Client, queues: Queues) -> BrokerSource:
         work = self._work
-        return BrokerSource(self._client, queues, work.lease_s, work.dead_letters, work.prepare)
+        return BrokerSource(client, queues, work.lease_s, work.dead_letters, work.prepare)
 
     def _make_engine(self, queues: Queues, slots: Share) -> Engine:
         return Engine(
-            self._source(queues),
+            self._source(self._engine_client, queues),
             self._work.resolve,
             slots=slots,
             places=self._places,
@@ -99,14 +100,14 @@ class JobWorker:
         Signals are handled only if this is the main thread. Without ``second_hurries``, further signals have no effect.
         """
         if threading.current_thread() is not threading.main_thread():
-            self._engine.run()
+            self._run_engine()
             return
         events: SimpleQueue[bool] = SimpleQueue()
         error: list[BaseException] = []
 
         def run() -> None:
             try:
-                self._engine.run()
+                self._run_engine()
             except BaseException as raised:  # noqa: BLE001 - raised again below
                 error.append(raised)
             finally:
@@ -126,6 +127,14 @@ class JobWorker:
         if error:
             raise error[0]
 
+    def _run_engine(self) -> None:
+        """Run until the end. What still runs then, such as a handler that hangs, was given up and needs no client."""
+        try:
+            self._engine.run()
+        finally:
+            if self._engine_client is not self._client:
+                self._engine_client.close()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Take no more messages, let handlers finish within the grace, give the others back. Any thread may call it.
 
@@ -139,7 +148,7 @@ class JobWorker:
         Raises:
             Exception: a handler raised it.
         """
-        source = self._source(self._work.queues)
+        source = self._source(self._client, self._work.queues)
         source.prepare()
         try:
             return self._run_until_empty(source)
@@ -147,7 +156,7 @@ class JobWorker:
             groups = groups_of(self._work.queues)
             if not is_divided(error) or len(groups) == 1:
                 raise
-        sources = list(map(self._source, groups))
+        sources = [self._source(self._client, group) for group in groups]
         total = 0
         while count := sum(map(self._run_until_empty, sources)):  # a handler may have sent to a queue that was empty
             total += count
