@@ -504,6 +504,15 @@ def use(client: AsyncClient, gate: AsyncGate) -> None:
     client._engine._http = gate  # type: ignore[assignment]
 
 
+async def sending(client: AsyncClient, gate: AsyncGate, text: str) -> asyncio.Task[Sent]:
+    """Put a gate in the place of HTTP, and return a send whose request is under way."""
+    use(client, gate)
+    call = asyncio.create_task(client.queue("q").send(text))
+    while not gate.requests:
+        await asyncio.sleep(0)
+    return call
+
+
 def test_tasks_share_requests() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
@@ -554,11 +563,8 @@ def test_a_task_that_waits_too_long_for_others_did_not_send() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
         async with AsyncClient("http://127.0.0.1:1", timeout=0.2) as client:
-            use(client, gate)
+            first = await sending(client, gate, "0")
             queue = client.queue("q")
-            first = asyncio.create_task(queue.send("0"))
-            while not gate.requests:
-                await asyncio.sleep(0)
             with pytest.raises(Unreachable) as second:
                 await queue.send("1")
             assert not second.value.outcome_unknown
@@ -577,10 +583,7 @@ def test_closing_waits_for_the_calls_under_way() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
         client = AsyncClient("http://127.0.0.1:1")
-        use(client, gate)
-        call = asyncio.create_task(client.queue("q").send("x"))
-        while not gate.requests:
-            await asyncio.sleep(0)
+        call = await sending(client, gate, "x")
         closing = asyncio.create_task(client.close())
         await asyncio.sleep(0)
         assert not closing.done()
@@ -597,10 +600,7 @@ def test_a_task_that_sends_for_others_and_is_cancelled_tells_them() -> None:
     async def scenario() -> None:
         gate = AsyncGate(produced)
         client = AsyncClient("http://127.0.0.1:1")
-        use(client, gate)
-        call = asyncio.create_task(client.queue("q").send("x"))
-        while not gate.requests:
-            await asyncio.sleep(0)
+        call = await sending(client, gate, "x")
         [sender] = [each for each in asyncio.all_tasks() if each.get_name() == "wonderq-lane"]
         sender.cancel()
         with pytest.raises(Unreachable) as raised:
