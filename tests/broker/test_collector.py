@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -56,11 +57,13 @@ def test_objects_of_the_start_are_not_examined(kept: Kept) -> None:
     assert examined() < 10_000
 
 
-def test_growth_is_frozen_instead_of_examined(kept: Kept) -> None:
-    many = [[n] for n in range(1000)]
-    cycle = weakref.ref(Cycle())
-    kept.objects = collector._STEP + 1
-    gc.collect()
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_many_objects_are_frozen_instead_of_examined(kept: Kept, generation: int) -> None:
+    with no_collections():
+        many = [[n] for n in range(collector._MOST + 1)]
+        cycle = weakref.ref(Cycle())
+        kept.objects = collector._FEW + 1
+        gc.collect(generation)
     assert examined() < 1000
     assert many
     assert cycle() is not None, "the collection had nothing to examine"
@@ -71,9 +74,37 @@ def test_growth_is_frozen_instead_of_examined(kept: Kept) -> None:
     assert examined() < 1000
 
 
-def test_little_growth_is_collected_as_usual(kept: Kept) -> None:
+@pytest.mark.parametrize("is_kept", [True, False], ids=["objects stay", "objects take the place of others"])
+def test_no_collection_examines_many(kept: Kept, monkeypatch: pytest.MonkeyPatch, is_kept: bool) -> None:
+    """Groups begin in a queue, while none or as many end in another one."""
+    with no_collections():
+        others = [[n] for n in range(4 * collector._MOST)]
+        kept.objects = len(others)
+        kept.pauses._freeze()
+    most = [0]
+
+    def watch(phase: str, info: dict[str, Any]) -> None:
+        if phase == "start":
+            most.append(sum(len(gc.get_objects(each)) for each in range(info["generation"] + 1)))
+
+    gc.callbacks.append(watch)  # it is called after the one that is tested
+    try:
+        found = []
+        for number in range(4 * collector._MOST):
+            found.append([number])
+            if not is_kept:
+                others.pop()
+        gc.collect(0)
+    finally:
+        gc.callbacks.remove(watch)
+    assert len(most) > 1
+    assert max(most) <= collector._MOST
+    assert len(found) == 4 * collector._MOST
+
+
+def test_few_objects_are_collected_as_usual(kept: Kept) -> None:
     cycle = weakref.ref(Cycle())
-    kept.objects = collector._STEP
+    kept.objects = collector._FEW
     frozen = gc.get_freeze_count()
     gc.collect()
     assert cycle() is None

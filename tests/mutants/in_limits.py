@@ -312,4 +312,20 @@ MUTANTS = [
         "",
         ("tests/sqs/test_turns.py::test_a_turn_compares_attributes_with_a_bounded_number_of_names",),
     ),
+    Mutant(
+        "collections_examine_what_took_the_place_of_others",
+        "All requests wait for a tenth of a second while a redrive moves the groups of a FIFO queue.",
+        "wonderq/runtime/collector.py",
+        "for each in range(generation + 1)) > _MOST",
+        "for each in range(generation + 1)) > _MOST + self._frozen",
+        ("tests/broker/test_collector.py::test_no_collection_examines_many",),
+    ),
+    Mutant(
+        "young_objects_may_be_many",
+        "All requests wait for a publish to ten thousand queues, when its objects are examined at once.",
+        "wonderq/runtime/collector.py",
+        "            if sum(",
+        "            if generation == _FULL and sum(",
+        ("tests/broker/test_collector.py::test_no_collection_examines_many",),
+    ),
 ]

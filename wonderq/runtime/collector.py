@@ -1,4 +1,4 @@
-"""Pauses of Python's garbage collector, which examines all objects of the process at once to find unused cycles."""
+"""Pauses of Python's garbage collector, which examines all objects of a generation at once to find unused cycles."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: Growth in long-lived objects after which a full collection would take too long: a few milliseconds.
-_STEP = 50_000
+#: Most objects that a collection examines. More would take longer than a few milliseconds.
+_MOST = 25_000
+
+#: Fewer long-lived objects than this are examined once, if there were more before.
+_FEW = 50_000
 
 _FULL = 2
 
@@ -26,10 +29,14 @@ def no_collections() -> Iterator[None]:
 
 
 class CollectorPauses:
-    """Keeps full collections short, however many objects live long.
+    """Keeps collections short, however many objects live long.
 
-    Objects that were there at the start, and those that live long, are *frozen*: full collections do not examine them.
-    They are still freed when the last reference to them is deleted. Only unused cycles among frozen objects stay until
+    Objects that were there at the start are *frozen*: no collection examines them. When a collection would examine very
+    many others, these are frozen instead. That is so when the state grows, and when as many objects are made as are
+    freed: then even the youngest generation becomes large, because Python starts a collection after a number of objects
+    made, *less* those freed.
+
+    Frozen objects are still freed when the last reference to them is deleted. Only unused cycles among them stay until
     the number of long-lived objects is small again, because then a full collection examines everything.
     """
 
@@ -41,7 +48,7 @@ class CollectorPauses:
 
     def start(self) -> None:
         """Freeze all objects, and watch collections from now on."""
-        self._freeze(self._count())
+        self._freeze()
         gc.callbacks.append(self._watch)
 
     def stop(self) -> None:
@@ -49,22 +56,19 @@ class CollectorPauses:
         gc.callbacks.remove(self._watch)
         gc.unfreeze()
 
-    def _freeze(self, objects: int) -> None:
+    def _freeze(self) -> None:
         gc.freeze()
-        self._frozen = objects
+        self._frozen = self._count()
 
     def _watch(self, phase: str, info: dict[str, Any]) -> None:
-        """Decide about a full collection that begins or has ended."""
-        if info["generation"] != _FULL:
-            return
-        if phase == "stop":
-            if self._thawed:
-                self._thawed = False
-                self._freeze(self._count())
-            return
-        objects = self._count()
-        if objects > self._frozen + _STEP:
-            self._freeze(objects)  # so this collection finds nothing to examine
-        elif self._frozen > _STEP > objects:
-            gc.unfreeze()
-            self._thawed = True
+        """Decide about a collection that begins or has ended."""
+        generation = info["generation"]
+        if phase == "start":
+            if sum(len(gc.get_objects(each)) for each in range(generation + 1)) > _MOST:
+                self._freeze()  # so this collection finds nothing to examine
+            elif generation == _FULL and self._frozen > _FEW > self._count():
+                gc.unfreeze()
+                self._thawed = True
+        elif generation == _FULL and self._thawed:
+            self._thawed = False
+            self._freeze()
