@@ -172,7 +172,7 @@ def assembled(
         registry = make_registry(broker)
         registry.register(LogCollector(log, log_counters, broker))
         vitals = ProcessVitals(log, log_counters, settings.connections)
-        app = make_app(settings, sources, broker, access, registry, vitals)
+        app = make_app(settings, sources, broker, access, registry, vitals, signer_of(settings))
         run_push(stack, broker, settings)
         server = vitals.server = start_server(app, access, settings, sockets)
         registry.register(ServerCollector(server, settings.connections))
@@ -268,10 +268,14 @@ def make_app(
     access: Access,
     registry: CollectorRegistry,
     vitals: ProcessVitals,
+    signer: Signer,
     *,
     has_documentation: bool = True,
 ) -> App:
-    """Return the application that serves a broker, with or without the description of the API."""
+    """Return the application that serves a broker, with or without the description of the API.
+
+    All applications of a process have the same ``signer``: see `signer_of`.
+    """
     broker.pushes.hosts = PushHosts(settings.push_hosts)
     return create_app(
         broker,
@@ -281,7 +285,7 @@ def make_app(
         cors_origins=settings.cors_origins,
         sqs_limits=sqs_limits_of(settings),
         sns_limits=sns_limits_of(settings),
-        signer=Signer(settings.data / KEY_FILE),
+        signer=signer,
         address=PublicAddress(settings.public_url, settings.trusted_proxies),
         vitals=vitals.read,
         ui=settings.ui,
@@ -289,6 +293,11 @@ def make_app(
         settings=in_force(settings, sources),
         has_documentation=has_documentation,
     )
+
+
+def signer_of(settings: Settings) -> Signer:
+    """Return what signs notifications. A process calls this once, so that it makes one key and reads it once."""
+    return Signer(settings.data / KEY_FILE)
 
 
 def mask_of(settings: Settings) -> Mask | None:

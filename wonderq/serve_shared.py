@@ -39,6 +39,7 @@ from wonderq.serve import (
     open_log,
     run_housekeeping,
     run_push,
+    signer_of,
     start_server,
     trusted_hosts,
     watch_collections,
@@ -146,6 +147,7 @@ class _Parts:
         self._posting = posting
         self._name = name
         self._counters = LogCounters()
+        self._signer = signer_of(settings)
         self.node: Node
         self.server: Server
 
@@ -180,7 +182,7 @@ class _Parts:
             registry.register(NodeCollector(self.node))
             vitals = ProcessVitals(log, counters, settings.connections)
             vitals.server, vitals.shared_log = server, self.node.shared_log
-            app = make_app(settings, self._sources, broker, self._access, registry, vitals)
+            app = make_app(settings, self._sources, broker, self._access, registry, vitals, self._signer)
             run_push(stack, broker, settings)
             watch_collections(stack, broker)
             yield Owned(broker, cast("SharedLog", log), app)

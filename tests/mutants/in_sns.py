@@ -259,6 +259,22 @@ MUTANTS = [
         (f"{_SIGNATURES}::test_the_key_is_kept_and_only_its_owner_reads_it",),
     ),
     Mutant(
+        "processes_replace_each_others_signing_key",
+        "Two processes of a folder sign with two keys, and serve the certificate of one.",
+        "wonderq/sns/signing.py",
+        "        os.link(old, new)",
+        "        os.replace(old, new)",
+        (f"{_SIGNATURES}::test_two_processes_that_make_a_key_at_once_sign_with_one",),
+    ),
+    Mutant(
+        "processes_replace_each_others_signing_key_without_links",
+        "On a file system without hard links, two processes of a folder sign with two keys.",
+        "wonderq/sns/signing.py",
+        "        if not new.exists():",
+        "        if True:",
+        (f"{_SIGNATURES}::test_a_file_system_without_hard_links_has_a_key_too",),
+    ),
+    Mutant(
         "envelopes_name_another_subscription",
         "The link in a message does not end its subscription.",
         "wonderq/sns/envelope.py",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from tests.support.clock import FakeClock
 from tests.support.memory_log import MemoryLog
 from tests.support.sns_clients import Sns, serving_sns
 from wonderq.broker.broker import Broker
-from wonderq.sns import signing
+from wonderq.sns import rsa_keys, signing
 from wonderq.sns.signing import Signer
 
 
@@ -102,6 +104,48 @@ def test_requests_at_once_make_one_key(tmp_path: Path) -> None:
         signatures = list(pool.map(lambda _: signer.sign({"Type": "Notification"}, "1"), range(4)))
     assert signatures[0] is not None
     assert set(signatures) == {Signer(tmp_path / "key").sign({"Type": "Notification"}, "1")}
+
+
+def during_the_next(call: str, act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Act just before the next call of a function of `signing` or `rsa_keys` does its work."""
+    module = signing if hasattr(signing, call) else rsa_keys
+    actual = getattr(module, call)
+
+    def act_first(*arguments: Any) -> Any:
+        monkeypatch.setattr(module, call, actual)
+        act()
+        return actual(*arguments)
+
+    monkeypatch.setattr(module, call, act_first)
+
+
+@pytest.mark.parametrize("call", ["create", "flush_to_medium"])
+def test_two_processes_that_make_a_key_at_once_sign_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    file = tmp_path / "key"
+    first, second = Signer(file), Signer(file)
+    signatures = []
+    during_the_next(call, lambda: signatures.append(second.sign({"Type": "Notification"}, "1")), monkeypatch)
+    signatures.append(first.sign({"Type": "Notification"}, "1"))
+    assert signatures[0] is not None
+    assert {*signatures} == {Signer(file).sign({"Type": "Notification"}, "1")}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_hard_links_has_a_key_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr("os.link", mock.Mock(side_effect=OSError(code, os.strerror(code))))
+    file = tmp_path / "key"
+    first, second = Signer(file), Signer(file)
+    signatures = []
+    during_the_next("create", lambda: signatures.append(second.sign({"Type": "Notification"}, "1")), monkeypatch)
+    signatures.append(first.sign({"Type": "Notification"}, "1"))
+    assert signatures[0] is not None
+    assert {*signatures} == {Signer(file).sign({"Type": "Notification"}, "1")}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_without_the_library_envelopes_are_not_signed(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from wonderq.edge_app import EdgeAssembly, EdgeSettings, create_edge
 from wonderq.httpd.addresses import PublicAddress
 from wonderq.serve import mask_of, sns_limits_of, sqs_limits_of, trusted_hosts
 from wonderq.serve_cluster.parts import Parts
-from wonderq.sns.signing import KEY_FILE, Signer
 from wonderq_storage.nats import Connection
 
 
@@ -34,7 +33,7 @@ def make_edge(node: Node, requests: Connection, parts: Parts, registry: Collecto
             cors_origins=settings.cors_origins,
             sqs_limits=sqs_limits_of(settings),
             sns_limits=sns_limits_of(settings),
-            signer=Signer(settings.data / KEY_FILE),
+            signer=parts.signer,
             address=PublicAddress(settings.public_url, settings.trusted_proxies),
             ui=settings.ui,
             mask=mask_of(settings),

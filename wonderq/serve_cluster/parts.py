@@ -29,7 +29,7 @@ from wonderq.httpd.server import Server
 from wonderq.metrics import BrokerCollector, LogCollector, LogCounters, ProcessVitals, make_registry
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.runtime.token_bucket import TokenBuckets
-from wonderq.serve import Sharing, make_app, open_log, run_push
+from wonderq.serve import Sharing, make_app, open_log, run_push, signer_of
 from wonderq.serve_shared import TakeoverClock
 from wonderq_storage import SharedLog
 from wonderq_storage.jetstream_peers import JetStreamPeers, Look
@@ -75,6 +75,7 @@ class Parts:
         self._name = name
         self._buckets = TokenBuckets()
         self._sessions = Sessions()
+        self.signer = signer_of(settings)
         self.rounds = Rounds(2 * charter.shards)
         self.crossing_rounds = Rounds(charter.shards)  # whose turns wait for other nodes
         self.link_rounds = Rounds(2)  # the same, and must not hold up those
@@ -142,6 +143,7 @@ class Parts:
                 self.access(),
                 make_registry(broker),
                 vitals,
+                self.signer,
                 has_documentation=False,
             )
             self.apps[broker] = app

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -100,22 +101,41 @@ class Signer:
         try:
             data = self._file.read_bytes()
         except FileNotFoundError:
-            data = rsa_keys.create(self._now())
-            self._write(data)
+            self._publish(rsa_keys.create(self._now()))
+            data = self._file.read_bytes()  # another process may have been faster
         loaded: SigningKey = rsa_keys.load(data)
         return loaded
 
-    def _write(self, data: bytes) -> None:
+    def _publish(self, data: bytes) -> None:
+        """Write the file, unless another process has written it meanwhile: the processes of a folder sign with one key.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         Disk().make_folder(self._file.parent)  # a broker with its log in JetStream may have none
-        unfinished = self._file.with_name(f"{self._file.name}.tmp")
-        unfinished.unlink(missing_ok=True)
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            flush_to_medium(fd)
-        unfinished.rename(self._file)
+        unfinished = self._file.with_name(f"{self._file.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                flush_to_medium(fd)
+            _rename_unless_there(unfinished, self._file)
+        finally:
+            unfinished.unlink(missing_ok=True)
         Disk().sync_folder(self._file.parent)
+
+
+def _rename_unless_there(old: Path, new: Path) -> None:
+    """Give a file a new name, unless another file has that. ``old`` may stay as a second name."""
+    try:
+        os.link(old, new)
+    except FileExistsError:
+        pass
+    except OSError:
+        # The file system has no hard links. Two processes can still replace each other's file between these two calls.
+        if not new.exists():
+            old.rename(new)
 
 
 def _path_of(key: SigningKey) -> str:
