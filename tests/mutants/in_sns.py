@@ -259,6 +259,25 @@ MUTANTS = [
         (f"{_SIGNATURES}::test_the_key_is_kept_and_only_its_owner_reads_it",),
     ),
     Mutant(
+        "a_signing_key_that_is_encrypted_fails_requests",
+        "Each request for the messages of a topic gets 500.",
+        "wonderq/sns/signing.py",
+        "        except BaseException as error:",
+        "        except (OSError, ValueError) as error:",
+        (
+            f"{_SIGNATURES}::test_a_damaged_file_is_reported_once",
+            f"{_SIGNATURES}::test_a_library_that_fails_means_that_nothing_is_signed",
+        ),
+    ),
+    Mutant(
+        "a_system_without_sha1_fails_requests",
+        "Each request for the messages of a topic with signature version 1 gets 500.",
+        "wonderq/sns/signing.py",
+        "        except Exception as error:",
+        "        except OSError as error:",
+        (f"{_SIGNATURES}::test_a_system_that_forbids_sha1_signs_with_version_two_only",),
+    ),
+    Mutant(
         "processes_replace_each_others_signing_key",
         "Two processes of a folder sign with two keys, and serve the certificate of one.",
         "wonderq/sns/signing.py",

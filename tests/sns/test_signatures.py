@@ -15,10 +15,16 @@ from unittest import mock
 from urllib.request import urlopen
 
 import pytest
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509 import load_pem_x509_certificate
 
 from tests.support.clock import FakeClock
@@ -163,7 +169,13 @@ def other_key(path: Path) -> bytes:
 def test_a_damaged_file_is_reported_once(tmp_path: Path, key_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     own, other = key_file.read_bytes(), other_key(tmp_path / "other")
     half = own.index(b"-----BEGIN CERTIFICATE")
-    for data in (b"", b"nonsense", own[:half], own[:half] + other[other.index(b"-----BEGIN CERTIFICATE") :]):
+    for data in (
+        b"",
+        b"nonsense",
+        own[:half],
+        own[:half] + other[other.index(b"-----BEGIN CERTIFICATE") :],
+        encrypted(own),
+    ):
         path = tmp_path / "damaged"
         path.write_bytes(data)
         signer = Signer(path)
@@ -174,6 +186,46 @@ def test_a_damaged_file_is_reported_once(tmp_path: Path, key_file: Path, caplog:
         assert len(caplog.records) == 1
         assert str(path) in caplog.text
         caplog.clear()
+
+
+def encrypted(data: bytes) -> bytes:
+    """Return a key in the same file with a password."""
+    how = BestAvailableEncryption(b"password")
+    key = load_pem_private_key(data, None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
+    return key + data[data.index(b"-----BEGIN CERTIFICATE") :]
+
+
+class Panic(BaseException):
+    """What a broken `cryptography` raises, which is no `Exception`: pyo3_runtime.PanicException."""
+
+
+@pytest.mark.parametrize("error", [ImportError("no module"), UnsupportedAlgorithm("no such curve"), Panic("broken")])
+def test_a_library_that_fails_means_that_nothing_is_signed(
+    tmp_path: Path,
+    key_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    monkeypatch.setattr(signing, "import_module", mock.Mock(side_effect=error))
+    signer = Signer(key_file)
+    with caplog.at_level(logging.WARNING):
+        assert signer.sign({}, "1") is None
+        assert signer.certificate("/sns/x.pem") is None
+    assert [str(error) in each.message for each in caplog.records] == [True]
+
+
+def test_a_system_that_forbids_sha1_signs_with_version_two_only(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some distributions, and the FIPS mode of OpenSSL, do."""
+    monkeypatch.setattr(rsa_keys, "SHA1", mock.Mock(side_effect=UnsupportedAlgorithm("sha1 is not supported")))
+    signer = Signer(key_file)
+    with caplog.at_level(logging.WARNING):
+        assert signer.sign({}, "1") is None
+        assert signer.sign({}, "2") is not None
+        assert signer.sign({}, "1") is None
+    assert ["sha1 is not supported" in each.message for each in caplog.records] == [True]
 
 
 def test_a_certificate_request_makes_no_key(tmp_path: Path) -> None:

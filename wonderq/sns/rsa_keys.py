@@ -54,6 +54,8 @@ def load(data: bytes) -> SigningKey:
 
     Raises:
         ValueError: the data are damaged.
+        TypeError: the key is encrypted.
+        UnsupportedAlgorithm: the library or the system does not support the kind of key.
     """
     key_data, separator, rest = data.partition(_CERTIFICATE)
     key = load_pem_private_key(key_data, None)

@@ -51,11 +51,14 @@ class Signer:
         self._file = file
         self._now = now
         self._key: SigningKey | None = None
+        self._last_reason = ""
         self._is_able = find_spec("cryptography") is not None
         self._pool = BlockingPool(1)  # the library and a new key take tenths of a second; one thread makes one key
 
     def sign(self, notification: Mapping[str, str], version: str) -> tuple[str, str] | None:
         """Return the signature of a notification and the path of the certificate; None if this broker cannot sign.
+
+        Whatever fails is logged, and raises nothing: messages without a signature are better than none.
 
         ``version`` is the signature version: ``1`` with SHA1, ``2`` with SHA256.
         """
@@ -63,7 +66,11 @@ class Signer:
         if key is None:
             return None
         took(_STEPS)
-        return key.sign(text_to_sign(notification), version), _path_of(key)
+        try:
+            return key.sign(text_to_sign(notification), version), _path_of(key)
+        except Exception as error:  # noqa: BLE001 - such as that of a system that forbids SHA1
+            self._warn(f"signature version {version} cannot be made: {_reason(error)}")
+            return None
 
     def certificate(self, path: str) -> bytes | None:
         """Return the certificate at a path, as PEM; None if it is not there. This makes no key."""
@@ -82,20 +89,26 @@ class Signer:
             return  # another request has waited for it too
         try:
             self._key = self._load()
-        except (OSError, ValueError) as error:
+        except BaseException as error:  # noqa: BLE001 - a library that is broken panics, which is no Exception
             self._is_able = False
-            logger.warning(
-                "notifications are not signed: %s cannot be used: %s. Correct or remove the file, then restart.",
-                self._file,
-                error,
+            self._warn(
+                f"{self._file} cannot be read or made: {_reason(error)}. Correct the cause, or remove the file if it "
+                "is damaged, then restart"
             )
+
+    def _warn(self, reason: str) -> None:
+        """Log why notifications are not signed, unless that was logged last."""
+        if reason != self._last_reason:
+            self._last_reason = reason
+            logger.warning("notifications are not signed: %s", reason)
 
     def _load(self) -> SigningKey:
         """Read the file, or make it.
 
         Raises:
             OSError: the file cannot be read or written.
-            ValueError: its content is damaged.
+            ValueError, TypeError, UnsupportedAlgorithm: its content is damaged, encrypted, or not supported.
+            BaseException: the library is broken.
         """
         rsa_keys = import_module("wonderq.sns.rsa_keys")
         try:
@@ -136,6 +149,11 @@ def _rename_unless_there(old: Path, new: Path) -> None:
         # The file system has no hard links. Two processes can still replace each other's file between these two calls.
         if not new.exists():
             old.rename(new)
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error as text, without the names of temporary files, which differ each time."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
 
 
 def _path_of(key: SigningKey) -> str:
