@@ -278,6 +278,33 @@ MUTANTS = [
         (f"{_SIGNATURES}::test_a_system_that_forbids_sha1_signs_with_version_two_only",),
     ),
     Mutant(
+        "a_failure_ends_signing_for_ever",
+        "After a full disk, notifications have no signatures until the next start.",
+        "wonderq/sns/signing.py",
+        "self._monotonic_s() + RETRY_S",
+        'float("inf")',
+        (
+            f"{_SIGNATURES}::test_signing_begins_once_the_file_can_be_written",
+            f"{_SIGNATURES}::test_a_certificate_is_served_once_its_file_is_whole",
+        ),
+    ),
+    Mutant(
+        "each_notification_tries_to_make_a_key",
+        "On a full disk, each message of a topic costs the making of a key.",
+        "wonderq/sns/signing.py",
+        "self._monotonic_s() + RETRY_S",
+        "0.0",
+        (f"{_SIGNATURES}::test_signing_begins_once_the_file_can_be_written",),
+    ),
+    Mutant(
+        "an_unfinished_signing_key_stays",
+        "Each try on a full disk leaves a file with a private key behind.",
+        "wonderq/sns/signing.py",
+        "            unfinished.unlink(missing_ok=True)",
+        "            pass",
+        (f"{_SIGNATURES}::test_signing_begins_once_the_file_can_be_written",),
+    ),
+    Mutant(
         "processes_replace_each_others_signing_key",
         "Two processes of a folder sign with two keys, and serve the certificate of one.",
         "wonderq/sns/signing.py",

@@ -188,6 +188,43 @@ def test_a_damaged_file_is_reported_once(tmp_path: Path, key_file: Path, caplog:
         caplog.clear()
 
 
+def test_signing_begins_once_the_file_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = 1000.0
+    signer = Signer(tmp_path / "key", monotonic_s=lambda: now_s)
+    outcomes = [OSError(errno.ENOSPC, "no space", "a")] * 2 + [OSError(errno.EMFILE, "no descriptors"), None]
+    write = mock.Mock(side_effect=outcomes)
+    monkeypatch.setattr(signing, "flush_to_medium", write)
+    monkeypatch.setattr("wonderq_storage.disk.flush_to_medium", lambda fd: None)
+    with caplog.at_level(logging.WARNING):
+        for tries in (1, 2, 3):
+            assert signer.sign({}, "1") is None
+            now_s += signing.RETRY_S - 0.1
+            assert signer.sign({}, "1") is None
+            assert write.call_count == tries
+            assert list(tmp_path.iterdir()) == []
+            now_s += 0.1
+    assert ["no space" in each.message for each in caplog.records] == [True, False]
+    assert "no descriptors" in caplog.records[1].message
+    assert signer.sign({}, "1") is not None
+    assert [each.name for each in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_certificate_is_served_once_its_file_is_whole(tmp_path: Path, key_file: Path) -> None:
+    """A node gets the file of another one while clients ask it for the certificate."""
+    now_s = 1000.0
+    signed = Signer(key_file).sign({}, "1")
+    assert signed is not None
+    copy = tmp_path / "key"
+    copy.write_bytes(key_file.read_bytes()[:1000])
+    signer = Signer(copy, monotonic_s=lambda: now_s)
+    assert signer.certificate(signed[1]) is None
+    copy.write_bytes(key_file.read_bytes())
+    now_s += signing.RETRY_S
+    assert signer.certificate(signed[1]) is not None
+
+
 def encrypted(data: bytes) -> bytes:
     """Return a key in the same file with a password."""
     how = BestAvailableEncryption(b"password")

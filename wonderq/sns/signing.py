@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -32,6 +33,9 @@ logger = logging.getLogger("wonderq.sns")
 KEY_FILE = "sns-signing-key.pem"
 """Name of the file with the key and its certificate, in the folder of the broker."""
 
+#: Interval at which a broker tries again to read or make the key.
+RETRY_S = 10.0
+
 #: Steps of `took` for a signature.
 _STEPS = 260
 
@@ -47,12 +51,19 @@ def text_to_sign(notification: Mapping[str, str]) -> str:
 class Signer:
     """Signs notifications. The key is made when it is first needed, and kept in a file that only its owner can read."""
 
-    def __init__(self, file: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        file: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._file = file
         self._now = now
+        self._monotonic_s = monotonic_s
         self._key: SigningKey | None = None
         self._last_reason = ""
-        self._is_able = find_spec("cryptography") is not None
+        self._has_library = find_spec("cryptography") is not None
+        self._next_try_s = 0.0  # after a failure: a disk may be full, or a file just being copied
         self._pool = BlockingPool(1)  # the library and a new key take tenths of a second; one thread makes one key
 
     def sign(self, notification: Mapping[str, str], version: str) -> tuple[str, str] | None:
@@ -80,20 +91,23 @@ class Signer:
         return key.certificate if key is not None and _path_of(key) == path else None
 
     def _find(self) -> SigningKey | None:
-        if self._key is None and self._is_able:
+        if self._has_library and self._is_due():
             self._pool.run(self._try_to_load)
         return self._key
 
+    def _is_due(self) -> bool:
+        return self._key is None and self._monotonic_s() >= self._next_try_s
+
     def _try_to_load(self) -> None:
-        if self._key is not None or not self._is_able:
+        if not self._is_due():
             return  # another request has waited for it too
         try:
             self._key = self._load()
         except BaseException as error:  # noqa: BLE001 - a library that is broken panics, which is no Exception
-            self._is_able = False
+            self._next_try_s = self._monotonic_s() + RETRY_S
             self._warn(
                 f"{self._file} cannot be read or made: {_reason(error)}. Correct the cause, or remove the file if it "
-                "is damaged, then restart"
+                "is damaged. The broker tries again"
             )
 
     def _warn(self, reason: str) -> None:
