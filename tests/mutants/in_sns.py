@@ -305,6 +305,23 @@ MUTANTS = [
         (f"{_SIGNATURES}::test_signing_begins_once_the_file_can_be_written",),
     ),
     Mutant(
+        "a_signing_key_for_everybody_is_used_silently",
+        "Nobody learns that other users of the machine can forge notifications.",
+        "wonderq/sns/signing.py",
+        "        if mode & (stat.S_IRWXG | stat.S_IRWXO):",
+        "        if False:",
+        (f"{_SIGNATURES}::test_a_key_that_others_can_read_or_change_is_reported",),
+    ),
+    Mutant(
+        "a_pipe_in_place_of_the_signing_key_stops_requests",
+        "Each request for the messages of a topic waits for ever.",
+        "wonderq/sns/signing.py",
+        "flags | os.O_NONBLOCK",
+        "flags",
+        (f"{_SIGNATURES}::test_what_is_no_file_is_reported_at_once",),
+        hangs=True,
+    ),
+    Mutant(
         "processes_replace_each_others_signing_key",
         "Two processes of a folder sign with two keys, and serve the certificate of one.",
         "wonderq/sns/signing.py",

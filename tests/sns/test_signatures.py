@@ -225,6 +225,31 @@ def test_a_certificate_is_served_once_its_file_is_whole(tmp_path: Path, key_file
     assert signer.certificate(signed[1]) is not None
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_key_that_others_can_read_or_change_is_reported(
+    tmp_path: Path, key_file: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(key_file.read_bytes())
+    file.chmod(mode)
+    signer = Signer(file)
+    with caplog.at_level(logging.WARNING):
+        assert signer.sign({}, "1") == Signer(key_file).sign({}, "1")
+        assert signer.sign({}, "1") is not None
+    [record] = caplog.records
+    assert f"{file}: other users can read or change the key (mode {mode:04o})" in record.message
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_reported_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "key")
+    with caplog.at_level(logging.WARNING):
+        assert Signer(tmp_path / "key").sign({}, "1") is None
+    assert len(caplog.records) == 1
+
+
 def encrypted(data: bytes) -> bytes:
     """Return a key in the same file with a password."""
     how = BestAvailableEncryption(b"password")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -126,12 +127,32 @@ class Signer:
         """
         rsa_keys = import_module("wonderq.sns.rsa_keys")
         try:
-            data = self._file.read_bytes()
+            data, mode = self._read()
         except FileNotFoundError:
             self._publish(rsa_keys.create(self._now()))
-            data = self._file.read_bytes()  # another process may have been faster
+            data, mode = self._read()  # another process may have been faster
         loaded: SigningKey = rsa_keys.load(data)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger.warning(
+                "%s: other users can read or change the key (mode %04o), and so forge notifications. Run chmod 600 on "
+                "it, and if you do not trust them, remove it and restart",
+                self._file,
+                stat.S_IMODE(mode),
+            )
         return loaded
+
+    def _read(self) -> tuple[bytes, int]:
+        """Return the content of the file and its mode.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError("not a regular file")
+            return file.read(), mode
 
     def _publish(self, data: bytes) -> None:
         """Write the file, unless another process has written it meanwhile: the processes of a folder sign with one key.
