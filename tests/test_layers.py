@@ -37,7 +37,9 @@ RULES = {
         ("msgpack", "msgspec"),
     ),
     "wonderq.runtime": Rule(
-        "waiting, clocks, rates and histograms: knows neither queues nor HTTP", (_STORAGE,), ("greenlet",)
+        "waiting, clocks, rates and histograms: knows neither queues nor HTTP",
+        (_STORAGE, "wonderq_storage.disk"),
+        ("greenlet",),
     ),
     "wonderq.broker": Rule("every decision; never HTTP, never the inside of storage", _BROKER, ("cronsim",)),
     "wonderq.httpd": Rule(

@@ -8,6 +8,7 @@ _ACCESS = "tests/sns/test_access.py"
 _DISPATCH = "tests/sns/test_dispatch.py"
 _ENDPOINTS = "tests/sns/test_http_endpoints.py"
 _OF_TOPICS = "tests/broker/test_topics.py"
+_OWNERS = "tests/tools/test_owners.py"
 _PUBLISH = "tests/sns/test_publish.py"
 _SIGNATURES = "tests/sns/test_signatures.py"
 _SUBSCRIPTIONS = "tests/sns/test_subscriptions.py"
@@ -303,6 +304,22 @@ MUTANTS = [
         "            unfinished.unlink(missing_ok=True)",
         "            pass",
         (f"{_SIGNATURES}::test_signing_begins_once_the_file_can_be_written",),
+    ),
+    Mutant(
+        "root_keeps_the_signing_key",
+        "A broker that root has started once does not sign any more when its own user starts it.",
+        "wonderq/sns/signing.py",
+        "                hand_to_owner(unfinished, self._file.parent, fd)\n",
+        "",
+        (f"{_OWNERS}::test_what_a_broker_makes_beside_its_log",),
+    ),
+    Mutant(
+        "root_keeps_the_clock",
+        "A broker that root has started once does not see the time of its last run when its own user starts it.",
+        "wonderq/runtime/time_evidence.py",
+        "                hand_to_owner(unfinished, self._file.parent, descriptor)\n",
+        "",
+        (f"{_OWNERS}::test_what_a_broker_makes_beside_its_log",),
     ),
     Mutant(
         "a_signing_key_for_everybody_is_used_silently",

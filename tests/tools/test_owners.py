@@ -17,6 +17,8 @@ from wonderq.folder.import_ import Importer, into_folder
 from wonderq.folder.repair import repair
 from wonderq.folder.restore import restore
 from wonderq.model.messages import Target
+from wonderq.runtime.time_evidence import CLOCK_FILE, Sighting, TimeEvidence
+from wonderq.sns.signing import KEY_FILE, Signer
 from wonderq_storage.segment import file_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
@@ -69,6 +71,19 @@ def test_in_the_folder(folder: Path, tmp_path: Path, change: Callable[[Path], ob
     before = set(os.listdir(folder))
     change(folder)
     assert set(os.listdir(folder)) - before
+    assert owners(folder) == {SERVICE}
+
+
+def test_what_a_broker_makes_beside_its_log(folder: Path) -> None:
+    TimeEvidence(folder).save(Sighting(1, "boot", 2))
+    assert Signer(folder / KEY_FILE).sign({}, "1") is not None
+    assert {CLOCK_FILE, KEY_FILE} <= {*os.listdir(folder)}
+    assert owners(folder) == {SERVICE}
+
+
+def test_a_leftover_of_root_is_given_to_the_owner(folder: Path) -> None:
+    (folder / f"{CLOCK_FILE}.tmp").touch()
+    TimeEvidence(folder).save(Sighting(1, "boot", 2))
     assert owners(folder) == {SERVICE}
 
 

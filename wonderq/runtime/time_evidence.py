@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from wonderq_storage.disk import hand_to_owner
+
 #: Name of the file of the last sighting, in the folder of the log.
 CLOCK_FILE = "clock.json"
 
@@ -81,6 +83,7 @@ class TimeEvidence:
         with suppress(OSError):
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:
+                hand_to_owner(unfinished, self._file.parent, descriptor)
                 json.dump(sighting._asdict(), file)
             os.replace(unfinished, self._file)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from wonderq.runtime.fibers import took
 from wonderq.runtime.offload import BlockingPool
-from wonderq_storage.disk import Disk, flush_to_medium
+from wonderq_storage.disk import Disk, flush_to_medium, hand_to_owner
 
 if TYPE_CHECKING:
     from wonderq.sns.rsa_keys import SigningKey
@@ -165,6 +165,7 @@ class Signer:
         try:
             fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(fd, "wb") as file:
+                hand_to_owner(unfinished, self._file.parent, fd)
                 file.write(data)
                 file.flush()
                 flush_to_medium(fd)
