@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.clock import FakeClock
+from tests.support.memory_log import MemoryLog
 from wonderq.broker.broker import Broker
 from wonderq.broker.counters import NAMED_QUEUES
 from wonderq.broker.history import Points
@@ -106,6 +107,17 @@ def test_only_queues_with_counters_of_their_own_have_a_history(broker: Broker, c
     assert broker.history.of(f"q{NAMED_QUEUES - 1:03}") is None
     assert broker.history.per_second(f"q{NAMED_QUEUES - 1:03}", 10_000) is None
     assert points_of(broker, None)["waiting"] == [NAMED_QUEUES]
+
+
+def test_a_broker_without_queues_has_ages() -> None:
+    """A shard of a young cluster has none, and the histories of all shards are joined."""
+    broker = Broker(MemoryLog(), default_queue=False)
+    try:
+        ages = broker.history.ages(None)
+        assert ages is not None
+        assert [(sum(each.counts), each.total_ms, each.p50_ms) for each in ages] == [(0, 0, None)] * 2
+    finally:
+        broker.close()
 
 
 def test_a_number_that_is_too_large_is_the_largest() -> None:

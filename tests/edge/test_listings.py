@@ -220,6 +220,13 @@ def test_the_overview_adds_the_shards_up(cluster: EdgeCluster, queues: list[str]
         assert len(history["waiting"]) == len(history["produced"])
 
 
+def test_shards_without_queues_have_a_history(cluster: EdgeCluster) -> None:
+    """Most shards of a young cluster have no queue."""
+    reply = cluster.nodes["a"]("GET", "/overview/history")
+    assert reply.status == 200, reply.content
+    assert sum(reply.json["lifetime"]["counts"]) == 0
+
+
 def problem(code: str, queue: str | None = None) -> dict[str, Any]:
     return {"code": code, "severity": "error", "message": f"{code} {queue}", "queue": queue, "topic": None}
 

@@ -319,6 +319,17 @@ MUTANTS = [
         (f"{_ACCESS_TESTS}::test_a_request_that_is_made_again_elsewhere_counts_once_for_the_rate_of_its_key",),
     ),
     Mutant(
+        "history_needs_a_queue_in_each_shard",
+        "The overview of a young cluster has no charts.",
+        "wonderq/broker/history.py",
+        "every = [*self._core.counters.by_queue.values(), self._core.counters.others]",
+        "every = [*self._core.counters.by_queue.values()]",
+        (
+            "tests/broker/test_history.py::test_a_broker_without_queues_has_ages",
+            "tests/edge/test_listings.py::test_shards_without_queues_have_a_history",
+        ),
+    ),
+    Mutant(
         "overview_needs_nodes_of_one_version",
         "The overview fails while a cluster gets a new version, one node after the other.",
         "wonderq/cluster/overviews.py",

@@ -180,7 +180,8 @@ class History:
         """
         with self._core.lock:
             if queue is None:
-                every = [each for _, each in self._core.counters.named()]
+                # With the set for further queues, although it may be empty: a broker may have no queue at all.
+                every = [*self._core.counters.by_queue.values(), self._core.counters.others]
             elif queue in self._tracks:
                 every = [self._tracks[queue][0]]
             else:
