@@ -9,6 +9,7 @@ _APPLICATIONS = "wonderq/cluster/applications.py"
 _FORWARDING = "wonderq/cluster/forwarding.py"
 _RECEIVING = "wonderq/cluster/receiving.py"
 _LISTINGS = "wonderq/cluster/listings.py"
+_OVERVIEWS = "wonderq/cluster/overviews.py"
 _ENDPOINTS = "wonderq/broker/endpoints.py"
 _ADDRESSES = "wonderq/client/addresses.py"
 _OWNER_TESTS = "tests/edge/test_owners.py"
@@ -16,6 +17,7 @@ _OWNER_TESTS = "tests/edge/test_owners.py"
 _CARRYING_TESTS = "tests/edge/test_carrying.py"
 _FORWARDING_TESTS = "tests/edge/test_forwarding.py"
 _LISTING_TESTS = "tests/edge/test_listings.py"
+_VERSION_TESTS = "tests/edge/test_nodes_of_two_versions.py"
 _ACCESS_TESTS = "tests/edge/test_access.py"
 _READING_TESTS = "tests/edge/test_reading_on_the_server.py"
 _AWS_TESTS = "tests/edge/test_aws_clients.py"
@@ -332,17 +334,41 @@ MUTANTS = [
     Mutant(
         "overview_needs_nodes_of_one_version",
         "The overview fails while a cluster gets a new version, one node after the other.",
-        "wonderq/cluster/overviews.py",
-        "{**_OF_EARLIER_NODES, **each}",
-        "{**each}",
-        ("tests/edge/test_listings.py::test_a_node_of_an_earlier_version_has_an_overview_too",),
+        _OVERVIEWS,
+        "join([each.get(name) for each in _known(values)])",
+        "join([each[name] for each in _known(values)])",
+        (f"{_VERSION_TESTS}::test_whatever_a_node_of_another_version_tells_the_other_fields_are_joined",),
+    ),
+    Mutant(
+        "overview_needs_the_same_counts_of_all_nodes",
+        "The same, because the newer nodes count one thing more.",
+        _OVERVIEWS,
+        "_count([each.get(name) for each in known])",
+        "_count([each[name] for each in known])",
+        (f"{_VERSION_TESTS}::test_a_count_that_an_older_node_does_not_know_is_that_of_the_others",),
+    ),
+    Mutant(
+        "limits_are_joined_by_place",
+        "A node with one limit more adds up the connections of one shard and the queues of another one.",
+        _OVERVIEWS,
+        'parts = [{each.get("name"): each for each in value or ()} for value in values]',
+        'parts = [{first["name"]: each for first, each in zip(values[0], value or ())} for value in values]',
+        (f"{_VERSION_TESTS}::test_limits_are_joined_by_name",),
+    ),
+    Mutant(
+        "rate_of_some_shards_is_that_of_all",
+        "During an upgrade, a rate over an hour is a fraction of the true one, and nothing says so.",
+        _OVERVIEWS,
+        "if all(each is not None and name in each for each in values)]",
+        "if any(each is not None and name in each for each in values)]",
+        (f"{_VERSION_TESTS}::test_a_sum_that_would_be_too_small_is_left_out",),
     ),
     Mutant(
         "overview_repeats_problems_of_a_process",
         "A node that owns sixteen shards reports sixteen doubtful clocks.",
-        "wonderq/cluster/overviews.py",
-        'value["problems"] = list(different.values())',
-        'value["problems"] = [problem for each in parts for problem in each["problems"]]',
+        _OVERVIEWS,
+        '{msgspec.json.encode(problem, order="sorted"): problem for problem in problems}',
+        "dict(enumerate(problems))",
         ("tests/edge/test_listings.py::test_an_overview_has_each_problem_once",),
     ),
     Mutant(

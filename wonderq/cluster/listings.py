@@ -190,21 +190,21 @@ class Queues(_ListingResource):
         found.sort(key=lambda each: (-_figure(each, query.sort), each["queue"]))
         if not query.figures:
             for each in found:
-                del each["figures"]
+                each.pop("figures", None)
         return found[:limit]
 
 
 def _figure(queue: dict[str, Any], order: str) -> float:
-    """Return the figure of a queue by which it is ordered; see `wonderq.broker.overview.ORDERS`."""
-    figures = queue["figures"]
-    if order in queue["counts"]:
-        return float(queue["counts"][order])
-    if order == "bytes":
-        return float(queue["bytes"])
+    """Return the figure of a queue by which it is ordered; see `wonderq.broker.overview.ORDERS`.
+
+    A queue of a node that does not tell it, because it has another version, has the smallest.
+    """
+    figures = queue.get("figures") or {}
     if order == "oldest_waiting":
-        age = figures["oldest_waiting_age"]
+        age = figures.get("oldest_waiting_age")
         return -1.0 if age is None else float(age)
-    return float((figures["per_second"] or {}).get(order, 0.0))
+    known = {**(figures.get("per_second") or {}), "bytes": queue.get("bytes", 0), **queue.get("counts", {})}
+    return float(known.get(order, 0))
 
 
 class Topics(_ListingResource):
@@ -233,7 +233,7 @@ class Redrives(_ListingResource):
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         read_query(req, schemas.Body)
         found = self.listings.everything(shard_request(self.forwarding, req))
-        render(req, resp, sorted(found, key=lambda each: (each["started_at"], each["id"]), reverse=True))
+        render(req, resp, sorted(found, key=lambda each: (each.get("started_at", ""), each["id"]), reverse=True))
 
 
 class Messages(_ListingResource):
