@@ -68,7 +68,7 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
         ("node", "x" * 129),
         ("url", "x" * 301),
         ("url", 1),
-        ("state", "asleep"),
+        ("state", 1),
         ("time_ms", -1),
         ("time_ms", True),
         ("offered", 3),
@@ -79,7 +79,8 @@ def test_other_bytes_are_no_announcement(data: bytes) -> None:
         ("shards", []),
         ("shards", {"x": ["owner", 1, "", 0]}),
         ("shards", {"-1": ["owner", 1, "", 0]}),
-        ("shards", {"1": ["king", 1, "", 0]}),
+        ("shards", {"1": [5, 1, "", 0]}),
+        ("shards", {"1": ["x" * 129, 1, "", 0]}),
         ("shards", {"1": ["owner", 1, ""]}),
         ("shards", {"1": ["owner", 1 << 64, "", 0]}),
         ("heard", ["b"]),
@@ -101,10 +102,12 @@ def test_a_wrong_field_makes_an_announcement_none(field: str, value: Any) -> Non
 
 
 @pytest.mark.parametrize("field", Announcement._fields)
-def test_a_missing_field_makes_an_announcement_none(field: str) -> None:
+def test_what_another_version_may_leave_out_is_empty(field: str) -> None:
     fields = json.loads(GOOD.encode())
     del fields[field]
-    assert decode(json.dumps(fields).encode()) is None
+    empty: dict[str, Any] = {"version": "", "url": "", "offered": None, "warm": [], "owners": {}}
+    expected = GOOD._replace(**{field: empty[field]}) if field in empty else None  # the others are never left out
+    assert decode(json.dumps(fields).encode()) == expected
 
 
 def test_what_another_version_tells_is_no_obstacle() -> None:
@@ -113,3 +116,15 @@ def test_what_another_version_tells_is_no_obstacle() -> None:
     assert decode(json.dumps({**fields, "something new": [1]}).encode()) == GOOD
     for told in (["owner", 3, "aa", 7], ["owner", 3, "aa", 7, 0, 0, 0, 0, "something new"]):
         assert decode(json.dumps({**fields, "shards": {"0": told}}).encode()) == GOOD
+    reordered = dict(reversed(fields.items()))
+    assert decode(json.dumps(reordered).encode()) == GOOD
+
+
+def test_a_role_or_a_state_of_a_newer_version_claims_nothing() -> None:
+    """The rest of the announcement counts: the node may own other shards."""
+    fields = json.loads(GOOD.encode())
+    fields["shards"]["4"] = ["archiving", 9, "bb", 8]
+    assert decode(json.dumps(fields).encode()) == GOOD._replace(shards={0: SHARD, 4: OfShard("other", 9, "bb", 8)})
+    assert decode(json.dumps({**json.loads(GOOD.encode()), "state": "asleep"}).encode()) == GOOD._replace(
+        state="unable"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -300,7 +301,8 @@ def test_a_process_does_not_hear_itself(world: World, member: Member) -> None:
             for change in (
                 {"node": 3},
                 {"token": "x" * 129},
-                {"role": "king"},
+                {"role": 3},
+                {"role": "x" * 129},
                 {"epoch": -1},
                 {"epoch": 1 << 63},
                 {"epoch": True},
@@ -314,6 +316,24 @@ def test_nonsense_is_not_heard(world: World, member: Member, data: bytes) -> Non
     assert decode(data) is None
     member.hear(data)
     assert live(world, member, 5) == pytest.approx(1.0)
+
+
+def test_an_owner_of_a_newer_version_is_heard(world: World, member: Member) -> None:
+    """Or a process that stands by takes the log from it."""
+    for _ in range(30):
+        world.now_s += STEP_S
+        member.hear(json.dumps({**json.loads(said(world)), "version": "9", "more": {"a": [1]}}).encode())
+        assert not wants(member)
+    assert member.owner is not None
+    assert member.owner.node == "a:1"
+
+
+def test_a_role_of_a_newer_version_is_that_of_a_process_that_takes_nothing_over(world: World, member: Member) -> None:
+    found = decode(json.dumps({**json.loads(said(world, epoch=7)), "role": "archiving"}).encode())
+    assert found is not None
+    assert (found.role, found.epoch) == ("unable", 7)
+    member.hear(found.encode())
+    assert (member.epoch, member.owner, member.heard) == (7, None, [("a:1", "unable")])
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -221,6 +221,22 @@ MUTANTS = [
         ("tests/cluster/test_announcements.py::test_what_another_version_tells_is_no_obstacle",),
     ),
     Mutant(
+        "nodes_that_tell_less_are_not_heard",
+        "The same, if the newer nodes leave a field out.",
+        "wonderq/cluster/announcements.py",
+        "fields = {**_OPTIONAL, **told}",
+        "fields = told",
+        ("tests/cluster/test_announcements.py::test_what_another_version_may_leave_out_is_empty",),
+    ),
+    Mutant(
+        "new_role_in_one_shard_silences_a_node",
+        "The same for all shards of a node, if it has a new role in one of them.",
+        "wonderq/cluster/announcements.py",
+        "return _as_known(found) if _is_valid(found) else None",
+        "return found if _is_valid(found) and found == _as_known(found) else None",
+        ("tests/cluster/test_announcements.py::test_a_role_or_a_state_of_a_newer_version_claims_nothing",),
+    ),
+    Mutant(
         "broker_has_the_page_of_a_cluster",
         "The dashboard of a single broker has a page that shows nothing but an error.",
         "wonderq/app.py",

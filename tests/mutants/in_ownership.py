@@ -21,6 +21,14 @@ _STANDING_BY_TESTS = "tests/high_availability/test_standing_by.py"
 
 MUTANTS = [
     Mutant(
+        "owner_of_a_newer_version_is_not_heard",
+        "A process that stands by takes the log from the upgraded owner, which works.",
+        "wonderq/ownership/announcements.py",
+        " if name in Announcement._fields}",
+        "}",
+        ("tests/high_availability/test_member.py::test_an_owner_of_a_newer_version_is_heard",),
+    ),
+    Mutant(
         "takeover_from_a_newer_owner",
         "Two processes take the log from each other although the newer one works.",
         _TAKEOVER,

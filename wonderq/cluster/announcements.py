@@ -23,6 +23,9 @@ _MAX_NUMBER = 1 << 63
 _MOST_SHARDS = 1024
 _MOST_NODES = 64
 
+#: Fields that another version may leave out. Not `heard`: others step down for nodes that seem to hear nobody.
+_OPTIONAL: Mapping[str, Any] = {"version": "", "url": "", "offered": None, "warm": [], "owners": {}}
+
 
 class OfShard(NamedTuple):
     """What a node knows of one shard."""
@@ -77,8 +80,9 @@ class Announcement(NamedTuple):
 def decode(data: bytes) -> Announcement | None:
     """Return an announcement, or None for bytes that are none."""
     try:
-        # A newer version may tell more, here and of each shard.
-        fields = {name: value for name, value in json.loads(data).items() if name in Announcement._fields}
+        # Another version may tell more or less, here and of each shard.
+        told = {name: value for name, value in json.loads(data).items() if name in Announcement._fields}
+        fields = {**_OPTIONAL, **told}
         shards = {int(shard): OfShard(*of[: len(OfShard._fields)]) for shard, of in fields.pop("shards").items()}
         offered = fields.pop("offered")
         owners = {int(shard): node for shard, node in fields.pop("owners").items()}
@@ -86,14 +90,20 @@ def decode(data: bytes) -> Announcement | None:
         found = Announcement(offered=offer, shards=shards, owners=owners, **fields)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
-    return found if _is_valid(found) else None
+    return _as_known(found) if _is_valid(found) else None
+
+
+def _as_known(found: Announcement) -> Announcement:
+    """Return an announcement with roles and states of a newer version as those that claim nothing."""
+    shards = {shard: of if of.role in ROLES else of._replace(role="other") for shard, of in found.shards.items()}
+    return found._replace(state=found.state if found.state in STATES else "unable", shards=shards)
 
 
 def _is_valid(found: Announcement) -> bool:
     return (
         all(map(_is_text, (found.node, found.token, found.version)))
         and _is_text(found.url, _MAX_URL_CHARACTERS)
-        and found.state in STATES
+        and _is_text(found.state)
         and _is_number(found.time_ms)
         and (found.offered is None or (_is_number(found.offered[0]) and _is_text(found.offered[1])))
         and isinstance(found.warm, list)
@@ -101,7 +111,7 @@ def _is_valid(found: Announcement) -> bool:
         and len(found.shards) <= _MOST_SHARDS
         and all(map(_is_number, found.shards))
         and all(
-            of.role in ROLES and _is_text(of.log_id) and all(map(_is_number, (of.epoch, of.sequence, *of[4:])))
+            _is_text(of.role) and _is_text(of.log_id) and all(map(_is_number, (of.epoch, of.sequence, *of[4:])))
             for of in found.shards.values()
         )
         and isinstance(found.heard, dict)

@@ -39,13 +39,15 @@ class Announcement(NamedTuple):
 def decode(data: bytes) -> Announcement | None:
     """Return an announcement, or None for bytes that are none."""
     try:
-        found = Announcement(**json.loads(data))
-    except (ValueError, TypeError, RecursionError):
+        # A newer version may tell more. If nobody heard its owner, an older process would take the log from it.
+        fields = {name: value for name, value in json.loads(data).items() if name in Announcement._fields}
+        found = Announcement(**fields)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    texts, numbers = (found.node, found.token, found.log_id), (found.epoch, found.sequence, found.time_ms)
-    is_valid = (
-        all(isinstance(each, str) and len(each) <= _MAX_CHARACTERS for each in texts)
-        and all(type(each) is int and 0 <= each < _MAX_NUMBER for each in numbers)
-        and found.role in ROLES
+    texts, numbers = (found.node, found.token, found.role, found.log_id), (found.epoch, found.sequence, found.time_ms)
+    is_valid = all(isinstance(each, str) and len(each) <= _MAX_CHARACTERS for each in texts) and all(
+        type(each) is int and 0 <= each < _MAX_NUMBER for each in numbers
     )
-    return found if is_valid else None
+    if not is_valid:
+        return None
+    return found if found.role in ROLES else found._replace(role="unable")  # a role of a newer version
