@@ -22,7 +22,7 @@ from wonderq.cluster import steward
 from wonderq.cluster.placement import PLACEMENT, Placement
 from wonderq.cluster.resources import add_node_routes
 from wonderq.model.limits import Limits
-from wonderq_storage import CorruptLogError, StorageError
+from wonderq_storage import CorruptLogError, StorageError, UnsupportedFormatError
 
 
 @pytest.fixture
@@ -99,6 +99,31 @@ def test_a_damaged_shard_is_refused_and_told(play: PlayedNode) -> None:
     status = play.node.statuses()[2]
     assert (status.status, status.owner) == ("damaged", None)
     eventually(lambda: play.peers.announced and play.peers.announced[-1].shards[2].role == "damaged")
+
+
+def test_a_node_that_is_too_old_for_a_shard_says_so_and_leaves_it_to_others(
+    play: PlayedNode, client: TestClient
+) -> None:
+    play.errors[2] = [UnsupportedFormatError("message 7 has version 9. Install a newer WonderQ.")]
+    play.node.start()
+    eventually(lambda: play.phases == ["owned", "owned", "outdated", "owned"])
+    assert play.node.obstacle(2) is None, "requests wait for an owner"
+    status = play.node.statuses()[2]
+    assert (status.status, status.owner) == ("unavailable", None)
+    assert "Install a newer WonderQ" in str(status.problem)
+    assert 'wonderq_shard_damaged{node="a",shard="2"} 0.0' in play.metrics()
+    told = ["This node is too old for shard 2, so it cannot take over. Install a newer WonderQ."]
+    assert client.simulate_get("/readyz").json["warnings"] == told
+    eventually(lambda: play.peers.announced and play.peers.announced[-1].shards[2].role == "other")
+
+    def is_owned() -> bool:
+        play.peers.say("b", (2, "owner", 7))
+        return play.node.owner(2) == "b"
+
+    eventually(is_owned)
+    ready, shards = client.simulate_get("/readyz"), client.simulate_get("/cluster").json["shards"]
+    assert (ready.status_code, ready.json["warnings"]) == (200, told)
+    assert (shards[2]["status"], shards[2]["problem"]) == ("owned", status.problem)
 
 
 def test_damage_that_another_node_has_found_is_told(play: PlayedNode) -> None:

@@ -215,8 +215,8 @@ def test_an_owner_that_was_not_deposed_goes_on(play: Play) -> None:
     assert play.shard.own.phase == "owned"
 
 
-@pytest.mark.parametrize("error", [CorruptLogError("stream x", 3, "bad"), UnsupportedFormatError("too new")])
-def test_a_log_that_cannot_be_read_ends_all_attempts(play: Play, error: Exception) -> None:
+def test_a_log_that_cannot_be_read_ends_all_attempts(play: Play) -> None:
+    error = CorruptLogError("stream x", 3, "bad")
     play.errors.append(error)
     play.shard.take()
     play.await_phase("damaged")
@@ -226,6 +226,20 @@ def test_a_log_that_cannot_be_read_ends_all_attempts(play: Play, error: Exceptio
     said = play.shard.announcement()
     assert said is not None
     assert said.role == "damaged"
+
+
+def test_a_log_of_a_newer_version_is_left_to_newer_nodes(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    """It is whole, so no person has to decide anything."""
+    play.errors.append(UnsupportedFormatError("message 7 has version 9. Install a newer WonderQ."))
+    play.shard.take()
+    play.await_phase("outdated")
+    play.shard.take()
+    assert play.shard.own.phase == "outdated", "only another program could read it"
+    assert play.shard.announcement() is None
+    trouble = "This node is too old for the shard: message 7 has version 9. Install a newer WonderQ."
+    assert play.shard.trouble == trouble
+    assert [each.levelname for each in caplog.records if trouble in each.getMessage()] == ["ERROR"]
+    assert "until a person has decided" not in caplog.text
 
 
 def test_damage_that_the_broker_finds_ends_the_shard(play: Play) -> None:

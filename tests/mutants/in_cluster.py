@@ -120,6 +120,25 @@ MUTANTS = [
         (f"{_SHARD_TESTS}::test_a_log_that_cannot_be_read_ends_all_attempts",),
     ),
     Mutant(
+        "node_that_is_too_old_calls_a_shard_damaged",
+        "During a rolling upgrade, an old node alarms everybody about a log that is whole, and others refuse its queues.",
+        _SHARD,
+        'end, trouble = "outdated", ',
+        'end, trouble = "damaged", ',
+        (
+            f"{_SHARD_TESTS}::test_a_log_of_a_newer_version_is_left_to_newer_nodes",
+            "tests/cluster/test_node.py::test_a_node_that_is_too_old_for_a_shard_says_so_and_leaves_it_to_others",
+        ),
+    ),
+    Mutant(
+        "node_that_is_too_old_tries_for_ever",
+        "An old node reads the whole log of a newer one each second.",
+        _SHARD,
+        'end, trouble = "outdated", ',
+        "trouble = ",
+        (f"{_SHARD_TESTS}::test_a_log_of_a_newer_version_is_left_to_newer_nodes",),
+    ),
+    Mutant(
         "lost_stream_begins_anew",
         "NATS servers that lost the log of a shard begin an empty one, and nobody notices.",
         _SHARD,

@@ -265,7 +265,11 @@ class Node:
             ahead_ms = self._roster.clock_ahead_ms(now_s)
             is_off, is_unheard = self._steward.is_clock_off(now_s), self._steward.is_unheard(now_s)
             has_namesake = self.node in self._roster.present(now_s)
+        outdated = [str(each.number) for each in self.shards if each.own.phase == "outdated"]
         found = []
+        if outdated:
+            shards = f"shard{'s' if len(outdated) > 1 else ''} {', '.join(outdated)}"
+            found.append(f"This node is too old for {shards}, so it cannot take over. Install a newer WonderQ.")
         if has_namesake:
             found.append(f"Another process is also called {self.node}. Start each node with a --name of its own.")
         if ahead_ms is not None and is_off:

@@ -86,7 +86,7 @@ class Shard:
         self.takeover_s: float | None = None
         """Seconds from the decision to take over until the broker served, the last time."""
         self.trouble: str | None = None
-        """Why the last attempt failed, or the reason of the phase ``damaged``."""
+        """Why the last attempt failed, or the reason of the phases ``outdated`` and ``damaged``."""
         self.owned: OwnedShard | None = None
         self._known = known
         self._own = own
@@ -254,7 +254,7 @@ class Shard:
                 self._known.lost(self.number)
             logger.warning("shard %d: %s", self.number, error)
         except UnsupportedFormatError as error:
-            end, trouble = "damaged", f"This node cannot read the shard: {error}"
+            end, trouble = "outdated", f"This node is too old for the shard: {error}"
         except (CorruptLogError, UnreadableRecordError) as error:
             end, trouble = "damaged", str(error)
         except (StorageError, OSError) as error:
@@ -272,6 +272,8 @@ class Shard:
                 self.number,
                 trouble,
             )
+        elif phase == "outdated":
+            logger.error("shard %d: %s Until then it leaves the shard to newer nodes", self.number, trouble)
         elif trouble:
             logger.error("shard %d: %s This node tries again", self.number, trouble)
         with self._condition:

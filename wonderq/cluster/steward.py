@@ -48,8 +48,9 @@ UNHEARD_S = 3.0
 #: A node whose clock is further off than this owns nothing.
 MAX_CLOCK_AHEAD_MS = 250
 
-Phase = Literal["none", "reading", "warm", "taking", "owned", "closing", "damaged"]
-"""``taking``: it may take over. ``closing``: it gives the shard up, and has not ended yet."""
+Phase = Literal["none", "reading", "warm", "taking", "owned", "closing", "outdated", "damaged"]
+"""``taking``: it may take over. ``closing``: it gives the shard up, and has not ended yet. ``outdated``: it cannot read
+what a newer WonderQ has written."""
 
 
 class Own(NamedTuple):
@@ -161,7 +162,7 @@ class Steward:
                     confirm.append(shard)
                 elif self.is_unheard(now_s) or (not able and self._knows_that_its_clock_is_off(now_s)):
                     release.append(shard)
-            elif phase in ("closing", "damaged"):
+            elif phase in ("closing", "outdated", "damaged"):
                 continue
             elif owner is not None or self.roster.is_kept(shard, self.node, now_s):
                 self._without_owner_since_s[shard] = None
