@@ -8,6 +8,7 @@ _CARRYING = "wonderq/cluster/carrying.py"
 _APPLICATIONS = "wonderq/cluster/applications.py"
 _FORWARDING = "wonderq/cluster/forwarding.py"
 _RECEIVING = "wonderq/cluster/receiving.py"
+_ROUTING = "wonderq/cluster/routing.py"
 _LISTINGS = "wonderq/cluster/listings.py"
 _OVERVIEWS = "wonderq/cluster/overviews.py"
 _ENDPOINTS = "wonderq/broker/endpoints.py"
@@ -137,6 +138,22 @@ MUTANTS = [
         "self._shards.time_ms(owner) + round(self._longest_s * 1000)",
         "round((time.time() + self._longest_s) * 1000)",
         (f"{_FORWARDING_TESTS}::test_a_request_has_the_deadline_of_the_clock_of_the_owner",),
+    ),
+    Mutant(
+        "send_that_cannot_be_read_is_made_twice",
+        "A message whose Content-Type or form this node does not know is there twice after an owner dies.",
+        _ROUTING,
+        "        return False  # an owner with another version may be able to read it\n",
+        "        return True\n",
+        (f"{_CARRYING_TESTS}::test_a_send_that_this_node_cannot_read_is_not_carried_out_twice",),
+    ),
+    Mutant(
+        "capitals_in_the_media_type_of_a_poll",
+        "A poll with capitals in its Content-Type is refused, because it goes to the shard of the default queue.",
+        _ROUTING,
+        "_sources.get(media_type_of(content_type))",
+        "_sources.get(content_type)",
+        (f"{_CARRYING_TESTS}::test_a_body_is_read_as_the_owner_reads_it",),
     ),
     Mutant(
         "listing_without_a_shard",

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from wonderq.httpd.errors import MSGPACK
+from wonderq.httpd.errors import JSON, MSGPACK
 from wonderq.model.queue_names import DEFAULT_QUEUE
+from wonderq.rest.bodies import media_type_of
 
 #: Topics and schedules have their place by their own name, as queues have.
 _NAMED = re.compile(r"/(?:queues|topics|schedules)/([^/]+)")
@@ -35,14 +36,9 @@ class _SqsNames(msgspec.Struct):
     SourceArn: Any = None
 
 
-_sources = {
-    media_type: decoder.decode
-    for media_type, decoder in (
-        ("", msgspec.json.Decoder(_Sources)),
-        (MSGPACK, msgspec.msgpack.Decoder(_Sources)),
-    )
-}
-_sqs_names = msgspec.json.Decoder(_SqsNames).decode
+_sources = {JSON: msgspec.json.Decoder(_Sources), MSGPACK: msgspec.msgpack.Decoder(_Sources)}
+_fields = {JSON: msgspec.json.Decoder(dict[str, Any]), MSGPACK: msgspec.msgpack.Decoder(dict[str, Any])}
+_sqs_names = msgspec.json.Decoder(_SqsNames)
 
 
 def name_in_path(method: str, path: str) -> str | None:
@@ -60,15 +56,13 @@ def names_queues_in_body(method: str, path: str) -> bool:
     return method == "POST" and path in _IN_BODY
 
 
-def first_source(media_type: str, body: bytes) -> str:
+def first_source(content_type: str, body: bytes) -> str:
     """Return the first queue that the body of a poll names. A body without any, or that is malformed, is for `default`.
 
     The queues must all be on one shard, whose broker refuses the others.
     """
-    try:
-        given = _sources[MSGPACK if media_type.startswith(MSGPACK) else ""](body).queues
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-        return DEFAULT_QUEUE
+    found = _decode(_sources.get(media_type_of(content_type)), body)
+    given = None if found is None else found.queues
     first = given[0] if isinstance(given, list) and given else DEFAULT_QUEUE
     name = first.get("queue") if isinstance(first, dict) else first
     return name if isinstance(name, str) else DEFAULT_QUEUE
@@ -76,10 +70,8 @@ def first_source(media_type: str, body: bytes) -> str:
 
 def sqs_names(body: bytes) -> Mapping[str, Any]:
     """Return the parameters of a body in the JSON protocol of SQS that may name its queue; none if it is malformed."""
-    try:
-        return msgspec.structs.asdict(_sqs_names(body))
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-        return {}
+    found = _decode(_sqs_names, body)
+    return {} if found is None else msgspec.structs.asdict(found)
 
 
 def is_repeatable(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bool:
@@ -91,13 +83,9 @@ def is_repeatable(method: str, path: str, headers: Mapping[str, str], body: byte
         return False
     if "HTTP_IDEMPOTENCY_KEY" in headers:
         return True
-    is_msgpack = headers.get("CONTENT_TYPE", "").startswith(MSGPACK)
-    try:
-        fields = (msgspec.msgpack if is_msgpack else msgspec.json).decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-        return True  # it will be refused
-    if not isinstance(fields, dict):
-        return True
+    fields = _decode(_fields.get(media_type_of(headers.get("CONTENT_TYPE", ""))), body)
+    if fields is None:
+        return False  # an owner with another version may be able to read it
     if "idempotency_key" in fields or ("producer_id" in fields and "request_number" in fields):
         return True
     return _all_have(fields.get("messages"), "idempotency_key")
@@ -113,6 +101,14 @@ def is_repeatable_sqs(action: str, parameters: Mapping[str, Any]) -> bool:
         entries = parameters.get("Entries", parameters.get("PublishBatchRequestEntries"))
         return _all_have(entries, "MessageDeduplicationId")
     return False
+
+
+def _decode(decoder: Any, body: bytes) -> Any:
+    """Return what a decoder makes of a body; None if it cannot read it, or if there is no decoder."""
+    try:
+        return None if decoder is None else decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _all_have(entries: Any, field: str) -> bool:

@@ -70,7 +70,7 @@ def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
     check_written(req, data)
     decoders, media_type = _decoders(schema), req.content_type or ""
     if media_type not in decoders:  # it has a parameter, or capitals
-        media_type = media_type.partition(";")[0].strip().lower()
+        media_type = media_type_of(media_type)
     decoder = decoders.get(media_type)
     if decoder is None:
         raise RequestError(
@@ -82,6 +82,11 @@ def read_body(req: falcon.Request, schema: type[_T], limits: Limits) -> _T:
         return _decode_large(data, media_type, schema, limits)
     value: _T = _decode(decoder, data, media_type, schema)
     return value
+
+
+def media_type_of(content_type: str) -> str:
+    """Return the media type that a ``Content-Type`` states: in lower case, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _decode(decoder: Any, data: Any, media_type: str, schema: type[msgspec.Struct], place: str = "") -> Any:
