@@ -398,6 +398,53 @@ def test_a_consumer_that_disconnects_is_forgotten_by_the_owner(cluster: EdgeClus
     assert waiting(cluster, queue) == 1
 
 
+def miss_the_owner(node: EdgeNode, shard: int) -> None:
+    """The node does not hear the owner for a moment, and then the same process again."""
+    owner = node.shards.owner(shard)
+    for heard in (None, owner):
+        node.shards.hear(shard, heard)
+
+
+def lose_the_connection(node: EdgeNode, _shard: int) -> None:
+    link = node.connection._link
+    assert link is not None
+    link.shut_down()
+
+
+@pytest.mark.parametrize("disturb", [miss_the_owner, lose_the_connection])
+def test_a_poll_that_is_made_again_takes_the_place_of_the_former_one(
+    cluster: EdgeCluster, disturb: Callable[[EdgeNode, int], None]
+) -> None:
+    """Nobody reads the answer to the former one. It is the first in line at the owner, which has not noticed."""
+    queue, shard = cluster.queue_of(1), 1
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    owner("PUT", f"/queues/{queue}")
+    works = owner.assembly.receiver._works
+    with waiting_client(other, f"/queues/{queue}/messages/consume?wait=20") as client:
+        cluster.wait_for_waiting(queue)
+        [former] = works
+        disturb(other, shard)
+        eventually(lambda: works.keys() - {former}, "the poll to be made again")
+        owner("POST", f"/queues/{queue}/messages/produce", json={"message": "read"})
+        assert b'"read"' in client.recv(1 << 16)
+
+
+def test_a_poll_that_is_given_up_claims_nothing(cluster: EdgeCluster) -> None:
+    """A ``next`` is not made again, because it may have finished messages. Its client has an error by then."""
+    queue, shard = cluster.queue_of(1), 1
+    owner, other = cluster.owner(queue), cluster.other(queue)
+    owner("PUT", f"/queues/{queue}")
+    began_s, wait_s = time.monotonic(), 20
+    call = Call(other, "POST", f"/queues/{queue}/messages/next", json={"delete": [], "wait": wait_s})
+    cluster.wait_for_waiting(queue)
+    miss_the_owner(other, shard)
+    assert call.reply().code == "outcome_unknown"
+    cluster.wait_for_waiting(queue, 0)
+    assert time.monotonic() - began_s < wait_s, "otherwise its wait has ended by itself"
+    owner("POST", f"/queues/{queue}/messages/produce", json={"message": "x"})
+    assert waiting(cluster, queue) == 1
+
+
 def test_a_shard_that_comes_back_has_a_new_broker(cluster: EdgeCluster) -> None:
     queue = cluster.queue_of(1)
     for owner in ("a", "b", "a", "b"):

@@ -71,8 +71,8 @@ MUTANTS = [
         "unknown_outcome_is_forgotten",
         "A client is told that its request was not carried out, although an earlier try may have been.",
         _CARRYING,
-        'is_unknown = is_unknown or outcome.verdict == "unknown"',
-        'is_unknown = outcome.verdict == "unknown"',
+        '            if outcome.verdict == "unknown":\n                is_unknown = True\n',
+        '            is_unknown = False\n            if outcome.verdict == "unknown":\n                is_unknown = True\n',
         (f"{_CARRYING_TESTS}::test_an_outcome_stays_unknown_although_later_tries_were_surely_in_vain",),
     ),
     Mutant(
@@ -122,6 +122,22 @@ MUTANTS = [
         "                self._cancel(owner, request)\n                return _GONE\n",
         "                return _GONE\n",
         (f"{_FORWARDING_TESTS}::test_a_consumer_that_disconnects_is_forgotten_by_the_owner",),
+    ),
+    Mutant(
+        "poll_that_is_given_up_still_waits_at_the_owner",
+        "After two nodes have not heard each other for a second, the next message goes to a poll that nobody reads.",
+        _FORWARDING,
+        '        if outcome.verdict == "unknown":  # a poll',
+        "        if False:  # a poll",
+        (f"{_FORWARDING_TESTS}::test_a_poll_that_is_given_up_claims_nothing",),
+    ),
+    Mutant(
+        "poll_of_a_lost_connection_still_waits_at_the_owner",
+        "After a node has lost its connection to NATS, the next messages go to polls that nobody reads.",
+        _RECEIVING,
+        "        for each in request.former_ids:\n            self._end(each)\n",
+        "",
+        (f"{_FORWARDING_TESTS}::test_a_poll_that_is_made_again_takes_the_place_of_the_former_one",),
     ),
     Mutant(
         "late_request_is_carried_out",

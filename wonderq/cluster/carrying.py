@@ -84,7 +84,9 @@ class Carrier:
             if outcome.verdict == "done":
                 assert outcome.response is not None
                 return outcome.response
-            is_unknown = is_unknown or outcome.verdict == "unknown"
+            if outcome.verdict == "unknown":
+                is_unknown = True
+                request.former_ids.append(request.id)
             now_s = time.monotonic()
             if troubled_s is None or now_s - tried_s > self._retry_s:
                 troubled_s = now_s  # a poll that was moved has its time again

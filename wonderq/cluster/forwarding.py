@@ -74,6 +74,8 @@ class _Pending:
 class Forwarder:
     """Passes requests on to other nodes.
 
+    A request that is given up is cancelled at its owner. If the connection is lost, only its next try does that.
+
     ``wait_s`` is the longest time that a request may ask its broker to wait.
 
     Threads: any number may call any method. A fiber that waits blocks no thread.
@@ -123,6 +125,8 @@ class Forwarder:
         If the client disconnects meanwhile, the node is told, and the outcome does not matter.
         """
         outcome = self._send(owner, request, client_gone)
+        if outcome.verdict == "unknown":  # a poll that still waits there would claim messages for nobody
+            self._cancel(owner, request)
         self.outcomes[request.shard, "gone" if outcome is _GONE else outcome.verdict] += 1
         return outcome
 

@@ -78,11 +78,16 @@ class Receiver:
             return
         if request.token not in ("", self._token):
             return  # another process of this name has it, too. An answer from here would be taken for its answer
+        for each in request.former_ids:
+            self._end(each)
         work = self._works[request.id] = _Work()
         self._runner.submit(lambda: self._run(request, work, reply_to))
 
     def _cancel(self, payload: bytes) -> None:
-        work = self._works.get(payload.decode("latin-1"))
+        self._end(payload.decode("latin-1"))
+
+    def _end(self, request_id: str) -> None:
+        work = self._works.get(request_id)
         if work is not None:
             work.cancel()
 

@@ -51,6 +51,8 @@ class ForwardedRequest(msgspec.Struct, array_like=True):
     """Wall clock of the node that gets it, in ms since 1970, after which nobody waits for the response."""
     token: str = ""
     """Token of the process that it is for. Others with the same name are silent. Older nodes leave it empty."""
+    former_ids: list[str] = []
+    """Ids of earlier tries whose outcome is unknown. Nobody reads their responses, so those that wait are to end."""
 
     @classmethod
     def of(
