@@ -33,6 +33,7 @@ from wonderq.cluster.forwarding_metrics import ForwardingCollector
 from wonderq.cluster.receiving import Receiver
 from wonderq.cluster.shards import Shards
 from wonderq.httpd.addresses import PublicAddress, TrustedHosts
+from wonderq.httpd.errors import RequestError
 from wonderq.httpd.room import whole_body
 from wonderq.metrics import Metrics
 from wonderq.model.limits import Limits
@@ -45,6 +46,7 @@ from wonderq.sns.limits import SnsLimits
 from wonderq.sns.signing import Signer
 from wonderq.sqs.endpoint import SqsEndpoint
 from wonderq.sqs.limits import STRICT, SqsLimits
+from wonderq.sqs.refusals import header_of, is_for_sqs
 from wonderq_storage.nats import Connection
 
 #: Header of a response that another node has given, with the address of that node.
@@ -171,8 +173,12 @@ class _FirstOutcomes:
             respond_to_request_error(req, resp, error, None)
 
 
-def _respond_to_refusal(req: falcon.Request, resp: falcon.Response, error: ShardRefusal, _params: object) -> None:
-    respond(req, resp, error.response)
+def _respond_to_refusal(req: falcon.Request, resp: falcon.Response, error: ShardRefusal, params: object) -> None:
+    """Set the response to that of the shard, which is one of the REST API, or to an error that SDKs read and repeat."""
+    if is_for_sqs(req.method, req.path, header_of(req.env)):
+        respond_to_request_error(req, resp, RequestError(503, error.code, str(error)), params)
+    else:
+        respond(req, resp, error.response)
 
 
 def _add_routes(app: App, forwarding: Forwarding, registry: CollectorRegistry) -> None:

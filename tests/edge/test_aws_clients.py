@@ -13,7 +13,10 @@ from tests.support.http_client import Wire
 from tests.support.nats_servers import needs_nats
 from tests.support.sns_clients import sns_client
 from tests.support.sqs_clients import Boto, Caller, Query, RefusedError, call
+from wonderq.broker.broker import Broker
+from wonderq.model.errors import TopicNotFoundError
 from wonderq.model.push_hosts import PushHosts
+from wonderq_storage import DiskFullError
 
 pytestmark = needs_nats
 
@@ -193,6 +196,66 @@ def test_topics_of_sns(cluster: EdgeCluster) -> None:
     call(clients[0], "Publish", TopicArn=arns[1], Message="far away")
     [message] = cluster.nodes["b"]("GET", f"/queues/{stems[0]}--far/messages/consume?wait=20").json
     assert "far away" in message["message"]
+
+
+def broker_of(cluster: EdgeCluster, shard: int) -> Broker:
+    """Return the broker of a shard."""
+    return next(node.shards.brokers[shard] for node in cluster.nodes.values() if shard in node.shards.brokers)
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    """Return a function that raises an error."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return refuse
+
+
+def test_a_list_of_queues_fails_if_a_shard_refuses_it(
+    cluster: EdgeCluster, client: Callable[[str], Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client("a")("CreateQueue", QueueName=cluster.queue_of(1))
+    monkeypatch.setattr(broker_of(cluster, 1), "queue_names", raising(DiskFullError("no room")))
+    for node in cluster.nodes:
+        with pytest.raises(RefusedError, match=r"Shard 1 .*507") as refused:
+            client(node)("ListQueues")
+        assert (refused.value.status, refused.value.code) == (503, "ServiceUnavailable")
+
+
+@pytest.fixture
+def subscribed(cluster: EdgeCluster) -> list[str]:
+    """Make a topic with a subscription in each shard, and return their names."""
+    topics = [cluster.queue_of(shard, "t") for shard in range(cluster.count)]
+    for topic in topics:
+        cluster.nodes["a"]("PUT", f"/queues/{topic}--out")
+        assert cluster.nodes["a"]("PUT", f"/topics/{topic}").status == 201
+        made = cluster.nodes["a"]("PUT", f"/topics/{topic}/subscriptions/s", json={"queue": f"{topic}--out"})
+        assert made.status == 201, made.content
+    return topics
+
+
+@pytest.mark.parametrize(("action", "listing"), [("ListTopics", "list"), ("ListSubscriptions", "subscriptions")])
+@pytest.mark.usefixtures("subscribed")
+def test_a_list_of_topics_or_subscriptions_fails_if_a_shard_refuses_it(
+    cluster: EdgeCluster, action: str, listing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left out would be taken for deleted."""
+    monkeypatch.setattr(broker_of(cluster, 1).topics, listing, raising(DiskFullError("no room")))
+    for node in cluster.nodes.values():
+        with pytest.raises(RefusedError, match=r"Shard 1 .*507") as refused:
+            call(sns_client(node.url), action)
+        assert (refused.value.status, refused.value.code) == (503, "ServiceUnavailable")
+
+
+def test_a_topic_that_is_deleted_meanwhile_is_left_out_of_a_list_of_subscriptions(
+    cluster: EdgeCluster, subscribed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = raising(TopicNotFoundError(subscribed[1]))
+    monkeypatch.setattr(broker_of(cluster, 1).topics, "subscriptions", refuse)
+    for node in cluster.nodes.values():
+        found = call(sns_client(node.url), "ListSubscriptions")["Subscriptions"]
+        assert {each["TopicArn"].split(":")[-1] for each in found} == {*subscribed} - {subscribed[1]}
 
 
 def test_http_endpoints_of_topics_of_all_shards_are_subscribed_and_listed(cluster: EdgeCluster) -> None:

@@ -180,6 +180,22 @@ MUTANTS = [
         (f"{_LISTING_TESTS}::test_queues_of_all_shards_are_listed_in_order",),
     ),
     Mutant(
+        "refused_list_of_subscriptions_counts_as_that_of_a_deleted_topic",
+        "A list of subscriptions leaves out those of a shard that is full, and a tool makes them again.",
+        "wonderq/cluster/endpoints.py",
+        "                if refusal.status != 404:\n",
+        "                if False:\n",
+        (f"{_AWS_TESTS}::test_a_list_of_topics_or_subscriptions_fails_if_a_shard_refuses_it",),
+    ),
+    Mutant(
+        "refusal_of_a_shard_is_told_to_sdks_in_json",
+        "An SDK whose list a shard refuses reports that the response cannot be parsed.",
+        "wonderq/edge_app.py",
+        "    if is_for_sqs(req.method, req.path, header_of(req.env)):\n",
+        "    if False:\n",
+        (f"{_AWS_TESTS}::test_a_list_of_queues_fails_if_a_shard_refuses_it",),
+    ),
+    Mutant(
         "listing_ends_after_a_page",
         "A listing of a shard ends with its first page.",
         _LISTINGS,

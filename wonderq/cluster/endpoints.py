@@ -91,8 +91,10 @@ class _EdgeTopics:
             request.query = "" if not after else f"after={after}"
             try:
                 page = _subscriptions(self._forwarding.ask_for(shard, request))
-            except ShardRefusal:  # the topic was deleted meanwhile
-                break
+            except ShardRefusal as refusal:
+                if refusal.status != 404:
+                    raise
+                break  # the topic was deleted meanwhile
             if not page:
                 break
             after = page[-1].subscription
