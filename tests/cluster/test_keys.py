@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from tests.support.memory_values import MemoryValues
 from wonderq.auth import keys as key_file
 from wonderq.auth.keys import Key, KeysError
-from wonderq.cluster.keys import KEYS, SYNCED_FILE, SharedKeys, merge
+from wonderq.cluster import keys as shared_keys
+from wonderq.cluster.keys import KEYS, REVOKED, SYNCED_FILE, SharedKeys, merge
 from wonderq.serve import StartError
 from wonderq.serve_cluster.serving import begin_with_keys
 from wonderq_storage import StorageError
@@ -32,12 +35,13 @@ def key(number: int) -> Key:
 NUMBERS = st.frozensets(st.integers(0, 20))
 
 
-@given(NUMBERS, NUMBERS, NUMBERS)
+@given(NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def test_local_changes_are_made_to_the_shared_keys(
-    base: frozenset[int], local: frozenset[int], shared: frozenset[int]
+    base: frozenset[int], local: frozenset[int], shared: frozenset[int], revoked: frozenset[int]
 ) -> None:
-    merged = merge(*([key(number) for number in sorted(each)] for each in (base, local, shared)))
-    expected = (shared | (local - base)) - (base - local)
+    at_base, here, at_all = ([key(number) for number in sorted(each)] for each in (base, local, shared))
+    merged = merge(at_base, here, at_all, {key(number).id for number in revoked})
+    expected = (shared | (local - base - revoked)) - (base - local)
     assert [each.id for each in merged] == [key(number).id for number in sorted(expected)]
 
 
@@ -187,6 +191,100 @@ def test_a_key_that_was_revoked_before_the_folder_was_emptied_stays_revoked(
     assert f"{kept}" in caplog.text
     assert old in caplog.text
     assert other not in caplog.text
+
+
+def fail_to_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no node record which keys it has in common with the cluster."""
+    change = key_file.change
+
+    def fail(path: Path, changed: Callable[[list[Key]], Sequence[Key]]) -> None:
+        if path.name == SYNCED_FILE:
+            raise KeysError("no room")
+        change(path, changed)
+
+    monkeypatch.setattr(key_file, "change", fail)
+
+
+def test_a_revoked_key_does_not_come_back_from_a_node_that_could_not_record_that_it_has_it(nodes: Nodes) -> None:
+    """For this node, the key looks like one that was created there. It may also have been killed between two writes."""
+    first = nodes.create("a")
+    nodes.sync("a", "b", "c")
+    second = nodes.create("a")
+    nodes.sync("a")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fail_to_record(monkeypatch)
+        nodes.sync("b")
+    assert second in nodes.keys("b")
+    key_file.revoke(nodes.file("a"), [second])
+    nodes.sync("a", "b", "a", "c")
+    assert nodes.keys("a") == nodes.keys("b") == nodes.keys("c") == {first}
+    third = nodes.create("b")
+    nodes.sync("b", "a", "c")
+    assert nodes.keys("a") == nodes.keys("b") == nodes.keys("c") == {first, third}
+
+
+def test_an_old_key_file_does_not_bring_revoked_keys_back(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = nodes.create("a"), nodes.create("a")
+    nodes.sync("a", "b")
+    old = nodes.file("b").read_bytes()
+    key_file.revoke(nodes.file("a"), [first])
+    nodes.sync("a", "b")
+    nodes.file("b").write_bytes(old)
+    nodes.sync("b", "a")
+    assert nodes.keys("a") == nodes.keys("b") == {second}
+    [told] = [each.getMessage() for each in caplog.records if "revoked" in each.getMessage()]
+    assert first in told
+    assert str(nodes.file("b")) in told
+
+
+def test_a_revocation_that_was_not_stored_to_its_end_is_stored_later(nodes: Nodes) -> None:
+    first, second = nodes.create("a"), nodes.create("a")
+    nodes.sync("a", "b")
+    key_file.revoke(nodes.file("a"), [first])
+    puts = iter(range(1))
+
+    def fail_at_the_second() -> None:
+        if next(puts, None) is None:
+            raise StorageError("no answer")
+
+    nodes.values.before_put = fail_at_the_second
+    with pytest.raises(StorageError):
+        nodes.sync("a")
+    nodes.sync("b")
+    assert nodes.keys("b") == {first, second}
+    nodes.values.before_put = lambda: None
+    nodes.sync("a", "b")
+    assert nodes.keys("b") == {second}
+
+
+def test_the_newest_revoked_keys_are_remembered(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_keys, "MOST_REVOKED", 3)
+    created = [nodes.create("a") for _ in range(5)]
+    nodes.sync("a")
+    for each in created:
+        key_file.revoke(nodes.file("a"), [each])
+        nodes.sync("a")
+    assert json.loads(nodes.values.values[REVOKED].data)["ids"] == created[2:]
+
+
+def test_an_earlier_version_reads_the_keys_after_a_revocation(nodes: Nodes) -> None:
+    """It accepts no other fields."""
+    first, second = nodes.create("a"), nodes.create("a")
+    nodes.sync("a")
+    key_file.revoke(nodes.file("a"), [first])
+    nodes.sync("a")
+    value = json.loads(nodes.values.values[KEYS].data)
+    assert value.keys() == {"version", "keys"}
+    assert [each["id"] for each in value["keys"]] == [second]
+
+
+def test_a_damaged_list_of_revoked_keys_changes_nothing(nodes: Nodes) -> None:
+    first = nodes.create("a")
+    nodes.sync("a", "b")
+    nodes.values.put(REVOKED, b"no list", revision=0)
+    nodes.create("a")
+    nodes.sync("a", "b")
+    assert nodes.keys("b") == {first}
 
 
 def test_keys_that_the_cluster_never_had_are_not_revoked(nodes: Nodes) -> None:

@@ -221,6 +221,17 @@ MUTANTS = [
         (f"{_KEYS_TESTS}::test_a_key_that_was_revoked_before_the_folder_was_emptied_stays_revoked",),
     ),
     Mutant(
+        "revoked_key_looks_like_one_that_was_added",
+        "A node whose disk was full for a moment brings a key back that was revoked, for the whole cluster.",
+        _KEYS,
+        "{*base_ids, *shared_ids, *revoked}",
+        "{*base_ids, *shared_ids}",
+        (
+            f"{_KEYS_TESTS}::test_a_revoked_key_does_not_come_back_from_a_node_that_could_not_record_that_it_has_it",
+            f"{_KEYS_TESTS}::test_an_old_key_file_does_not_bring_revoked_keys_back",
+        ),
+    ),
+    Mutant(
         "node_starts_without_keys",
         "A node on a full disk starts without the keys of its cluster, and serves everybody.",
         _KEYS,
