@@ -51,6 +51,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> PlayedCluster:
     played = PlayedCluster()
     monkeypatch.setattr(module, "servers_that_answer", lambda _: played.answering)
     monkeypatch.setattr(module, "Connection", lambda *_args, **_options: io.BytesIO())  # anything that can be closed
+    monkeypatch.setattr(module, "JetStream", lambda connection: connection)
     monkeypatch.setattr(module, "members", lambda _: played.members)
     monkeypatch.setattr(module, "names_of_streams", lambda _: list(played.streams))
     monkeypatch.setattr(module, "replicas_of", lambda _, name: played.streams[name])

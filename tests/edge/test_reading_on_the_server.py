@@ -122,6 +122,17 @@ def test_a_server_that_falls_silent_is_replaced_and_one_that_answers_pings_is_ke
         await_reading(client, serving)
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_server_over_which_nothing_answers_is_replaced(serving: Serving) -> None:
+    with FakeNats() as one, FakeNats() as two, closing(Connection(f"{one.url},{two.url}")) as client:
+        client.read_on(serving.server)
+        await_reading(client, serving)
+        client.watch("alive", lambda _: bool(two.options))
+        eventually(lambda: two.options)
+        await_reading(client, serving)
+        assert len(one.requests) >= connection._UNANSWERED
+
+
 def test_tls(serving: Serving, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with (

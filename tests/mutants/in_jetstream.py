@@ -13,6 +13,7 @@ _PROTOCOL = "storage/wonderq_storage/nats/protocol.py"
 _TESTS = "tests/storage/test_jetstream_log.py"
 _POSTING = "tests/storage/test_jetstream_posting.py"
 _CLIENT_TESTS = "tests/storage/test_nats_connection.py"
+_JETSTREAM_TESTS = "tests/storage/test_nats_jetstream.py"
 
 MUTANTS = [
     Mutant(
@@ -228,6 +229,33 @@ MUTANTS = [
         (f"{_CLIENT_TESTS}::test_a_lost_connection_fails_its_requests_and_is_replaced",),
     ),
     Mutant(
+        "a_server_that_is_cut_off_is_kept",
+        "A NATS server loses the others, and all processes that are connected to it answer 503 until it has them back.",
+        _CONNECTION,
+        "        if self._unanswered >= _UNANSWERED:\n",
+        "        if self._unanswered > 1 << 30:\n",
+        (
+            f"{_CLIENT_TESTS}::test_a_server_over_which_nothing_answers_is_replaced_by_another",
+            f"{_JETSTREAM_TESTS}::test_a_server_that_is_cut_off_is_replaced_by_one_with_a_quorum",
+        ),
+    ),
+    Mutant(
+        "a_refusal_for_want_of_a_leader_is_an_answer",
+        "A NATS server that knows that it is cut off keeps its clients, and they answer 503.",
+        "storage/wonderq_storage/nats/jetstream.py",
+        "        return not (isinstance(error, ApiError) and error.error_code == NO_LEADER)\n",
+        "        return True\n",
+        (f"{_JETSTREAM_TESTS}::test_a_refusal_for_want_of_a_leader_is_no_answer",),
+    ),
+    Mutant(
+        "an_election_makes_clients_flee",
+        "Clients leave a NATS server that answers, and lose the requests under way.",
+        _CONNECTION,
+        "            if isinstance(reply, Reply) and is_answer(reply):\n                self._unanswered = 0\n",
+        "            pass\n",
+        (f"{_CLIENT_TESTS}::test_a_server_over_which_something_answers_now_and_then_is_kept",),
+    ),
+    Mutant(
         "password_in_the_clear",
         "A server, or somebody in between, that offers no TLS gets the password.",
         _CONNECTION,
@@ -349,8 +377,8 @@ MUTANTS = [
         "nobody_looks_for_late_replies_on_a_loop",
         "When a NATS server loses an acknowledgement, a shard of a node answers nobody any more.",
         "storage/wonderq_storage/nats/connection.py",
-        "        while not reader.ended.wait(_PING_S):\n            self._give_up_late()\n",
-        "        while not reader.ended.wait(_PING_S):\n",
+        "                self._look_after(link)\n                if silent > _SILENT_PINGS:\n",
+        "                if silent > _SILENT_PINGS:\n",
         ("tests/edge/test_reading_on_the_server.py::test_a_reply_that_stays_away_is_noticed_while_the_server_reads",),
         hangs=True,
     ),

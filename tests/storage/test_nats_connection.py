@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.fake_nats import FakeNats, Request, echo, message
+from tests.support.fake_nats import Answer, FakeNats, Request, echo, message
 from tests.support.threads import Call
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq_storage.nats import (
@@ -32,6 +32,7 @@ from wonderq_storage.nats import (
 from wonderq_storage.nats.address import Address, parse_addresses, parse_log_address
 from wonderq_storage.nats.link import Link
 from wonderq_storage.nats.local_servers import free_ports
+from wonderq_storage.nats.replies import Reply
 
 SOON_S = 0.05
 """Time limit of calls that must run into it."""
@@ -195,6 +196,46 @@ def test_a_server_that_only_answers_pings_is_kept(connect: Connect) -> None:
         connect(server).server_info(timeout_s=PATIENCE_S)
         # One that is given up is pinged 3 times. On a busy machine the answers to 3 pings in a row may come late.
         eventually(lambda: server.pings >= 10 * len(server.options))
+
+
+def is_yes(reply: Reply) -> bool:
+    return reply.payload == b"yes"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("no", [lambda _: b"", lambda r: message(r, b"no"), lambda r: message(r, status="503")])
+def test_a_server_over_which_nothing_answers_is_replaced_by_another(connect: Connect, no: Answer) -> None:
+    with FakeNats(no) as cut_off, FakeNats(lambda request: message(request, b"yes")) as server:
+        client = connect(cut_off, server)
+        client.watch("alive", is_yes)
+        eventually(lambda: server.options)
+        assert len(cut_off.requests) >= connection._UNANSWERED, "an election passes before it is given up"
+        assert client.request("x", timeout_s=PATIENCE_S).payload == b"yes"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_over_which_something_answers_now_and_then_is_kept(connect: Connect) -> None:
+    asked = []
+
+    def seldom(request: Request) -> bytes:
+        asked.append(request)
+        return message(request, b"no" if len(asked) % (connection._UNANSWERED // 2) else b"yes")
+
+    with FakeNats(seldom) as server, FakeNats() as other:
+        client = connect(server, other)
+        client.server_info(timeout_s=PATIENCE_S)
+        client.watch("alive", is_yes)
+        # On a busy machine an answer may come late, and the other server be tried. One that is given up is asked less.
+        eventually(lambda: len(server.requests) >= 10 * connection._UNANSWERED * len(server.options))
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_only_server_is_not_asked(connect: Connect) -> None:
+    with FakeNats() as server:
+        client = connect(server)
+        client.watch("alive", is_yes)
+        eventually(lambda: server.pings > 5)
+        assert not [each for each in server.requests if each.subject == "alive"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,19 @@ import pytest
 from tests.support.certificates import make_certificate
 from tests.support.fake_nats import FakeNats, Request, message
 from tests.support.log_streams import LogStream
-from tests.support.nats_servers import NatsCluster, needs_nats, start
+from tests.support.nats_servers import NatsCluster, needs_nats, start, wait_until_ready
 from tests.support.waiting import PATIENCE_S, eventually
-from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, ProtocolError, StoredMessage
+from wonderq_storage.nats import (
+    Ack,
+    ApiError,
+    Connection,
+    JetStream,
+    NatsError,
+    NatsTimeoutError,
+    ProtocolError,
+    StoredMessage,
+)
+from wonderq_storage.nats import connection as nats_connection
 from wonderq_storage.nats import jetstream as api
 from wonderq_storage.nats.local_servers import LocalServer, free_ports
 
@@ -163,6 +173,22 @@ def test_a_batch_that_breaks_off_is_an_error(answering: Answering) -> None:
     found = answering.jetstream.get_batch("S", 1, messages=5, max_bytes=1000, timeout_s=SOON_S)
     with pytest.raises(NatsTimeoutError):
         list(found)
+
+
+def test_a_refusal_for_want_of_a_leader_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_connection, "_UNANSWERED", 1)
+
+    def refuse(request: Request) -> bytes:
+        error = {"code": 503, "err_code": 10008, "description": "JetStream system temporarily unavailable"}
+        return message(request, json.dumps({"error": error}).encode())
+
+    with (
+        FakeNats(refuse) as cut_off,
+        FakeNats() as other,
+        closing(Connection(f"{cut_off.url},{other.url}")) as connection,
+    ):
+        JetStream(connection)
+        eventually(lambda: other.options)
 
 
 # With a real server
@@ -339,3 +365,33 @@ def test_how_many_replicas_are_current(answering: Answering, cluster: Any, curre
     answer = {"state": state, "config": {}, "cluster": cluster, "ts": "2026-11-30T01:36:03.8Z"}
     info = answering.says(answer).stream_info("S", timeout_s=PATIENCE_S)
     assert (info.replicas_current, info.now) == (current, "2026-11-30T01:36:03.8Z")
+
+
+@needs_nats
+def test_a_server_that_is_cut_off_is_replaced_by_one_with_a_quorum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients still reach it, and it answers their pings."""
+    monkeypatch.setattr(nats_connection, "_UNANSWERED", 2)
+    ports, (first, second, nobody, alone) = free_ports(3), free_ports(4)
+    cut_off = LocalServer("n1", tmp_path / "n1", ports[0], alone, routes=[nobody, alone])
+    others = [
+        LocalServer(f"n{number}", tmp_path / f"n{number}", ports[number - 1], port, routes=[first, second])
+        for number, port in ((2, first), (3, second))
+    ]
+    with ExitStack() as stack:
+        for each in (cut_off, *others):
+            start(each)
+            stack.callback(each.kill)
+        wait_until_ready(others)
+        addresses = ",".join(each.url for each in (cut_off, *others))
+        jetstream = JetStream(stack.enter_context(closing(Connection(addresses))))
+        jetstream.connection.server_info(timeout_s=PATIENCE_S)
+
+        def reaches_a_quorum() -> bool:
+            with suppress(NatsError):
+                jetstream.call("STREAM.NAMES", timeout_s=SOON_S)
+                return True
+            return False
+
+        eventually(reaches_a_quorum)

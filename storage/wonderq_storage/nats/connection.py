@@ -39,6 +39,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 _PING_S = 1.0
 _SILENT_PINGS = 2
 
+#: A server is left for the next one after this many questions of `Connection.watch` in a row without an answer. An
+#: election of NATS takes up to 10 s, and another server would not answer sooner.
+_UNANSWERED = 10
+
 
 class Loop(Protocol):
     """Waits for many descriptors on one thread, such as `wonderq.httpd.server.Server`."""
@@ -105,6 +109,8 @@ class Connection:
         self._connected_s: float | None = None
         self._loop: Loop | None = None
         self._next_look_s = 0.0
+        self._watched: tuple[str, Callable[[Reply], bool]] | None = None
+        self._unanswered = 0  # questions of `watch` over this connection since the last answer
         self._thread = threading.Thread(target=self._run, name="wonderq-nats", daemon=True)
         self._thread.start()
 
@@ -126,6 +132,15 @@ class Connection:
         then begins without a switch between two threads.
         """
         self._loop = loop
+
+    def watch(self, subject: str, is_answer: Callable[[Reply], bool]) -> None:
+        """Ask a question every second, and leave a server over which nothing answers it for the next one.
+
+        A server that is cut off from the others still answers its clients' pings. ``is_answer`` tells whether a reply
+        is an answer; it must not wait or raise. If there is no other server, nothing is asked.
+        """
+        if len(self._addresses) > 1:
+            self._watched = subject, is_answer
 
     def server_info(self, *, timeout_s: float) -> dict[str, Any]:
         """Return what the connected server says about itself, such as its `version` and `max_payload`.
@@ -427,6 +442,7 @@ class Connection:
             self._info = info
             self._link = link
             self._connected_s = time.monotonic()
+            self._unanswered = 0
             if self._subscribed:
                 subscriptions = [protocol.subscribe(each, at) for at, each in enumerate(self._subscribed, 2)]
                 link.send(b"".join(subscriptions), _DIAL_S)
@@ -457,7 +473,7 @@ class Connection:
         while True:
             for event in events:
                 self._handle(link, event)
-            self._give_up_late()
+            self._look_after(link)
             if self._loop is not None:
                 self._read_on_loop(self._loop, link, parser)
                 self._loop = None  # it has ended
@@ -478,25 +494,53 @@ class Connection:
         loop.watch(link.descriptor, reader.read, reader.ended.set)
         reads = silent = 0
         while not reader.ended.wait(_PING_S):
-            self._give_up_late()
             silent = silent + 1 if reader.reads == reads else 0
             reads = reader.reads
-            if silent > _SILENT_PINGS:
+            try:
+                self._look_after(link)
+                if silent > _SILENT_PINGS:
+                    raise TimeoutError("the server does not answer")
+            except Exception:
                 link.shut_down()  # so that the loop reads its end
                 reader.ended.wait(_DIAL_S)
-                raise TimeoutError("the server does not answer")
+                raise
             if silent:
                 with contextlib.suppress(TimeoutError):
                     link.send(protocol.PING, _PING_S)
         if reader.error is not None:
             raise reader.error
 
-    def _give_up_late(self) -> None:
-        """Fail the requests of `ask_once` that had no reply in time. Once a second is enough for that."""
+    def _look_after(self, link: Link) -> None:
+        """Give up what had no answer in time. Once a second is enough for that.
+
+        Raises:
+            NatsTimeoutError: nothing answers over this connection. See `watch`.
+            OSError: the connection is at its end.
+        """
         now_s = time.monotonic()
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + _PING_S
+        self._give_up_late(now_s)
+        if self._watched is not None:
+            self._ask_watched(link, *self._watched, now_s + _PING_S * _UNANSWERED)
+
+    def _ask_watched(self, link: Link, subject: str, is_answer: Callable[[Reply], bool], deadline_s: float) -> None:
+        # Questions are counted, not seconds: in a process that was frozen, time has passed and no answer is late.
+        if self._unanswered >= _UNANSWERED:
+            raise NatsTimeoutError(f"it may be cut off from the others: it left {self._unanswered} requests unanswered")
+
+        def answered(reply: Reply | NatsError) -> None:
+            if isinstance(reply, Reply) and is_answer(reply):
+                self._unanswered = 0
+
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        self._unanswered += 1
+        self._expected[inbox] = SingleReply(answered, deadline_s)
+        link.post(protocol.publish(subject, inbox, b"", b""), _DIAL_S)
+
+    def _give_up_late(self, now_s: float) -> None:
+        """Fail the requests of `ask_once` that had no reply in time."""
         for inbox, replies in list(self._expected.items()):
             if isinstance(replies, SingleReply) and replies.deadline_s <= now_s:
                 self._expected.pop(inbox, None)

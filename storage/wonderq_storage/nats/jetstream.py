@@ -24,6 +24,7 @@ MESSAGE_NOT_FOUND = 10037
 STORE_FAILED = 10077
 NO_RESOURCES = 10023
 NO_STORAGE = 10047
+NO_LEADER = 10008
 NOT_LEADER = 10009
 DUPLICATE_IN_PROCESS = 10158
 
@@ -86,11 +87,14 @@ class ServerSettings(NamedTuple):
 class JetStream:
     """The calls, over a connection that the caller owns.
 
+    The connection leaves a server over which JetStream does not answer for about ten seconds, if it has others.
+
     All raise what `Connection.request` raises, and `ApiError` if JetStream refuses.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        connection.watch("$JS.API.INFO", _has_leader)
 
     def call(self, name: str, body: dict[str, Any] | None = None, *, timeout_s: float) -> dict[str, Any]:
         """Call the API by the end of its subject, such as ``STREAM.INFO.name``, and return the answer."""
@@ -261,6 +265,15 @@ def _stored(reply: Reply) -> StoredMessage:
         return StoredMessage(int(reply.headers["Nats-Sequence"]), reply.headers["Nats-Subject"], reply.payload)
     except (KeyError, ValueError) as error:
         raise ProtocolError("a message of a stream has no sequence") from error
+
+
+def _has_leader(reply: Reply) -> bool:
+    """Return whether the server that replied is in touch with the others that elect the leader of JetStream."""
+    try:
+        _answer(reply)
+    except NatsError as error:
+        return not (isinstance(error, ApiError) and error.error_code == NO_LEADER)
+    return True
 
 
 def _answer(reply: Reply) -> dict[str, Any]:
