@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 
 from wonderq_storage.checksum import crc32
-from wonderq_storage.errors import DamagedCheckpointError, DiskFullError
+from wonderq_storage.errors import DamagedCheckpointError, DiskFullError, LogFailedError
 from wonderq_storage.jetstream_stream import Pauses, patiently
 from wonderq_storage.log import Mark
 from wonderq_storage.nats import ApiError, JetStream, NatsError, StoredMessage
@@ -44,6 +45,11 @@ PIECE_BYTES = 1 << 20
 KEPT = 2
 
 _CALL_S = 2.0
+
+#: Patience of a start with the list of checkpoints, and with each of them. An election takes longer, and without any
+#: checkpoint the log is read from its beginning meanwhile.
+_READ_S = 2.0
+
 _LENGTH_BYTES, _CRC_BYTES = 4, 4
 
 #: Messages of one batch, and the patience with replicas that do not have a piece yet.
@@ -83,7 +89,9 @@ class JetStreamCheckpoints:
         self._patience_s = patience_s
         self._piece_bytes = piece_bytes
         self._proved: set[str] = set()
-        """Names of the checkpoints that this object wrote, or that a start used."""
+        """Names of the checkpoints that this object wrote, and of those that a start used and a `write` has kept."""
+        self._proved_ends: set[int] = set()
+        """Ends of the checkpoints that a start used since the last `write`."""
 
     def write(self, mark: Mark, chunks: Iterable[bytes]) -> int:
         self._patiently(self._create)
@@ -97,11 +105,11 @@ class JetStreamCheckpoints:
             raise
         # Also those that an owner left unfinished when it was killed.
         older = [each for each in self._names("*") if _end_of(each) <= mark.end and each != name]
-        kept = [each for each in older if each in self._proved][: KEPT - 1]
+        kept = [each for each in older if each in self._proved or _end_of(each) in self._proved_ends][: KEPT - 1]
         for each in older:
             if each not in kept:
                 self._patiently(partial(self._purge, each))
-        self._proved = {name, *kept}
+        self._proved, self._proved_ends = {name, *kept}, set()
         return manifest.size
 
     def _create(self) -> None:
@@ -144,13 +152,19 @@ class JetStreamCheckpoints:
         ).sequence
 
     def prove(self, mark: Mark) -> None:
-        self._proved |= {each for each in self._names("manifest") if _end_of(each) == mark.end}
+        # A start that has taken the log over calls this, and must not wait for a leader of this stream.
+        self._proved_ends.add(mark.end)
 
     def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
-        for name in self._names("manifest"):
+        try:
+            names = self._names("manifest", _READ_S)
+        except LogFailedError as error:
+            logger.warning("the whole log is read, because its checkpoints cannot be reached: %s", error)
+            return
+        for name in names:
             try:
                 manifest = self._manifest(name)
-            except (DamagedCheckpointError, ValueError, TypeError) as error:
+            except (LogFailedError, DamagedCheckpointError, ValueError, TypeError) as error:
                 logger.warning("skipping the checkpoint %s: %s", name, error)
                 continue
             with contextlib.closing(self._chunks(name, manifest)) as chunks:
@@ -158,7 +172,7 @@ class JetStreamCheckpoints:
 
     def _manifest(self, name: str) -> _Manifest:
         subject = f"{self._prefix}.{name}.manifest"
-        found = self._patiently(lambda: self._jetstream.get_last(self._name, subject, timeout_s=_CALL_S))
+        found = self._patiently(lambda: self._jetstream.get_last(self._name, subject, timeout_s=_CALL_S), _READ_S)
         if found is None:
             raise DamagedCheckpointError("it was removed meanwhile")
         data, crc = found.payload[:-_CRC_BYTES], found.payload[-_CRC_BYTES:]
@@ -222,7 +236,7 @@ class JetStreamCheckpoints:
             if name not in finished:
                 self._patiently(partial(self._purge, name))
 
-    def _names(self, kind: str) -> list[str]:
+    def _names(self, kind: str, patience_s: float = math.inf) -> list[str]:
         """Return the names of the checkpoints that have a message of a kind, the one of the latest mark first.
 
         ``*`` stands for any kind.
@@ -237,14 +251,14 @@ class JetStreamCheckpoints:
                     return {}
                 raise
 
-        subjects = (self._patiently(call).get("state") or {}).get("subjects") or {}
+        subjects = (self._patiently(call, patience_s).get("state") or {}).get("subjects") or {}
         names = {each.removeprefix(f"{self._prefix}.").partition(".")[0] for each in subjects}
         return sorted(filter(_is_ours, names), reverse=True)
 
     def _purge(self, name: str) -> None:
         self._jetstream.call(f"STREAM.PURGE.{self._name}", {"filter": f"{self._prefix}.{name}.*"}, timeout_s=_CALL_S)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], T], patience_s: float = math.inf) -> T:
         def call_while_there_is_room() -> T:
             try:
                 return call()
@@ -253,7 +267,7 @@ class JetStreamCheckpoints:
                     raise DiskFullError(f"no room for a checkpoint in JetStream: {error}") from error
                 raise
 
-        return patiently(self._name, call_while_there_is_room, Pauses(self._patience_s))
+        return patiently(self._name, call_while_there_is_room, Pauses(min(patience_s, self._patience_s)))
 
 
 def _pieces(chunks: Iterable[bytes], piece_bytes: int) -> Iterator[bytes]:

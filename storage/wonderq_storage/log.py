@@ -233,7 +233,7 @@ class Checkpoints(Protocol):
         """Remember that the checkpoint with this mark is usable, which is unknown of the others."""
 
     def newest_first(self) -> Iterator[tuple[Mark, Iterator[bytes]]]:
-        """Yield the mark and the chunks of each checkpoint. One whose beginning does not verify is skipped.
+        """Yield the mark and the chunks of each checkpoint. One that cannot be reached or does not verify is skipped.
 
         The chunks raise `DamagedCheckpointError` at the first one that does not verify.
         """

@@ -16,6 +16,7 @@ from tests.support.nats_servers import needs_nats
 from tests.support.random_life import live_a_random_life
 from tests.support.shared_nats import connection, stream
 from tests.support.states import state_view
+from tests.support.waiting import PATIENCE_S
 from wonderq.broker import maintenance as maintenance_module
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
@@ -25,6 +26,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Target
 from wonderq_storage import DiskFullError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
+from wonderq_storage.nats import JetStream, NatsTimeoutError
 
 __all__ = ["connection", "stream"]
 
@@ -224,6 +226,33 @@ def test_a_checkpoint_in_jetstream_serves_a_process_on_another_machine(stream: L
     broker = Broker(stream.open(), checkpoints=another, clock=clock, limits=LIMITS)
     assert state_view(broker.core.state, clock.now_ms()) == view
     assert broker.log_bytes <= rest + 100, "only what came after the checkpoint was read"
+    broker.close()
+
+
+@pytest.mark.parametrize("unanswered", ["STREAM.INFO", "STREAM.MSG.GET"])
+def test_checkpoints_out_of_reach_keep_no_log_from_its_next_owner(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch, unanswered: str
+) -> None:
+    """Their stream may be electing a leader, or have none for ever, while that of the log works."""
+    monkeypatch.setattr("wonderq_storage.jetstream_checkpoints._READ_S", 0)
+    clock, checkpoints = FakeClock(), JetStreamCheckpoints(stream.jetstream, stream.name)
+    broker = start(stream, clock)
+    live_a_random_life(broker, clock, random.Random(5), 50)
+    checkpoint(broker, broker.core.log, checkpoints)
+    broker.core.log.sync()
+    view = state_view(broker.core.state, clock.now_ms())
+    broker.close()
+    read = JetStream.read
+
+    def read_of_other_streams(self: JetStream, name: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        if name == f"{unanswered}.{stream.name}-checkpoints":
+            raise NatsTimeoutError("NATS did not answer in time")
+        return read(self, name, *arguments, **options)
+
+    monkeypatch.setattr(JetStream, "read", read_of_other_streams)
+    another = JetStreamCheckpoints(stream.jetstream, stream.name, patience_s=PATIENCE_S)
+    broker = Broker(stream.open(), checkpoints=another, clock=clock, limits=LIMITS)
+    assert state_view(broker.core.state, clock.now_ms()) == view
     broker.close()
 
 

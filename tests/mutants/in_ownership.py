@@ -14,6 +14,7 @@ _FRONT = "wonderq/ownership/front.py"
 
 _TAKEOVER_TESTS = "tests/storage/test_jetstream_takeover.py"
 _CHECKPOINT_TESTS = "tests/storage/test_jetstream_checkpoints.py"
+_ON_JETSTREAM_TESTS = "tests/broker/test_on_jetstream.py"
 _PEER_TESTS = "tests/storage/test_jetstream_peers.py"
 _MEMBER_TESTS = "tests/high_availability/test_member.py"
 _NODE_TESTS = "tests/high_availability/test_node.py"
@@ -225,6 +226,30 @@ MUTANTS = [
         "        if buffer or crc != manifest.crc:\n",
         "        if False:\n",
         (f"{_CHECKPOINT_TESTS}::test_a_manifest_of_other_pieces_is_found",),
+    ),
+    Mutant(
+        "checkpoints_out_of_reach_end_a_start",
+        "While the stream of checkpoints has no leader, a healthy log is not served.",
+        _CHECKPOINTS,
+        "        except LogFailedError as error:\n",
+        "        except DiskFullError as error:\n",
+        (f"{_ON_JETSTREAM_TESTS}::test_checkpoints_out_of_reach_keep_no_log_from_its_next_owner",),
+    ),
+    Mutant(
+        "a_checkpoint_out_of_reach_ends_a_start",
+        "A stream of checkpoints that loses its leader during a start keeps a healthy log from being served.",
+        _CHECKPOINTS,
+        "            except (LogFailedError, DamagedCheckpointError, ValueError, TypeError) as error:\n",
+        "            except (DamagedCheckpointError, ValueError, TypeError) as error:\n",
+        (f"{_ON_JETSTREAM_TESTS}::test_checkpoints_out_of_reach_keep_no_log_from_its_next_owner",),
+    ),
+    Mutant(
+        "the_checkpoint_of_a_start_is_not_kept",
+        "A damaged checkpoint makes the next start read the whole log, although an older one was known to be good.",
+        _CHECKPOINTS,
+        " or _end_of(each) in self._proved_ends",
+        "",
+        (f"{_CHECKPOINT_TESTS}::test_whoever_has_used_one_waits_for_nothing",),
     ),
     Mutant(
         "checkpoint_pieces_do_not_verify",

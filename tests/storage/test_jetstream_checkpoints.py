@@ -72,6 +72,18 @@ def test_the_one_that_a_start_used_stays(stream: LogStream) -> None:
     assert [found for found, _ in read_all(opened(stream))] == [mark(3), mark(2)]
 
 
+def test_whoever_has_used_one_waits_for_nothing(stream: LogStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has just taken the log over, and the stream of checkpoints may have no leader by now."""
+    opened(stream).write(mark(1), [b""])
+    checkpoints = opened(stream)
+    assert [found for found, _ in checkpoints.newest_first()] == [mark(1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(JetStream, "read", lambda *_, **__: pytest.fail("it asks JetStream"))
+        checkpoints.prove(mark(1))
+    checkpoints.write(mark(2), [b""])
+    assert [found for found, _ in read_all(opened(stream))] == [mark(2), mark(1)]
+
+
 def test_a_stream_of_a_process_with_other_options_is_used_as_it_is(
     stream: LogStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
