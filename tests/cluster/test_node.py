@@ -158,6 +158,42 @@ def test_what_waits_for_long_is_refused(play: PlayedNode) -> None:
     assert not play.node.has_quorum
 
 
+def store_something(play: PlayedNode, shard: int) -> None:
+    owned = play.node.shards[shard].owned
+    assert owned is not None
+    owned.log.sent_at_the_end += 1  # type: ignore[attr-defined]
+
+
+def test_what_own_shards_store_shows_a_quorum(play: PlayedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream of the shared values may elect its leader for longer than a node believes in a quorum."""
+    monkeypatch.setattr("wonderq.cluster.node._QUORUM_S", 0.5)
+    start(play)
+    play.values.error = StorageError("no leader")
+    eventually(lambda: not play.node.has_quorum)
+
+    def shows_a_quorum() -> bool:
+        store_something(play, 1)
+        return play.node.has_quorum
+
+    eventually(shows_a_quorum)
+    eventually(lambda: not play.node.has_quorum)
+
+
+def test_a_shard_that_waits_takes_no_node_out_that_stores_for_others(play: PlayedNode) -> None:
+    start(play)
+    owned = play.node.shards[0].owned
+    assert owned is not None
+    owned.log.waiting_s = 2.5  # type: ignore[misc]
+    assert not play.node.has_quorum
+
+    def shows_a_quorum() -> bool:
+        store_something(play, 1)
+        return play.node.has_quorum
+
+    eventually(shows_a_quorum)
+    assert not play.node.has_quorum_for(0)
+
+
 def test_a_placement_is_stored_for_all_nodes(play: PlayedNode) -> None:
     play.node.place(lambda present: present.transfer(1, "b"))
     play.node.place(lambda present: present.drain("c"))

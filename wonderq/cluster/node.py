@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -31,7 +32,7 @@ ANNOUNCE_S = 0.2
 #: Interval at which the values that all nodes share, and one of the own streams, are looked at.
 _LOOK_S = 1.0
 
-#: The nodes have a quorum if the shared values could be read within this time.
+#: The nodes have a quorum if the shared values could be read, or an own shard stored something, within this time.
 _QUORUM_S = 5.0
 
 _NO_QUORUM = "This node does not reach enough NATS servers, so nothing can be stored."
@@ -153,7 +154,9 @@ class Node:
         self._must_review = False
         self._must_announce = False
         self._is_unheard = False
-        self._quorum_s = time.monotonic()
+        self._quorum_s = time.monotonic()  # when there was a sign of a quorum last
+        self._stored_s = -math.inf  # when an own shard was seen to have stored something last
+        self._stored: dict[int, int] = {}  # newest messages of own shards
         self._ended = threading.Event()
         self._threads = [
             threading.Thread(target=run, name=f"wonderq-{what}", daemon=True)
@@ -232,8 +235,13 @@ class Node:
     @property
     def has_quorum(self) -> bool:
         """Whether NATS stores something at present, as far as this node knows."""
-        is_cut_off = not self.is_connected or time.monotonic() - self._quorum_s > _QUORUM_S
-        return not is_cut_off and all(each.has_quorum for each in self.shards if each.owned is not None)
+        if not self.is_connected:
+            return False
+        # Each stream elects its leader on its own, so one that waits says nothing about others. But while one waits,
+        # only what others store counts: a NATS server that is cut off answers questions for some seconds.
+        if any(not each.has_quorum for each in self.shards if each.owned is not None):
+            return time.monotonic() - self._stored_s <= NO_QUORUM_S
+        return time.monotonic() - self._quorum_s <= _QUORUM_S
 
     def has_quorum_for(self, shard: int) -> bool:
         """Whether what the broker of an own shard appends becomes durable, as far as this node knows."""
@@ -456,6 +464,7 @@ class Node:
         announced_s = 0.0
         while not self._ended.is_set():
             try:
+                self._notice_what_is_stored()
                 self._review()
                 now_s = time.monotonic()
                 with self._lock:
@@ -470,6 +479,13 @@ class Node:
                 if not self._must_review and not self._must_announce:
                     self._lock.wait(max(announced_s + ANNOUNCE_S - time.monotonic(), 0.01))
                 self._must_review = False
+
+    def _notice_what_is_stored(self) -> None:
+        """Take new messages of own shards for a sign of a quorum: the shared values may have no leader at present."""
+        newest = {each.number: owned.log.acknowledged_sequence for each in self.shards if (owned := each.owned)}
+        if any(sequence > self._stored.get(shard, sequence) for shard, sequence in newest.items()):
+            self._stored_s = self._quorum_s = time.monotonic()
+        self._stored = newest
 
     def _review(self) -> None:
         own = [each.own for each in self.shards]
