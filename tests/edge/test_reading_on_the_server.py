@@ -137,7 +137,7 @@ def test_tls(serving: Serving, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with (
         FakeNats(tls=certificate.serving()) as nats,
-        closing(Connection(f"tls://localhost:{nats.port}", tls=certificate.trusting())) as client,
+        closing(Connection(f"tls://localhost:{nats.port}", tls=certificate.trusting)) as client,
     ):
         client.read_on(serving.server)
         await_reading(client, serving)

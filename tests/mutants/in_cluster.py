@@ -13,6 +13,7 @@ _KEYS = "wonderq/cluster/keys.py"
 _PLACEMENT = "wonderq/cluster/placement.py"
 _VALUES = "storage/wonderq_storage/jetstream_values.py"
 _CHILD = "storage/wonderq_storage/nats/child_server.py"
+_TLS_FILES = "storage/wonderq_storage/nats/tls_files.py"
 _BACKGROUND = "wonderq/broker/background.py"
 
 _STEWARD_TESTS = "tests/cluster/test_steward.py"
@@ -21,6 +22,7 @@ _NODE_TESTS = "tests/cluster/test_node.py"
 _CHARTER_TESTS = "tests/cluster/test_charter.py"
 _KEYS_TESTS = "tests/cluster/test_keys.py"
 _PLACEMENT_TESTS = "tests/cluster/test_placement.py"
+_NATS_SERVERS_TESTS = "tests/cluster/test_nats_servers.py"
 
 MUTANTS = [
     Mutant(
@@ -315,6 +317,24 @@ MUTANTS = [
         (
             "tests/storage/test_child_server.py::test_a_renewed_certificate_is_used_after_a_reload_and_a_damaged_one_is_not",
         ),
+    ),
+    Mutant(
+        "removed_authority_stays_trusted",
+        "A node connects to NATS servers of an authority that was removed because its key leaked.",
+        _TLS_FILES,
+        "        # A new context: one that exists keeps each authority it has had, and half of what cannot be used.\n"
+        "        self._context = self._files.context()\n",
+        "        self._context.load_verify_locations(self._files.authority)\n",
+        (f"{_NATS_SERVERS_TESTS}::test_an_authority_that_is_removed_is_trusted_no_more",),
+    ),
+    Mutant(
+        "half_of_a_renewal_is_used",
+        "A node whose certificate was renewed before its key loses its NATS servers, although it says that it keeps both.",
+        _TLS_FILES,
+        "        # A new context: one that exists keeps each authority it has had, and half of what cannot be used.\n"
+        "        self._context = self._files.context()\n",
+        "        self._context.load_cert_chain(self._files.certificate or '', self._files.key)\n",
+        (f"{_NATS_SERVERS_TESTS}::test_files_that_cannot_be_used_leave_the_former_ones_in_use",),
     ),
     Mutant(
         "unheard_owner_stays",

@@ -44,7 +44,7 @@ Connect = Callable[..., Connection]
 def connect() -> Iterator[Connect]:
     opened = []
 
-    def connect(*servers: FakeNats | str, tls: ssl.SSLContext | None = None) -> Connection:
+    def connect(*servers: FakeNats | str, tls: Callable[[], ssl.SSLContext] | None = None) -> Connection:
         urls = ",".join(each if isinstance(each, str) else each.url for each in servers)
         opened.append(Connection(urls, tls=tls))
         return opened[-1]
@@ -451,7 +451,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 def test_tls(connect: Connect, certificate: Certificate) -> None:
     with FakeNats(tls=certificate.serving()) as server:
-        client = connect(f"nats://me:word@localhost:{server.port}", tls=certificate.trusting())
+        client = connect(f"nats://me:word@localhost:{server.port}", tls=certificate.trusting)
         for size in (0, 1, 100_000, 1_000_000):
             payload = bytes(size)
             assert client.request("x", payload, timeout_s=PATIENCE_S).payload == payload
@@ -460,7 +460,7 @@ def test_tls(connect: Connect, certificate: Certificate) -> None:
 
 def test_many_threads_share_a_tls_connection(connect: Connect, certificate: Certificate) -> None:
     with FakeNats(tls=certificate.serving()) as server:
-        client = connect(f"tls://localhost:{server.port}", tls=certificate.trusting())
+        client = connect(f"tls://localhost:{server.port}", tls=certificate.trusting)
 
         def work(thread: int) -> None:
             for number in range(50):
@@ -475,14 +475,14 @@ def test_credentials_are_never_sent_to_a_stranger(connect: Connect, certificate:
     with FakeNats(tls=certificate.serving()) as server:
         client = connect(f"nats://me:word@localhost:{server.port}")  # trusts what the system trusts
         await_problem(client, "CERTIFICATE_VERIFY_FAILED")
-        client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=certificate.trusting())
+        client = connect(f"nats://me:word@127.0.0.1:{server.port}", tls=certificate.trusting)
         await_problem(client, "CERTIFICATE_VERIFY_FAILED")
         assert server.options == []
 
 
 def test_credentials_are_never_sent_in_the_clear_if_tls_is_wanted(connect: Connect, certificate: Certificate) -> None:
     with FakeNats() as server:
-        for url, context in (("tls", None), ("nats", certificate.trusting())):
+        for url, context in (("tls", None), ("nats", certificate.trusting)):
             client = connect(f"{url}://me:word@localhost:{server.port}", tls=context)
             await_problem(client, "does not offer TLS")
         assert server.options == []
@@ -493,13 +493,13 @@ def test_bytes_before_tls_are_refused(connect: Connect, certificate: Certificate
         info = server.greeting
         for smuggled in (b"PONG\r\n", b"PO"):
             server.greeting = info + smuggled
-            client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting())
+            client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting)
             await_problem(client, "before TLS began")
 
 
 def test_a_server_that_breaks_off_the_handshake(connect: Connect, certificate: Certificate) -> None:
     with FakeNats(tls_required=True) as server:  # it reads the handshake as NATS, and closes
-        client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting())
+        client = connect(f"nats://localhost:{server.port}", tls=certificate.trusting)
         eventually(lambda: "not tried" not in client._problem)
         assert not client.is_connected
 

@@ -321,7 +321,7 @@ def test_real_tls(tmp_path: Path) -> None:
     settings = f'tls {{ cert_file: "{certificate.chain}", key_file: "{certificate.key}" }}'
     with (
         secured(tmp_path, settings) as port,
-        closing(Connection(f"tls://localhost:{port}", tls=certificate.trusting())) as connection,
+        closing(Connection(f"tls://localhost:{port}", tls=certificate.trusting)) as connection,
     ):
         log = LogStream(connection).start(max_record_bytes=4 << 20)
         record = bytes(range(256)) * (1 << 13)

@@ -118,13 +118,13 @@ def test_messages_keep_their_order_while_the_server_is_slow(is_encrypted: bool, 
         return b""
 
     tls: ssl.SSLContext | None = None
-    context: ssl.SSLContext | None = None
+    trusting: Callable[[], ssl.SSLContext] | None = None
     if is_encrypted:
         certificate = make_certificate(tmp_path)
-        tls, context = certificate.serving(), certificate.trusting()
+        tls, trusting = certificate.serving(), certificate.trusting
     with FakeNats(answer, tls=tls, max_payload=8 * MIB) as server:
         url = f"nats://localhost:{server.port}" if is_encrypted else server.url
-        with closing(Connection(url, tls=context)) as client:
+        with closing(Connection(url, tls=trusting)) as client:
             client.server_info(timeout_s=PATIENCE_S)
             sizes = [MIB, 10, 3 * MIB, 10, 10, MIB]
             for number, size in enumerate(sizes):

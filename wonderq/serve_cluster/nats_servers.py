@@ -7,7 +7,6 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from wonderq_storage.nats import Connection, JetStream, NatsError
 from wonderq_storage.nats.address import Address
 from wonderq_storage.nats.child_server import ChildServer, former_name
 from wonderq_storage.nats.local_servers import find_program
-from wonderq_storage.nats.tls_files import TlsFiles
+from wonderq_storage.nats.tls_files import ClientTls, TlsFiles
 
 logger = logging.getLogger("wonderq")
 
@@ -36,12 +35,12 @@ class NatsServers(NamedTuple):
     """The NATS servers that this node uses."""
 
     servers: list[Address]
-    context: ssl.SSLContext | None
-    """Certificates that a connection shows, and checks; None without files for that."""
+    tls: Callable[[], ssl.SSLContext] | None
+    """Returns the certificates that a new connection shows, and checks; None without files for that."""
     reload: Callable[[], None]
 
     def connect(self, name: str) -> Connection:
-        return Connection(self.servers, tls=self.context, name=name)
+        return Connection(self.servers, tls=self.tls, name=name)
 
     def reload_certificates(self) -> None:
         """Read the certificates again. If they cannot be used, the former ones stay."""
@@ -59,12 +58,14 @@ def open_nats(cluster: ClusterSettings, settings: Settings, stack: ExitStack) ->
     """
     tls = _tls_files(cluster)
     try:
-        context = None if tls is None else tls.context()
+        client = None if tls is None else ClientTls(tls)
     except OSError as error:
         raise StartError(f"the files of TLS cannot be used: {error}") from error
     if cluster.nats_url is not None:
-        reload = (lambda: None) if tls is None or context is None else partial(tls.load, context)
-        return NatsServers(list(cluster.nats_url), context, reload)
+        servers = list(cluster.nats_url)
+        if client is None:
+            return NatsServers(servers, None, lambda: None)
+        return NatsServers(servers, client.context, client.reload)
     server = _child_server(cluster, settings, tls)
     try:
         Disk().make_folder(settings.data)

@@ -83,7 +83,8 @@ class Connection:
     """A client of NATS. It connects in the background, and again after each loss.
 
     ``servers`` are addresses, or a list as `parse_addresses` reads it. With ``tls``, or an address that begins with
-    ``tls:``, nothing is sent in the clear. ``name`` shows in the server's list of connections.
+    ``tls:``, nothing is sent in the clear. ``tls`` returns the context for a connection that begins now. ``name`` shows
+    in the server's list of connections.
 
     Threads: any number may call any method.
 
@@ -92,7 +93,11 @@ class Connection:
     """
 
     def __init__(
-        self, servers: str | Sequence[Address], *, tls: ssl.SSLContext | None = None, name: str = "wonderq"
+        self,
+        servers: str | Sequence[Address],
+        *,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        name: str = "wonderq",
     ) -> None:
         self._addresses = parse_addresses(servers) if isinstance(servers, str) else list(servers)
         self._tls = tls
@@ -414,7 +419,7 @@ class Connection:
         if wanted and not (info.get("tls_required") or info.get("tls_available")):
             raise ProtocolError("the server does not offer TLS")
         if wanted or info.get("tls_required"):
-            return self._tls or ssl.create_default_context()
+            return ssl.create_default_context() if self._tls is None else self._tls()
         return None
 
     def _options(self, address: Address, context: ssl.SSLContext | None) -> dict[str, Any]:

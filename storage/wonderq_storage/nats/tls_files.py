@@ -25,15 +25,6 @@ class TlsFiles(NamedTuple):
                 names the file.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody yet, and checks the name of the server
-        self.load(context)
-        return context
-
-    def load(self, context: ssl.SSLContext) -> None:
-        """Let a context use these files for the connections that begin from now on.
-
-        Raises:
-            OSError: see `context`.
-        """
         for each in self:
             if each is not None:
                 each.read_bytes()  # the errors of the calls below do not name the file
@@ -42,8 +33,34 @@ class TlsFiles(NamedTuple):
         except ssl.SSLError as error:
             raise OSError(f"{self.authority} has no certificate of an authority: {error}") from error
         if self.certificate is None:
-            return
+            return context
         try:
             context.load_cert_chain(self.certificate, self.key, password="")  # or OpenSSL asks the terminal
         except ssl.SSLError as error:
             raise OSError(f"{self.key} is not the key of {self.certificate}: {error}") from error
+        return context
+
+
+class ClientTls:
+    """TLS of a client, whose files can be read again.
+
+    Raises, from the constructor:
+        OSError: see `TlsFiles.context`.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._context = files.context()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a connection that begins now."""
+        return self._context
+
+    def reload(self) -> None:
+        """Read the files again. The connections that begin from now on use them.
+
+        Raises:
+            OSError: see `TlsFiles.context`. The former files stay in use.
+        """
+        # A new context: one that exists keeps each authority it has had, and half of what cannot be used.
+        self._context = self._files.context()
