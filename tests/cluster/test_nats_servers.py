@@ -1,11 +1,15 @@
-"""The NATS servers of a node: how it connects to those of others."""
+"""The NATS servers of a node: how it connects to those of others, and ends its own."""
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,9 @@ from tests.support.certificates import Authority
 from tests.support.fake_nats import FakeNats
 from tests.support.waiting import eventually
 from wonderq.config import load_cluster
+from wonderq.runtime.signals import Signals, StopRequested
 from wonderq.serve_cluster.nats_servers import NatsServers, open_nats
+from wonderq_storage.nats.local_servers import free_ports
 from wonderq_storage.nats.tls_files import TlsFiles
 
 
@@ -89,3 +95,30 @@ def test_an_authority_that_is_removed_is_trusted_no_more(
         files.authority.write_bytes(authorities)
         nats.reload_certificates()
         assert connects(nats) is is_trusted
+
+
+def test_a_stop_at_any_moment_of_the_start_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nats-server"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o700)
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        """A process whose parent gets the signal before it knows the process."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("wonderq.serve_cluster.nats_servers.find_program", lambda: str(program))
+    monkeypatch.setattr("wonderq_storage.nats.child_server.subprocess.Popen", Interrupted)
+    options = {"name": "a", "peers": "a=127.0.0.1", "data": str(tmp_path / "d"), "nats_port": str(free_ports(1)[0])}
+    cluster, settings, _ = load_cluster(options, {})
+    with pytest.raises(StopRequested), Signals(), ExitStack() as stack:
+        open_nats(cluster, settings, stack)
+    [process] = started
+    has_ended = process.poll() is not None
+    process.kill()
+    process.wait()
+    assert has_ended

@@ -337,6 +337,22 @@ MUTANTS = [
         (f"{_NATS_SERVERS_TESTS}::test_files_that_cannot_be_used_leave_the_former_ones_in_use",),
     ),
     Mutant(
+        "stop_during_the_start_leaves_the_nats_server",
+        "A node that is stopped while it starts leaves a NATS server behind, which keeps its ports and its vote.",
+        _CHILD,
+        "        self._thread.start()\n        self._launched.result()\n",
+        "        self._launch()\n",
+        (f"{_NATS_SERVERS_TESTS}::test_a_stop_at_any_moment_of_the_start_ends_the_server",),
+    ),
+    Mutant(
+        "stop_of_the_nats_server_is_planned_after_its_start",
+        "A node that is stopped while it starts leaves a NATS server behind, which keeps its ports and its vote.",
+        "wonderq/serve_cluster/nats_servers.py",
+        "    stack.callback(server.stop)  # before the start, in which a signal can raise its exception\n",
+        "    stack.push(lambda kind, *_: server.stop() if kind is None else None)\n",
+        (f"{_NATS_SERVERS_TESTS}::test_a_stop_at_any_moment_of_the_start_ends_the_server",),
+    ),
+    Mutant(
         "unheard_owner_stays",
         "Clients at most of the nodes get 503 for the shards of an owner that only a few nodes hear, until a person acts.",
         _STEWARD,

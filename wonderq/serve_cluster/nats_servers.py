@@ -67,12 +67,12 @@ def open_nats(cluster: ClusterSettings, settings: Settings, stack: ExitStack) ->
             return NatsServers(servers, None, lambda: None)
         return NatsServers(servers, client.context, client.reload)
     server = _child_server(cluster, settings, tls)
+    stack.callback(server.stop)  # before the start, in which a signal can raise its exception
     try:
         Disk().make_folder(settings.data)
         server.start()
     except OSError as error:
         raise StartError(f"the NATS server cannot be started: {error}") from error
-    stack.callback(server.stop)
     return NatsServers([server.address], None, server.reload)
 
 

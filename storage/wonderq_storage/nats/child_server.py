@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -75,7 +76,9 @@ class ChildServer:
         self._password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="wonderq-nats-server", daemon=True)
+        self._launching = threading.Lock()
+        self._launched: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="wonderq-nats-server", daemon=True)
 
     @property
     def address(self) -> Address:
@@ -145,6 +148,8 @@ system_account: SYS""",
     def start(self) -> None:
         """Start the server. One that a killed process has left behind ends first.
 
+        A signal handler may raise an exception at any moment. `stop` then ends what was started.
+
         Raises:
             OSError: the folder cannot be written, a port is in use, or the program cannot be run.
         """
@@ -152,8 +157,8 @@ system_account: SYS""",
         self._end_leftover()
         self._check_ports()
         self._write_configuration()
-        self._launch()
         self._thread.start()
+        self._launched.result()
 
     def _write_configuration(self) -> None:
         """Write the configuration file. A crash leaves the former one or this one, so that `former_name` is right."""
@@ -181,8 +186,23 @@ system_account: SYS""",
             except OSError as error:
                 raise OSError(error.errno, f"port {port} of {host} cannot be used: {error.strerror}") from error
 
+    def _run(self) -> None:
+        """Start the server, and keep it running.
+
+        The main thread does not start it: the exception of a signal there could make it lose the new process.
+        """
+        try:
+            self._launch()
+        except BaseException as error:  # noqa: BLE001 - `start` raises it
+            self._launched.set_exception(error)
+            return
+        self._launched.set_result(None)
+        self._watch()
+
     def _launch(self) -> None:
-        with self.output.open("ab") as output:
+        with self._launching, self.output.open("ab") as output:
+            if self._ending.is_set():
+                return
             self._process = subprocess.Popen(  # noqa: S603 - the path is that of nats-server
                 [self._program, "-c", str(self._folder / _CONFIG)],
                 stdin=subprocess.DEVNULL,
@@ -224,7 +244,8 @@ system_account: SYS""",
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
-        process, self._process = self._process, None
+        with self._launching:  # a thread whose start was interrupted may not count as alive yet
+            process, self._process = self._process, None
         if process is not None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
