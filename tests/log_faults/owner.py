@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from wonderq.broker.maintenance import LogMaintenance
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
 from wonderq.runtime.clock import Clock
-from wonderq.runtime.signals import Signals, StopRequested
+from wonderq.runtime.signals import Signals
 from wonderq_storage import FileCheckpoints, Observer, Position
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Connection, JetStream
@@ -102,7 +102,6 @@ def main() -> None:
         closing(logs),
         closing(connection),
         Signals() as signals,
-        suppress(StopRequested),
         serve.assembled(settings, clock=clock) as (broker, server, _),
     ):
         offset_s = clock.now_ms() / 1000 - time.monotonic()

@@ -6,6 +6,8 @@ from tests.mutants.mutant import Mutant
 
 _ARGUMENTS = "wonderq/cli/arguments.py"
 _CONFIRMATION = "wonderq/cli/confirmation.py"
+_SIGNALS = "wonderq/runtime/signals.py"
+_SIGNAL_TESTS = "tests/cli/test_signals.py"
 
 MUTANTS = [
     Mutant(
@@ -87,5 +89,21 @@ MUTANTS = [
         "fields_from(options.fields, _TEXTS)",
         "fields_from(options.fields)",
         ("tests/cli/test_task_commands.py::test_schedules",),
+    ),
+    Mutant(
+        "signals_after_a_swallowed_stop_are_ignored",
+        "A node that waits for the others of its cluster cannot be stopped, if its first SIGTERM came in a destructor.",
+        _SIGNALS,
+        "_is_unwinding() if self._stop is None else self._stopping",
+        "self._stopping",
+        (f"{_SIGNAL_TESTS}::test_the_signal_after_one_whose_exception_was_swallowed_ends_the_start",),
+    ),
+    Mutant(
+        "second_signal_interrupts_the_end_of_a_start",
+        "Ctrl-C pressed twice leaves behind what the first one was ending, such as a NATS server.",
+        _SIGNALS,
+        "_is_unwinding() if self._stop is None else self._stopping",
+        "self._stop is not None and self._stopping",
+        (f"{_SIGNAL_TESTS}::test_further_signals_do_not_interrupt_the_end_of_a_start",),
     ),
 ]

@@ -6,7 +6,7 @@ So nearly every kill is near a rotation, and many are in the middle of a checkpo
 from __future__ import annotations
 
 import argparse
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from wonderq.broker.maintenance import LogMaintenance
 from wonderq.cli.main import raise_file_limit
 from wonderq.config import Settings
 from wonderq.logs import set_up_logging
-from wonderq.runtime.signals import Signals, StopRequested
+from wonderq.runtime.signals import Signals
 from wonderq_storage import SyncPolicy
 
 CHECKPOINT_EVERY_BYTES = 64 << 10
@@ -41,7 +41,7 @@ def main() -> None:
         fsync=options.fsync,
         segment_bytes=options.segment_bytes,
     )
-    with closing(logs), Signals() as signals, suppress(StopRequested):
+    with closing(logs), Signals() as signals:
         serve.serve(settings, signals)
 
 

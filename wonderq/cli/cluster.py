@@ -18,7 +18,7 @@ from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.output import print_lines, write_json
 from wonderq.cli.settings import add_settings, flags_of
 from wonderq.config import NOT_IN_A_CLUSTER, ClusterSettings, Settings, load_cluster
-from wonderq.runtime.signals import Signals, StopRequested
+from wonderq.runtime.signals import Signals
 from wonderq.terminal import table
 
 _POLL_S = 0.2
@@ -55,10 +55,8 @@ def _add_start(verbs: Verbs) -> None:
 def start(options: argparse.Namespace) -> int:
     """Run a node of a cluster."""
     with Signals() as signals:
-        try:
-            return _start(options, signals)
-        except StopRequested:
-            return OK
+        return _start(options, signals)
+    return OK  # stopped during the start
 
 
 def _start(options: argparse.Namespace, signals: Signals) -> int:

@@ -16,7 +16,7 @@ from wonderq.cli.arguments import Parser, add_verb, add_verbs, fail
 from wonderq.cli.client_options import count_from
 from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.output import print_lines
-from wonderq.runtime.signals import Signals, StopRequested
+from wonderq.runtime.signals import Signals
 
 if TYPE_CHECKING:
     from wonderq_storage.nats.local_servers import LocalServer
@@ -53,10 +53,8 @@ def nats(noun: Parser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     with Signals() as signals:
-        try:
-            return _run(options, signals)
-        except StopRequested:
-            return OK
+        return _run(options, signals)
+    return OK  # stopped during the start
 
 
 def _run(options: argparse.Namespace, signals: Signals) -> int:

@@ -12,7 +12,7 @@ from wonderq.cli.arguments import Parser, fail
 from wonderq.cli.exit_codes import OK, REFUSED
 from wonderq.cli.settings import add_settings, flags_of
 from wonderq.config import Settings, load_with_sources
-from wonderq.runtime.signals import Signals, StopRequested
+from wonderq.runtime.signals import Signals
 
 
 def serve(command: Parser) -> None:
@@ -30,10 +30,8 @@ def serve(command: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run a broker."""
     with Signals() as signals:
-        try:
-            return _serve(options, signals)
-        except StopRequested:
-            return OK
+        return _serve(options, signals)
+    return OK  # stopped during the start
 
 
 def _serve(options: argparse.Namespace, signals: Signals) -> int:

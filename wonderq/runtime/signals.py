@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -16,8 +17,16 @@ class StopRequested(BaseException):
     """SIGTERM or SIGINT arrived before the broker was ready. No handler of errors catches it."""
 
 
+def _is_unwinding() -> bool:
+    """Return whether the main thread, which a signal has interrupted, leaves its blocks because of `StopRequested`."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, StopRequested):
+        error = error.__context__  # a block that is left may handle an error of its own
+    return error is not None
+
+
 class Signals:
-    """Handlers of the signals, while the context manager is open.
+    """Handlers of the signals, while the context manager is open. A `StopRequested` goes no further than it.
 
     Without handlers, process 1 of a container would ignore SIGTERM, and SIGHUP would end the broker uncleanly.
     """
@@ -37,22 +46,26 @@ class Signals:
             self._before[number] = signal.signal(number, handler)
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        return isinstance(error, StopRequested)
 
     def ready(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
         """From now on, call ``stop`` for SIGTERM and SIGINT, and ``reload`` for SIGHUP.
 
         ``stop`` is called at once if such a signal arrived before, and a destructor swallowed its exception.
         """
+        was_stopped = self._stopping  # read first: from the next line on, the handler itself calls `stop`
         self._stop, self._reload = stop, reload
-        if self._stopping:
+        if was_stopped:
             stop()
 
     def _on_stop(self, number: int, _frame: object) -> None:
-        if self._stopping:
-            return  # it is stopping already, and cannot do so faster
+        # A start whose StopRequested was swallowed goes on, and perhaps waits without end: the next signal counts, too.
+        is_ending = _is_unwinding() if self._stop is None else self._stopping
+        if is_ending:
+            return  # it cannot end faster
         self._stopping = True
         logger.info("%s: stopping", signal.Signals(number).name)
         notify("STOPPING=1")
