@@ -99,6 +99,15 @@ def test_further_signals_do_not_interrupt_the_end_of_a_start() -> None:
     assert ended == ["generator", "callback"]
 
 
+def test_a_hangup_during_the_start_counts_once_the_broker_is_ready() -> None:
+    calls: list[str] = []
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not calls
+        signals.ready(lambda: calls.append("stop"), lambda: calls.append("reload"))
+    assert calls == ["reload"]
+
+
 def test_later_each_signal_has_its_call() -> None:
     calls: list[str] = []
     with Signals() as signals:

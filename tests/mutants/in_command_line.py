@@ -99,6 +99,14 @@ MUTANTS = [
         (f"{_SIGNAL_TESTS}::test_the_signal_after_one_whose_exception_was_swallowed_ends_the_start",),
     ),
     Mutant(
+        "hangup_during_the_start_is_lost",
+        "A node whose certificate was renewed while it started fails when the former one ends.",
+        _SIGNALS,
+        "        elif self._hung_up:\n            reload()\n",
+        "",
+        (f"{_SIGNAL_TESTS}::test_a_hangup_during_the_start_counts_once_the_broker_is_ready",),
+    ),
+    Mutant(
         "second_signal_interrupts_the_end_of_a_start",
         "Ctrl-C pressed twice leaves behind what the first one was ending, such as a NATS server.",
         _SIGNALS,

@@ -35,6 +35,7 @@ class Signals:
         self._stop: Callable[[], None] | None = None
         self._reload: Callable[[], None] | None = None
         self._stopping = False
+        self._hung_up = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -54,12 +55,15 @@ class Signals:
     def ready(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
         """From now on, call ``stop`` for SIGTERM and SIGINT, and ``reload`` for SIGHUP.
 
-        ``stop`` is called at once if such a signal arrived before, and a destructor swallowed its exception.
+        ``reload`` is called at once if SIGHUP arrived before. So is ``stop`` if one of the others did, and a destructor
+        swallowed its exception.
         """
         was_stopped = self._stopping  # read first: from the next line on, the handler itself calls `stop`
         self._stop, self._reload = stop, reload
         if was_stopped:
             stop()
+        elif self._hung_up:
+            reload()
 
     def _on_stop(self, number: int, _frame: object) -> None:
         # A start whose StopRequested was swallowed goes on, and perhaps waits without end: the next signal counts, too.
@@ -74,8 +78,11 @@ class Signals:
         self._stop()
 
     def _on_hangup(self, _number: int, _frame: object) -> None:
-        if self._reload is None or self._stopping:
-            logger.info("SIGHUP: ignored, because the broker does not serve requests now")
-            return
-        logger.info("SIGHUP: reading the keys again")
-        self._reload()
+        if self._stopping:
+            logger.info("SIGHUP: ignored, because the broker stops")
+        elif self._reload is None:
+            self._hung_up = True
+            logger.info("SIGHUP: the keys are read again once the broker is ready")
+        else:
+            logger.info("SIGHUP: reading the keys again")
+            self._reload()
