@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
+from tests.support.process_1 import as_process_1, pid_of_process_1
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth import keys
@@ -117,18 +117,9 @@ def test_later_each_signal_has_its_call() -> None:
     assert calls == ["reload", "stop"]
 
 
-@pytest.mark.parametrize("as_process_1", [False, True])
-def test_sigterm_ends_a_start(tmp_path: Path, as_process_1: bool) -> None:
-    prefix: list[str] = []
-    if as_process_1:
-        prefix = ["unshare", "--pid", "--fork", "--kill-child"]
-        if (
-            shutil.which("unshare") is None
-            or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
-        ):
-            pytest.skip("no namespace of processes can be made here")
+@pytest.mark.parametrize("is_process_1", [False, True])
+def test_sigterm_ends_a_start(tmp_path: Path, is_process_1: bool) -> None:
     command = [
-        *prefix,
         sys.executable,
         "-c",
         SLOW_START,
@@ -138,14 +129,14 @@ def test_sigterm_ends_a_start(tmp_path: Path, as_process_1: bool) -> None:
         "--data",
         str(tmp_path / "d"),
     ]
+    if is_process_1:
+        command = as_process_1(command)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "starting\n"
-        broker = process.pid
-        if as_process_1:
-            broker = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii"))
+        broker = pid_of_process_1(process.pid) if is_process_1 else process.pid
         os.kill(broker, signal.SIGTERM)
         _, error = communicate(process)
     assert process.returncode == 0

@@ -300,6 +300,15 @@ MUTANTS = [
         hangs=True,
     ),
     Mutant(
+        "worker_that_loads_its_app_cannot_be_stopped",
+        "A container that is stopped while its worker loads the app is killed after the grace of the system.",
+        "wonderq/cli/worker.py",
+        "    with stop_signals(_end):\n",
+        "    if stop_signals:\n",
+        (f"{_TEST_COMMAND}::test_a_stop_while_the_app_is_loaded_ends_the_worker",),
+        hangs=True,
+    ),
+    Mutant(
         "app_without_tasks_takes_messages",
         "A forgotten import makes every message a dead letter.",
         "wonderq/cli/worker.py",

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.broker_process import RunningBroker
 from tests.support.commands import COMMAND, clean_environment
+from tests.support.process_1 import as_process_1, pid_of_process_1
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.worker.processes import WorkerProcess
 from wonderq.cli.arguments import UsageError
@@ -177,6 +178,37 @@ def test_queues_have_an_order_or_weights(options: list[str] | None, queues: obje
 
 
 # Processes
+
+
+#: An app whose module never comes to its end.
+_SLOW_APP = """
+import time
+print("loading", flush=True)
+while True:  # a signal that another thread gets wakes no long sleep
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("is_process_1", [False, True])
+def test_a_stop_while_the_app_is_loaded_ends_the_worker(tmp_path: Path, processes: str, is_process_1: bool) -> None:
+    (tmp_path / "tasks.py").write_text(_SLOW_APP)
+    command = [*COMMAND, "worker", "tasks:app", "--processes", processes]
+    if is_process_1:
+        command = as_process_1(command)
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(int(processes)):
+            assert process.stdout.readline() == "loading\n"
+        os.kill(pid_of_process_1(process.pid) if is_process_1 else process.pid, signal.SIGTERM)
+        try:
+            _, error = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "SIGTERM: ending" in error
 
 
 @pytest.mark.slow

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from wonderq.cli.arguments import Parser, UsageError, text_from
 from wonderq.cli.client_options import count_from, queue_name, seconds_from
@@ -20,6 +22,8 @@ from wonderq.cli.exit_codes import OK
 if TYPE_CHECKING:
     from wonderq.tasks.app import App
     from wonderq.worker.metrics import WorkerMetrics
+
+log = logging.getLogger("wonderq.worker")
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -63,6 +67,21 @@ def worker(command: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the worker, or a supervisor of several."""
+    from wonderq.worker.signals import stop_signals  # noqa: PLC0415 - this command only
+
+    # The module of the app may take long to load, and process 1 of a container would ignore SIGTERM meanwhile.
+    with stop_signals(_end):
+        return _run(options)
+
+
+def _end(number: signal.Signals) -> NoReturn:
+    """End the process while no worker or supervisor handles the signals, whatever the main thread does."""
+    log.info("%s: ending, because no task runs", number.name)
+    logging.shutdown()
+    os._exit(OK)
+
+
+def _run(options: argparse.Namespace) -> int:
     from wonderq.logs import set_up_logging  # noqa: PLC0415 - loads parts of the server
 
     queues = _queues(options.queue)
