@@ -291,6 +291,14 @@ MUTANTS = [
         hangs=True,
     ),
     Mutant(
+        "order_to_hurry_stays_in_a_buffer",
+        "Ctrl-C pressed twice ends the supervisor with a traceback, if one of its processes has just ended.",
+        _SUPERVISOR,
+        "self._command, bufsize=0, stdin",
+        "self._command, stdin",
+        (f"{_TEST_SUPERVISOR}::test_an_order_to_hurry_may_come_after_the_end_of_a_process",),
+    ),
+    Mutant(
         "processes_outlive_their_supervisor",
         "After a kill of the supervisor, twice as many workers run.",
         _SUPERVISOR,

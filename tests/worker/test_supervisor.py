@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.worker.source_files import SourceFiles
-from wonderq.worker.supervisor import UNUSABLE, Restarts
+from wonderq.worker.supervisor import UNUSABLE, Child, Restarts
 
 _SUPERVISE = """
 import logging, sys
@@ -121,6 +121,15 @@ while True:
         code, _ = wait(process)
     assert code == 0
     assert pids(tmp_path, "hurried")
+
+
+def test_an_order_to_hurry_may_come_after_the_end_of_a_process() -> None:
+    ended: list[Child] = []
+    child = Child(0, [sys.executable, "-c", "raise SystemExit(3)"], ended.append)
+    child.start()
+    eventually(lambda: ended)
+    child.hurry()
+    assert child.end()[1] == 3
 
 
 def test_changed_source_files_restart_all(tmp_path: Path) -> None:

@@ -65,8 +65,11 @@ class Child:
         self.start_s = None
         self.is_reloading = False
         self._started_s = time.monotonic()
-        # The process notices by the end of this pipe that the supervisor was killed.
-        self.process = subprocess.Popen(self._command, stdin=subprocess.PIPE, process_group=0)  # noqa: S603 - our own command
+        # The process notices by the end of this pipe that the supervisor was killed. Nothing is kept in a buffer for a
+        # process that has ended: the end of the pipe would fail.
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            self._command, bufsize=0, stdin=subprocess.PIPE, process_group=0
+        )
         threading.Thread(target=self._wait, args=(self.process,), daemon=True).start()
         log.info("process %d started: %d", self.number, self.process.pid)
 
@@ -95,7 +98,6 @@ class Child:
         if self.process is not None and self.process.stdin is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.write(_HURRY)
-                self.process.stdin.flush()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, if there is one."""
