@@ -12,6 +12,7 @@ from falcon.testing import TestClient
 
 from tests.support.alerting import documented_cluster_metrics
 from tests.support.played_node import COUNT, PlayedNode
+from tests.support.scripted_peers import LOG_ID
 from tests.support.waiting import eventually
 from wonderq.app import App, prepare
 from wonderq.auth import keys
@@ -19,6 +20,7 @@ from wonderq.auth.access import Access
 from wonderq.auth.keys import Keys
 from wonderq.auth.roles import CLUSTER_RULES, Role
 from wonderq.cluster import steward
+from wonderq.cluster.announcements import OfShard
 from wonderq.cluster.placement import PLACEMENT, Placement
 from wonderq.cluster.resources import add_node_routes
 from wonderq.model.limits import Limits
@@ -124,6 +126,24 @@ def test_a_node_that_is_too_old_for_a_shard_says_so_and_leaves_it_to_others(
     ready, shards = client.simulate_get("/readyz"), client.simulate_get("/cluster").json["shards"]
     assert (ready.status_code, ready.json["warnings"]) == (200, told)
     assert (shards[2]["status"], shards[2]["problem"]) == ("owned", status.problem)
+
+
+def test_a_node_tells_what_it_knows_of_a_damaged_shard(play: PlayedNode) -> None:
+    """A node that restarts has no other source, and would take the shard without its lost messages."""
+    play.peers.say("b", (2, "other", 7), state="unable", sequence=1000)
+    play.errors[2] = [CorruptLogError("stream x", 1000, "the stream ends with message 900")]
+    play.node.start()
+    told = OfShard("damaged", 7, LOG_ID.hex(), 1000)
+    eventually(lambda: play.peers.announced and play.peers.announced[-1].shards[2] == told, f"{told} to be told")
+
+
+def test_a_node_tells_the_newest_message_of_a_shard_that_it_has_released(play: PlayedNode) -> None:
+    start(play)
+    own_epoch = play.node.shards[1].own.epoch
+    play.peers.say("b", (1, "owner", 9), sequence=1000)
+    play.node.shards[1].leave()
+    told = OfShard("released", own_epoch, LOG_ID.hex(), 1000)
+    eventually(lambda: play.peers.announced[-1].shards[1] == told, f"{told} to be told")
 
 
 def test_damage_that_another_node_has_found_is_told(play: PlayedNode) -> None:

@@ -276,6 +276,14 @@ def test_a_shard_whose_log_is_gone_is_served_by_nobody(tmp_path: Path) -> None:
         done = run_process("cluster", "status", "--url", node.url)
         assert done.code == 1
         assert "damaged" in done.out.decode()
+        cluster["a"].start()
+
+        def problem() -> str:
+            view = cluster["a"].cluster()
+            return "" if view is None else view["shards"][shard]["problem"] or ""
+
+        eventually(lambda: "is gone" in problem(), "the restarted node to find that the log which b knows is gone")
+        assert damaged() == [shard]
 
 
 def test_a_node_on_nats_servers_of_others(tmp_path: Path) -> None:

@@ -149,6 +149,14 @@ MUTANTS = [
         (f"{_SHARD_TESTS}::test_a_log_that_is_not_the_one_that_others_know_is_damage",),
     ),
     Mutant(
+        "damage_is_told_without_what_is_known",
+        "A node that restarts serves a damaged shard, and nobody notices that acknowledged messages are lost.",
+        _NODE,
+        "                told[shard] = of._replace(",
+        "                told[shard] = own or of._replace(",
+        (f"{_NODE_TESTS}::test_a_node_tells_what_it_knows_of_a_damaged_shard",),
+    ),
+    Mutant(
         "node_takes_what_it_has_just_released",
         "A node that stops takes its own shards again, and the others wait for it.",
         _NODE,

@@ -63,10 +63,14 @@ class PlayedPeers:
         ahead_ms: int = 0,
         warm: tuple[int, ...] = (),
         heard: tuple[str, ...] = ("a",),
+        sequence: int = 5,
         figures: tuple[int, ...] = (),
     ) -> None:
-        """Let another node announce (shard, role, epoch), with the same ``figures`` of each, and which nodes it hears."""
-        shards = {shard: OfShard(role, epoch, LOG_ID.hex(), 5, *figures) for shard, role, epoch in roles}
+        """Let another node announce (shard, role, epoch) and which nodes it hears.
+
+        ``sequence`` and ``figures`` are those of each shard.
+        """
+        shards = {shard: OfShard(role, epoch, LOG_ID.hex(), sequence, *figures) for shard, role, epoch in roles}
         time_ms = time.time_ns() // 1_000_000 + ahead_ms
         said = Announcement(
             node,

@@ -516,13 +516,13 @@ class Node:
         with self._lock:
             now_s = time.monotonic()
             told: dict[int, OfShard] = {}
-            for shard, of in enumerate(of_shards):
-                if of is not None:
-                    told[shard] = of
-                    self._roster.know(shard, of.log_id, of.sequence)
-                else:
-                    log_id, sequence = self._roster.newest_known(shard)
-                    told[shard] = OfShard("other", self._roster.newest_epoch[shard], log_id, sequence)
+            for shard, own in enumerate(of_shards):
+                of = own or OfShard("other", 0, "", 0)
+                self._roster.know(shard, of.log_id, of.sequence)
+                # In each role: a node that restarts has no other source, and would not notice that messages are lost.
+                log_id, sequence = self._roster.newest_known(shard)
+                epoch = of.epoch or self._roster.newest_epoch[shard]
+                told[shard] = of._replace(epoch=epoch, log_id=log_id, sequence=sequence)
             return Announcement(
                 self.node,
                 self.token,
