@@ -227,7 +227,8 @@ def test_an_owner_hears_that_it_is_deposed(world: World, member: Member) -> None
 
 def test_a_process_tells_the_newest_epoch_that_it_knows_of(world: World, member: Member) -> None:
     member.hear(said(world, "owner", 4))
-    assert decode(member.announcement()) == Announcement("b:1", member._token, "standing_by", 4, "", 0, world.true_ms())
+    told = Announcement("b:1", member._token, "standing_by", 4, LOG.hex(), 5, world.true_ms())
+    assert decode(member.announcement()) == told
     member.claimed(5)
     member.acknowledge(LOG, 12)
     member.hear(said(world, "owner", 6))
@@ -238,6 +239,28 @@ def test_a_process_tells_the_newest_epoch_that_it_knows_of(world: World, member:
     found = decode(member.announcement())
     assert found is not None
     assert found[2:6] == ("released", 5, LOG.hex(), 12)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_an_owner_that_restarts_learns_what_must_be_there(world: World, member: Member, is_damaged: bool) -> None:
+    """The stream may have lost messages that the former process of this owner had acknowledged."""
+    member.hear(said(world, sequence=1000))
+    if is_damaged:
+        member.close(is_final=True)
+    restarted = world.member()
+    restarted.hear(member.announcement())
+    assert restarted.known_sequence(LOG) == 1000
+    assert restarted.epoch == 1
+
+
+def test_a_former_owner_tells_the_newest_message_that_it_has_heard_of(world: World, member: Member) -> None:
+    member.claimed(1)
+    member.acknowledge(LOG, 4)
+    member.lose()
+    member.hear(said(world, epoch=2, sequence=9))
+    found = decode(member.announcement())
+    assert found is not None
+    assert found[2:6] == ("standing_by", 2, LOG.hex(), 9)
 
 
 def test_only_an_owner_releases(member: Member) -> None:

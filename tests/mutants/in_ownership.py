@@ -46,6 +46,14 @@ MUTANTS = [
         (f"{_TAKEOVER_TESTS}::test_a_stream_that_ends_before_what_was_acknowledged_is_damaged",),
     ),
     Mutant(
+        "stand_by_keeps_what_it_has_heard_to_itself",
+        "An owner that restarts after JetStream has lost acknowledged messages goes on as if they never were.",
+        _MEMBER,
+        "            log_id, sequence = self._neighbours.newest_known\n",
+        '            log_id, sequence = self._neighbours.newest_known if self._role == "owner" else ("", 0)\n',
+        (f"{_MEMBER_TESTS}::test_an_owner_that_restarts_learns_what_must_be_there",),
+    ),
+    Mutant(
         "own_record_in_the_place_of_a_lost_one",
         "A stream that a stale leader describes as whole is taken over without its lost messages.",
         _TAKEOVER,

@@ -28,7 +28,7 @@ class Announcement(NamedTuple):
     log_id: str
     """Identity of the log that ``sequence`` belongs to, in hexadecimal; empty if it is not known."""
     sequence: int
-    """Sequence of the newest message that JetStream has acknowledged to it."""
+    """Sequence of the newest message that is known to be acknowledged, to whichever process."""
     time_ms: int
     """Its wall clock, in ms since 1970."""
 

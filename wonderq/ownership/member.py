@@ -64,8 +64,6 @@ class Member:
         self._changed = threading.Condition()
         self._role: Role = "standing_by"
         self._epoch = 0
-        self._log_id = ""
-        self._sequence = 0
         self._has_read = False
         self._closing = False
         self._listening = Listening(now_s())
@@ -159,16 +157,15 @@ class Member:
         """Return what to tell the others."""
         with self._changed:
             epoch = self._epoch if self._role in ("owner", "released") else self._neighbours.newest_epoch
-            said = Announcement(
-                self.node, self._token, self._role, epoch, self._log_id, self._sequence, self._time_ms()
-            )
+            # In each role: a process that restarts has no other source, and would not notice that messages are lost.
+            log_id, sequence = self._neighbours.newest_known
+            said = Announcement(self.node, self._token, self._role, epoch, log_id, sequence, self._time_ms())
         return said.encode()
 
     def acknowledge(self, log_id: bytes, sequence: int) -> None:
         """Tell that a message was acknowledged, so that the others read up to it, and know that it must be there."""
         with self._changed:
-            self._log_id, self._sequence = log_id.hex(), sequence
-            self._neighbours.know(self._log_id, sequence)
+            self._neighbours.know(log_id.hex(), sequence)
 
     def lose(self) -> None:
         """Own the log no more, and leave it to the others for some time."""

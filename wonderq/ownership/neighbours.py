@@ -106,6 +106,11 @@ class Neighbours:
         """Return the sequence of the newest message of a log that is known to be acknowledged, or 0."""
         return self._known.get(log_id, 0)
 
+    @property
+    def newest_known(self) -> tuple[str, int]:
+        """The log that was heard of last, and the newest message of it that is known; "" and 0 if there is none."""
+        return next(reversed(self._known.items()), ("", 0))
+
     def owner(self, now_s: float) -> Owner | None:
         """Return the owner, if it was heard lately.
 
