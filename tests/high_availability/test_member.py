@@ -11,7 +11,7 @@ from tests.support.threads import Call
 from wonderq.ownership.announcements import ROLES, Announcement, Role, decode
 from wonderq.ownership.member import Hearing, Member
 from wonderq.ownership.neighbours import Neighbours, clock_ahead_ms
-from wonderq_storage import LogClosedError, LogLostError, Reached
+from wonderq_storage import CorruptLogError, LogClosedError, LogLostError, Reached
 
 LOG = b"\x01\x02"
 NEW = Reached(None, 0, 0)
@@ -285,6 +285,18 @@ def test_more_to_read_is_read_first(world: World, member: Member) -> None:
     assert member.wait(Reached(LOG, 1, 8)) == 9
     assert member.known_sequence(LOG) == 9
     assert member.known_sequence(b"other") == member.known_sequence(None) == 0
+
+
+def test_a_log_that_others_have_begun_is_read_although_the_stream_was_empty(world: World, member: Member) -> None:
+    live(world, member, 2, ("standing_by", 1))
+    assert member.wait(NEW) == 5
+
+
+def test_a_log_that_is_not_the_one_that_others_know_is_damage(world: World, member: Member) -> None:
+    """Servers that lost a whole stream begin a new one, which ends before nothing that is known of it."""
+    live(world, member, 2, ("standing_by", 1))
+    with pytest.raises(CorruptLogError, match=f"the log {LOG.hex()} was here, with 5 acknowledged messages"):
+        member.wait(Reached(b"another", 1, 20))
 
 
 def test_what_was_acknowledged_is_never_forgotten(world: World, member: Member) -> None:

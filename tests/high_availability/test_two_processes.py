@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ from tests.support.commands import read_lines, started
 from tests.support.nats_servers import NatsCluster, freeze, needs_nats, start, thaw
 from tests.support.shared_processes import NOT_SENT, Pair, SharedProcess, request
 from tests.support.waiting import PATIENCE_S, eventually
+from wonderq.ownership.announcements import Announcement, decode
+from wonderq_storage.jetstream_peers import JetStreamPeers
+from wonderq_storage.nats import Connection, JetStream
 from wonderq_storage.nats.local_servers import free_ports
 
 pytestmark = [pytest.mark.slow, needs_nats]
@@ -289,6 +293,28 @@ def test_a_stop_answers_the_requests_under_way(pair: Pair) -> None:
     assert [each.status for each in answers] == [200]
     assert time.monotonic() - began_s < PATIENCE_S
     assert request(owner.port, "GET", "/healthz").status == NOT_SENT
+
+
+def test_a_stream_that_is_gone_is_begun_anew_by_nobody(cluster: NatsCluster, tmp_path: Path) -> None:
+    stream = f"T{secrets.token_hex(6)}"
+    with Pair(tmp_path, f"{cluster.url}/{stream}", "--log-bytes", str(64 << 20)) as pair:
+        owner = pair.owner()
+        other = pair.other(owner)
+        other.await_status("standing_by")
+        assert owner("POST", "/queues/q/messages/produce", {"message": "x"}).status == 201
+        heard: list[Announcement | None] = []
+        with closing(Connection(cluster.url)) as connection:
+            jetstream = JetStream(connection)
+            JetStreamPeers(jetstream, stream).listen(lambda data: heard.append(decode(data)))
+            eventually(
+                lambda: any(each and each.role == "standing_by" and each.sequence for each in heard),
+                "the process that stands by to know what was acknowledged",
+            )
+            owner.kill()
+            jetstream.call(f"STREAM.DELETE.{stream}", timeout_s=5)
+        owner.start()  # which makes the stream anew
+        owner.await_status("damaged")
+        other.await_status("damaged")
 
 
 def test_one_of_several_that_stand_by_takes_over(cluster: NatsCluster, tmp_path: Path) -> None:

@@ -54,6 +54,22 @@ MUTANTS = [
         (f"{_MEMBER_TESTS}::test_an_owner_that_restarts_learns_what_must_be_there",),
     ),
     Mutant(
+        "another_log_is_taken_over",
+        "Servers that have lost the whole stream begin an empty one, and a process serves it as if nothing was lost.",
+        _MEMBER,
+        "        if log_id and known and known != log_id:\n",
+        "        if False:\n",
+        (f"{_MEMBER_TESTS}::test_a_log_that_is_not_the_one_that_others_know_is_damage",),
+    ),
+    Mutant(
+        "empty_stream_is_taken_over",
+        "A process that restarts after the whole stream was lost begins an empty log, and serves that.",
+        _MEMBER,
+        "        return sequence\n\n    def _may_take_over",
+        "        return sequence if log_id else 0\n\n    def _may_take_over",
+        (f"{_MEMBER_TESTS}::test_a_log_that_others_have_begun_is_read_although_the_stream_was_empty",),
+    ),
+    Mutant(
         "own_record_in_the_place_of_a_lost_one",
         "A stream that a stale leader describes as whole is taken over without its lost messages.",
         _TAKEOVER,

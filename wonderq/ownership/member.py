@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from wonderq.ownership.announcements import Announcement, Role, decode
 from wonderq.ownership.neighbours import SUSPECT_S, Listening, Neighbours, Owner, clock_ahead_ms
-from wonderq_storage import LogClosedError, LogLostError, Reached
+from wonderq_storage import CorruptLogError, LogClosedError, LogLostError, Reached
 
 logger = logging.getLogger("wonderq.ownership")
 
@@ -201,7 +201,7 @@ class Member:
             self._has_read = True
             self._neighbours.know_epoch(reached.epoch)
             while not self._closing:
-                known = self._neighbours.known_sequence(log_id)
+                known = self._known_sequence(log_id)
                 if known > reached.sequence:
                     return known
                 if self._may_take_over():
@@ -209,6 +209,18 @@ class Member:
                     return None
                 self._changed.wait(_REVIEW_S)
         raise LogClosedError("this process does not take over any more")
+
+    def _known_sequence(self, log_id: str) -> int:
+        """Return the sequence of the newest message that must be in a log. The id of an empty stream is empty.
+
+        Raises:
+            CorruptLogError: the others know another log: servers that lost a whole stream begin a new one.
+        """
+        known, sequence = self._neighbours.newest_known
+        if log_id and known and known != log_id:
+            reason = f"the log {known} was here, with {sequence} acknowledged messages, and it is gone"
+            raise CorruptLogError(f"the log {log_id}", 0, reason)
+        return sequence
 
     def _may_take_over(self) -> bool:
         now_s = self._now_s()
