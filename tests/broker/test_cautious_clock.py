@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.test_clock import HOUR_MS, START_MS, YEAR_MS, System
+from tests.support.system_clock import DAY_MS, HOUR_MS, START_MS, YEAR_MS, System, contents, fill
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.model.messages import Target
 from wonderq.runtime.clock import CautiousClock
 from wonderq.runtime.time_evidence import CLOCK_FILE, Sighting, TimeEvidence
 from wonderq_storage import FileLog, SyncPolicy
-
-DAY_MS = 24 * HOUR_MS
 
 
 class Machine(TimeEvidence):
@@ -76,23 +74,6 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 @pytest.fixture
 def life(tmp_path: Path, system: System) -> Life:
     return Life(tmp_path, system)
-
-
-def fill(broker: Broker) -> str:
-    """Make one of everything that time can end, and return the receipt of a claim."""
-    broker.put_queue("short", retention_ms=60_000)
-    broker.put_queue("keys", deduplication_window_ms=60_000)
-    broker.produce("short", ["kept for a minute"])
-    broker.produce("default", ["claimed"])
-    [claimed] = broker.claim("default", visibility_timeout_ms=30_000)
-    broker.produce("default", ["delayed"], [60_000])
-    broker.schedules.put("minutely", cron="* * * * *", queue="ticks", body="tick", missed="all")
-    assert claimed.receipt is not None
-    return claimed.receipt
-
-
-def contents(broker: Broker) -> dict[str, dict[str, int]]:
-    return {info.name: {name: count for name, count in info.counts.items() if count} for info in broker.queues()}
 
 
 def test_a_clock_far_ahead_ends_nothing(life: Life) -> None:

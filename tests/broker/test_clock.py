@@ -7,35 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.system_clock import HOUR_MS, START_MS, YEAR_MS, System
 from wonderq.broker.broker import Broker
 from wonderq.runtime.clock import Clock
 from wonderq_storage import FileLog, SyncPolicy
-
-START_MS = 1_700_000_000_000
-HOUR_MS = 3_600_000
-YEAR_MS = 365 * 24 * HOUR_MS
-
-
-class System:
-    """The system's two clocks, moved by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wall_ms = START_MS
-        self.monotonic_ms = 5_000
-        monkeypatch.setattr("wonderq.runtime.clock.time", self)
-
-    def time_ns(self) -> int:
-        return self.wall_ms * 1_000_000
-
-    def monotonic_ns(self) -> int:
-        return self.monotonic_ms * 1_000_000
-
-    def passes(self, ms: int) -> None:
-        self.wall_ms += ms
-        self.monotonic_ms += ms
-
-    def reboots(self) -> None:
-        self.monotonic_ms = 10
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.test_clock import HOUR_MS, START_MS, YEAR_MS, System
+from tests.support.system_clock import HOUR_MS, START_MS, YEAR_MS, System
 from wonderq.broker.broker import Broker
 from wonderq.broker.compaction import compact_oldest
 from wonderq.broker.maintenance import checkpoint

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.test_cautious_clock import DAY_MS, contents, fill
-from tests.broker.test_clock import HOUR_MS, START_MS, System
 from tests.support.memory_log import MemoryLog
+from tests.support.system_clock import DAY_MS, HOUR_MS, START_MS, System, contents, fill
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
 from wonderq.runtime.time_evidence import TimeEvidence

@@ -205,7 +205,7 @@ def test_bytes_that_nobody_asked_for_end_a_connection(push: Pushing, hook: HookS
     hook.behavior = behave
     push.subscribe("mail", hook.url)
     deliver(push, "one")
-    speak[0]()
+    eventually(lambda: speak)[0]()
     eventually(lambda: not hook.open_connections)
     deliver(push, "two")
     assert hook.connections == 2
