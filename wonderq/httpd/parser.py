@@ -240,7 +240,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
 
     def reject(self, error: RequestError) -> None:
         """Complete the request with an error response."""
-        self.error = error
+        self.error = error.with_traceback(None)  # it names this parser, and a cycle waits for the garbage collector
         self.completed = True
 
     def _receive_head(self, data: bytes) -> int:
