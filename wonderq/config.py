@@ -36,7 +36,7 @@ MAX_SHARED_BATCH_BYTES = 4 << 20
 #: Size of a log in JetStream, and of that of one shard of a cluster.
 DEFAULT_LOG_BYTES, DEFAULT_SHARD_BYTES = 10 << 30, 1 << 30
 #: Settings of a broker that a node of a cluster does not have, or has for the whole cluster.
-NOT_IN_A_CLUSTER = ("log", "replicas", "fsync", "segment_bytes")
+NOT_IN_A_CLUSTER = ("log", "replicas", "fsync", "segment_bytes", "max_clock_jump", "accept_clock")
 #: Port on which the NATS servers of a cluster's nodes reach each other.
 ROUTE_PORT = 7981
 #: Size that a body may have in addition to a batch with every second byte escaped.

@@ -263,12 +263,6 @@ def test_the_clock_of_another_node_is_known_as_it_is(play: PlayedNode) -> None:
     eventually(is_known, "the clock of b to be known")
 
 
-def test_a_clock_that_is_held_is_told(play: PlayedNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    start(play)
-    monkeypatch.setattr("wonderq.runtime.clock.Clock.problem", "The clock may be wrong.")
-    assert play.node.warnings == [f"Shard {shard}: The clock may be wrong." for shard in range(COUNT)]
-
-
 def test_two_nodes_with_one_name_are_told(play: PlayedNode) -> None:
     play.node.start()
     assert play.node.warnings == []

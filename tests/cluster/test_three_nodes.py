@@ -17,7 +17,6 @@ from tests.support.waiting import PATIENCE_S, eventually
 from wonderq.auth.keys import read
 from wonderq.cluster.keys import SYNCED_FILE
 from wonderq.cluster.shard_map import shard_of
-from wonderq.runtime.time_evidence import CLOCK_FILE, TimeEvidence
 from wonderq_storage.nats import JetStream
 from wonderq_storage.nats.local_servers import free_ports
 
@@ -306,30 +305,6 @@ def test_a_node_on_nats_servers_of_others(tmp_path: Path) -> None:
             assert node.returncode == 0
             assert b"WARNING" not in errors
             assert b"stopped cleanly" in errors
-
-
-def test_a_clock_that_nothing_confirms_is_held_until_a_person_accepts_it(tmp_path: Path) -> None:
-    if TimeEvidence(tmp_path).is_synchronised():
-        pytest.skip("the clock of this machine is confirmed by a time service")
-    with ClusterProcesses(tmp_path, "a", "--shards", "1", "--max-clock-jump", "1") as cluster:
-        node = cluster["a"]
-        cluster.await_owners("a")
-        assert node("POST", "/queues/q/messages/produce", {"message": "x"}).status == 201
-        assert node("GET", "/readyz").json["warnings"] == []
-        assert node.stop() == 0
-        (node.folder / CLOCK_FILE).unlink(missing_ok=True)  # as after a restart of the machine
-        # No message for more than a second: the node listens for as long before it takes the shard.
-        node.start()
-        cluster.await_owners("a")
-        [warning] = node("GET", "/readyz").json["warnings"]
-        assert warning.startswith("Shard 0: ")
-        assert "--accept-clock" in warning
-        assert b"wonderq_clock_held{" in node("GET", "/metrics").json
-        assert node.stop() == 0
-        node._options += ["--accept-clock"]
-        node.start()
-        cluster.await_owners("a")
-        assert node("GET", "/readyz").json["warnings"] == []
 
 
 def test_a_node_without_its_folder_of_keys_gets_them_before_it_serves(tmp_path: Path) -> None:

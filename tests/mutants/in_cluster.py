@@ -15,9 +15,7 @@ _VALUES = "storage/wonderq_storage/jetstream_values.py"
 _CHILD = "storage/wonderq_storage/nats/child_server.py"
 _TLS_FILES = "storage/wonderq_storage/nats/tls_files.py"
 _BACKGROUND = "wonderq/broker/background.py"
-_SHARD_CLOCK = "wonderq/serve_cluster/shard_clock.py"
 
-_SHARD_CLOCK_TESTS = "tests/cluster/test_shard_clock.py"
 _STEWARD_TESTS = "tests/cluster/test_steward.py"
 _SHARD_TESTS = "tests/cluster/test_shard.py"
 _NODE_TESTS = "tests/cluster/test_node.py"
@@ -157,22 +155,6 @@ MUTANTS = [
         "                told[shard] = of._replace(",
         "                told[shard] = own or of._replace(",
         (f"{_NODE_TESTS}::test_a_node_tells_what_it_knows_of_a_damaged_shard",),
-    ),
-    Mutant(
-        "lonely_node_confirms_its_own_clock",
-        "All machines start, the first node has a clock hours ahead, and retention deletes messages.",
-        _SHARD_CLOCK,
-        "(ahead_ms is not None and abs(ahead_ms) <= MAX_CLOCK_AHEAD_MS)",
-        "(ahead_ms is None or abs(ahead_ms) <= MAX_CLOCK_AHEAD_MS)",
-        (f"{_SHARD_CLOCK_TESTS}::test_a_node_that_hears_no_other_one_does_not_trust_a_clock_far_ahead",),
-    ),
-    Mutant(
-        "empty_shard_vouches_for_the_time",
-        "A node with a wrong clock takes an empty shard first, and then trusts its clock in all others.",
-        _SHARD_CLOCK,
-        "if self._has_records and not",
-        "if not",
-        (f"{_SHARD_CLOCK_TESTS}::test_a_shard_without_messages_vouches_for_no_other",),
     ),
     Mutant(
         "node_takes_what_it_has_just_released",

@@ -185,7 +185,7 @@ def _add_restore(verbs: Verbs) -> None:
     )
     add_json_option(command)
     add_settings(command, ClusterSettings)
-    add_settings(command, Settings, (*NOT_IN_A_CLUSTER, "max_clock_jump", "accept_clock"))
+    add_settings(command, Settings, NOT_IN_A_CLUSTER)
     command.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of these settings")
 
 

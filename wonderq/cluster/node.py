@@ -289,9 +289,6 @@ class Node:
                 "Fewer than half of the nodes hear this one, although it hears them, so it owns no shard. See that the "
                 "NATS servers reach each other in both directions."
             )
-        for each in self.shards:
-            if (owned := each.owned) is not None:
-                found += (f"Shard {each.number}: {warning}" for warning in owned.broker.warnings)
         return found
 
     def nodes(self) -> list[NodeStatus]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -31,13 +30,11 @@ from wonderq.metrics import BrokerCollector, LogCollector, LogCounters, ProcessV
 from wonderq.model.queue_names import DEFAULT_QUEUE
 from wonderq.runtime.token_bucket import TokenBuckets
 from wonderq.serve import Sharing, make_app, open_log, run_push, signer_of
-from wonderq.serve_cluster.shard_clock import NodeEvidence, ShardClock
+from wonderq.serve_shared import TakeoverClock
 from wonderq_storage import SharedLog
 from wonderq_storage.jetstream_peers import JetStreamPeers, Look
 from wonderq_storage.nats import JetStream
 from wonderq_storage.nats.address import Address, LogAddress
-
-logger = logging.getLogger("wonderq")
 
 #: Repetitions of a call of a shard's log end after this time.
 _PATIENCE_S = 30.0
@@ -85,7 +82,6 @@ class Parts:
         self.apps: dict[Broker, App] = {}
         self.server: Server
         self.carrier: Carrier
-        self.evidence: NodeEvidence
 
     def access(self, rules: Mapping[str, Mapping[str, Any]] = RULES) -> Access:
         """Return the access of one application. All count the rate of a key together."""
@@ -115,17 +111,13 @@ class Parts:
             broker = Broker(
                 log,
                 checkpoints=checkpoints,
-                clock=ShardClock(
-                    self.evidence, max_jump_ms=settings.max_clock_jump * 1000, accept=settings.accept_clock
-                ),
+                clock=TakeoverClock(),
                 limits=settings.limits,
                 create_queues=settings.create_queues,
                 default_queue=shard_of(DEFAULT_QUEUE, charter.shards) == number,
                 has_name=lambda name: shard_of(name, charter.shards) == number,
             )
             stack.callback(broker.close)
-            for warning in broker.warnings:
-                logger.warning("shard %d: %s", number, warning)
             broker.reach(RemoteShards(self.carrier, charter.shards, number))
             maintenance = LogMaintenance(broker, log, checkpoints, slack_bytes=part_bytes)
             # A planned hand-over does not wait for a checkpoint: the next node has read the log already.

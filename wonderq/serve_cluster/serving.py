@@ -39,7 +39,6 @@ from wonderq.serve_cluster.edge import make_edge, with_all_routes
 from wonderq.serve_cluster.founding import charter_of
 from wonderq.serve_cluster.nats_servers import await_nats, open_nats
 from wonderq.serve_cluster.parts import ClusterPeers, Parts
-from wonderq.serve_cluster.shard_clock import NodeEvidence
 from wonderq_storage.jetstream_values import JetStreamValues
 from wonderq_storage.nats import JetStream
 from wonderq_storage.nats.address import LogAddress
@@ -137,7 +136,6 @@ def node_of(
             version=__version__,
             follow=shared_keys.sync,
         )
-        parts.evidence = NodeEvidence(settings.data, lambda: node.clock_ahead_ms)
         registry = CollectorRegistry()
         edge = make_edge(node, requests, parts, registry)
         stack.callback(edge.stop)
@@ -189,9 +187,7 @@ def check_settings(cluster: ClusterSettings, settings: Settings) -> None:
             f"--peers has no {cluster.name}, which is the name of this node, but {', '.join(names) or 'nobody'}. List "
             "all nodes, this one included, such as --peers a=10.0.0.1,b=10.0.0.2,c=10.0.0.3"
         )
-    shared = replace(settings, log=LogAddress((), "x"), replicas=cluster.replicas)
-    # A node judges its clock as a broker on a folder does. `serve --log` has no settings for that.
-    validate(replace(shared, max_clock_jump=Settings().max_clock_jump, accept_clock=False))
+    validate(replace(settings, log=LogAddress((), "x"), replicas=cluster.replicas))
     servers = len(cluster.nats_url or cluster.peers)
     if cluster.replicas is not None and cluster.replicas > servers:
         raise StartError(f"--replicas is {cluster.replicas}, and there are only {servers} NATS servers. Set fewer.")
