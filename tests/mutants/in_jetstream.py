@@ -256,6 +256,25 @@ MUTANTS = [
         (f"{_CLIENT_TESTS}::test_a_server_over_which_something_answers_now_and_then_is_kept",),
     ),
     Mutant(
+        "work_is_no_sign_of_service",
+        "While JetStream has no leader, a connection over which streams work is cut every eleven seconds.",
+        _CONNECTION,
+        """so that questions of `watch` without an answer do not end the link.\"\"\"
+        self._unanswered = 0
+""",
+        """so that questions of `watch` without an answer do not end the link.\"\"\"
+""",
+        (f"{_CLIENT_TESTS}::test_a_server_that_does_its_work_is_kept_although_nothing_answers",),
+    ),
+    Mutant(
+        "forbidden_question_is_repeated",
+        "A client whose permissions forbid the question loses its connection every eleven seconds.",
+        _CONNECTION,
+        "                    self._watched = None  # its permissions forbid the question\n",
+        "                    pass\n",
+        (f"{_CLIENT_TESTS}::test_a_question_that_the_permissions_forbid_is_not_repeated",),
+    ),
+    Mutant(
         "password_in_the_clear",
         "A server, or somebody in between, that offers no TLS gets the password.",
         _CONNECTION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from botocore.config import Config
 from tests.promises.client import Client
 from tests.promises.journal import Exchange
 from tests.support.waiting import PATIENCE_S
+
+_MAKING = threading.Lock()  # held by the thread that makes a client
 
 
 class SqsClient:
@@ -30,7 +33,8 @@ class SqsClient:
         host, port, life = self._client.lives.current()
         if life != self._life:
             self._life, self._url = life, f"http://{host}:{port}"
-            with mock.patch.dict(os.environ, {"AWS_EC2_METADATA_DISABLED": "true"}):
+            # Threads that set and restore the environment at the same time lose each other's changes.
+            with _MAKING, mock.patch.dict(os.environ, {"AWS_EC2_METADATA_DISABLED": "true"}):
                 self._sqs = boto3.client(
                     "sqs",
                     endpoint_url=self._url,

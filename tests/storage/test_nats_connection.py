@@ -20,6 +20,7 @@ from wonderq_storage.nats import (
     ClientClosedError,
     Connection,
     ConnectionLostError,
+    JetStream,
     NatsError,
     NatsTimeoutError,
     NatsUnreachableError,
@@ -227,6 +228,35 @@ def test_a_server_over_which_something_answers_now_and_then_is_kept(connect: Con
         client.watch("alive", is_yes)
         # On a busy machine an answer may come late, and the other server be tried. One that is given up is asked less.
         eventually(lambda: len(server.requests) >= 10 * connection._UNANSWERED * len(server.options))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_does_its_work_is_kept_although_nothing_answers(connect: Connect) -> None:
+    """A stream with one replica goes on while JetStream has no leader that answers questions."""
+
+    def acknowledge(request: Request) -> bytes:
+        return b"" if request.subject == "$JS.API.INFO" else message(request, b'{"stream":"s","seq":1}')
+
+    with FakeNats(acknowledge) as server, FakeNats(acknowledge) as other:
+        jetstream = JetStream(connect(server, other))
+
+        def is_kept() -> bool:
+            jetstream.publish("s", "x", b"y", {}, timeout_s=PATIENCE_S)
+            asked = sum(each.subject == "$JS.API.INFO" for each in server.requests)
+            return asked >= 10 * connection._UNANSWERED * len(server.options)
+
+        eventually(is_kept)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_question_that_the_permissions_forbid_is_not_repeated(connect: Connect) -> None:
+    violation = b"-ERR 'Permissions Violation for Publish to \"Alive\"'\r\n"
+    with FakeNats(lambda _: violation) as server, FakeNats() as other:
+        client = connect(server, other)
+        client.server_info(timeout_s=PATIENCE_S)
+        client.watch("Alive", is_yes)
+        eventually(lambda: server.requests and server.pings >= 3 * connection._UNANSWERED * len(server.options))
+        assert len(server.requests) < connection._UNANSWERED
 
 
 @pytest.mark.usefixtures("quick")

@@ -142,10 +142,15 @@ class Connection:
         """Ask a question every second, and leave a server over which nothing answers it for the next one.
 
         A server that is cut off from the others still answers its clients' pings. ``is_answer`` tells whether a reply
-        is an answer; it must not wait or raise. If there is no other server, nothing is asked.
+        is an answer; it must not wait or raise. If there is no other server, or this client may not ask, nothing is
+        asked.
         """
         if len(self._addresses) > 1:
             self._watched = subject, is_answer
+
+    def note_service(self) -> None:
+        """Note that the server does its work, so that questions of `watch` without an answer do not end the link."""
+        self._unanswered = 0
 
     def server_info(self, *, timeout_s: float) -> dict[str, Any]:
         """Return what the connected server says about itself, such as its `version` and `max_payload`.
@@ -565,6 +570,8 @@ class Connection:
                 self._info = _checked(fields)
             case protocol.Failure(text):
                 logger.warning("NATS reports an error: %s", text)
+                if self._watched is not None and f'"{self._watched[0].lower()}"' in text.lower():
+                    self._watched = None  # its permissions forbid the question
 
 
 def _receive(link: Link, parser: protocol.Parser, deadline_s: float) -> list[protocol.Event]:
