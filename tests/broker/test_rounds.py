@@ -80,11 +80,13 @@ def test_a_loop_that_is_held_up_does_not_hold_up_the_others(rounds: Rounds, brok
     slow.start(rounds)
     eventually(lambda: slow.turns)
     quick.start(rounds)
-    eventually(lambda: quick.turns > 3)
-    stopping = Call(slow.stop)
-    quick.stop()
-    assert slow.ends == 0, "it waits for its turn"
-    gate.set()
+    try:
+        eventually(lambda: quick.turns > 3)
+        stopping = Call(slow.stop)
+        quick.stop()
+        assert slow.ends == 0, "it waits for its turn"
+    finally:
+        gate.set()
     stopping.result()
     assert slow.ends == 1
 

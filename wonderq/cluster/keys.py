@@ -122,11 +122,11 @@ class SharedKeys:
             self._tell_ignored(local, shared)
         else:
             base = synced
-        merged, revoked = merge(base, local, shared), list[str]()
+        merged, revoked, returned = merge(base, local, shared), list[str](), set[str]()
         if _ids(merged) != _ids(shared):
             revoked, revision = self._revoked()
             merged = merge(base, local, shared, revoked)
-            self._tell_revoked(_ids(local).intersection(revoked) - _ids(base) - _ids(merged))
+            returned = _ids(local).intersection(revoked) - _ids(base) - _ids(merged)
             gone = _ids(shared) - _ids(merged) - set(revoked)
             if gone:  # first: once the keys are gone, any node might take them for its own
                 ids = [*revoked, *sorted(gone)][-MOST_REVOKED:]
@@ -137,6 +137,7 @@ class SharedKeys:
         if _ids(merged) != _ids(local):
             # Merged again: somebody may have changed the file just now.
             key_file.change(self._file, lambda now: merge(base, now, merged, revoked))
+            self._tell_revoked(returned)
         if synced_stamp is None or _ids(merged) != _ids(synced):
             # Also without keys: the first key that is created later is then one that was added.
             key_file.change(self._synced, lambda _: merged)

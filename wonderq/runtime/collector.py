@@ -36,8 +36,8 @@ class CollectorPauses:
     freed: then even the youngest generation becomes large, because Python starts a collection after a number of objects
     made, *less* those freed.
 
-    Frozen objects are still freed when the last reference to them is deleted. Only unused cycles among them stay until
-    the number of long-lived objects is small again, because then a full collection examines everything.
+    Frozen objects are still freed when the last reference to them is deleted. Only unused cycles among them stay: for
+    ever, or, if many objects lived long when they were frozen, until few do. A full collection then examines all.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:

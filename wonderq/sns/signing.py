@@ -37,6 +37,9 @@ KEY_FILE = "sns-signing-key.pem"
 #: Interval at which a broker tries again to read or make the key.
 RETRY_S = 10.0
 
+#: Most reasons to remember for which notifications are not signed.
+_MOST_REASONS = 10
+
 #: Steps of `took` for a signature.
 _STEPS = 260
 
@@ -62,7 +65,8 @@ class Signer:
         self._now = now
         self._monotonic_s = monotonic_s
         self._key: SigningKey | None = None
-        self._last_reason = ""
+        self._reasons: set[str] = set()
+        """Reasons that were logged."""
         self._has_library = find_spec("cryptography") is not None
         self._next_try_s = 0.0  # after a failure: a disk may be full, or a file just being copied
         self._pool = BlockingPool(1)  # the library and a new key take tenths of a second; one thread makes one key
@@ -112,9 +116,9 @@ class Signer:
             )
 
     def _warn(self, reason: str) -> None:
-        """Log why notifications are not signed, unless that was logged last."""
-        if reason != self._last_reason:
-            self._last_reason = reason
+        """Log why notifications are not signed, once for each reason."""
+        if reason not in self._reasons:
+            self._reasons = {*self._reasons, reason} if len(self._reasons) < _MOST_REASONS else {reason}
             logger.warning("notifications are not signed: %s", reason)
 
     def _load(self) -> SigningKey:
