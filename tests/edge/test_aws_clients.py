@@ -240,7 +240,7 @@ def subscribed(cluster: EdgeCluster) -> list[str]:
 def test_a_list_of_topics_or_subscriptions_fails_if_a_shard_refuses_it(
     cluster: EdgeCluster, action: str, listing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left out would be taken for deleted."""
+    """A client would take a topic or subscription that is left out for a deleted one."""
     monkeypatch.setattr(broker_of(cluster, 1).topics, listing, raising(DiskFullError("no room")))
     for node in cluster.nodes.values():
         with pytest.raises(RefusedError, match=r"Shard 1 .*507") as refused:

@@ -222,29 +222,26 @@ def test_a_frozen_owner_is_not_waited_for_once_another_one_is_heard(cluster: Edg
     assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "outcome_unknown", "1")
 
 
-def test_an_answer_of_the_former_owner_counts_if_it_comes_late(
-    cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def held(cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Return a produce to shard 1, which b has not answered yet, at a node that waits long for a former owner."""
     monkeypatch.setattr(forwarding, "GRACE_S", 2 * PATIENCE_S)
-    queue, shard = cluster.queue_of(1), 1
+    queue = cluster.queue_of(1)
     cluster.owner(queue)("PUT", f"/queues/{queue}")
-    call = hold_a_produce(cluster, queue)
-    cluster.hear(shard, "a")
-    cluster.logs[shard].release()
-    assert call.reply().status == 201
+    return hold_a_produce(cluster, queue)
 
 
-def test_a_former_owner_that_is_not_heard_any_more_has_no_time_left(
-    cluster: EdgeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(forwarding, "GRACE_S", 2 * PATIENCE_S)
-    queue, shard = cluster.queue_of(1), 1
-    cluster.owner(queue)("PUT", f"/queues/{queue}")
-    call = hold_a_produce(cluster, queue)
+def test_an_answer_of_the_former_owner_counts_if_it_comes_late(cluster: EdgeCluster, held: Call) -> None:
+    cluster.hear(1, "a")
+    cluster.logs[1].release()
+    assert held.reply().status == 201
+
+
+def test_a_former_owner_that_is_not_heard_any_more_has_no_time_left(cluster: EdgeCluster, held: Call) -> None:
     cluster.nodes["a"].shards.silent.add("b")
-    cluster.open(shard, "a")
-    cluster.hear(shard, "a")
-    reply = call.reply()
+    cluster.open(1, "a")
+    cluster.hear(1, "a")
+    reply = held.reply()
     assert (reply.status, reply.code) == (503, "outcome_unknown")
 
 

@@ -258,7 +258,7 @@ def encrypted(data: bytes) -> bytes:
 
 
 class Panic(BaseException):
-    """What a broken `cryptography` raises, which is no `Exception`: pyo3_runtime.PanicException."""
+    """Stands for pyo3_runtime.PanicException, which a broken `cryptography` raises. It is no `Exception`."""
 
 
 @pytest.mark.parametrize("error", [ImportError("no module"), UnsupportedAlgorithm("no such curve"), Panic("broken")])

@@ -149,7 +149,7 @@ class Cluster(ThreadingHTTPServer):
         self.polls: set[str] = set()
         self.over = threading.Event()
         self.connections: set[BaseHTTPRequestHandler] = set()
-        """Those that are open."""
+        """Connections that are open."""
 
 
 class _Node(BaseHTTPRequestHandler):

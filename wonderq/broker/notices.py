@@ -51,7 +51,7 @@ class Notice(NamedTuple):
 
     @property
     def key(self) -> tuple[int, str]:
-        """What identifies the subscription: the number of its topic, and its name."""
+        """The number of the topic and the name of the subscription, which identify it."""
         return self.number, self.subscription
 
     def was(self) -> Subscription:

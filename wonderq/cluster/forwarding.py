@@ -151,6 +151,7 @@ class Forwarder:
     def _wait(
         self, owner: str, request: ForwardedRequest, pending: _Pending, client_gone: Callable[[], bool]
     ) -> Outcome:
+        process = Process(owner, request.token)
         began_s = now_s = time.monotonic()
         until_s = now_s + self._longest_s
         moved_s: float | None = None
@@ -168,7 +169,6 @@ class Forwarder:
                 if now_s >= next_s:
                     self._cancel(owner, request)
                     is_cancelled, next_s = True, until_s
-            process = Process(owner, request.token)
             if moved_s is None and self._has_moved(process, request.shard, pending):
                 moved_s = now_s
                 until_s = min(until_s, now_s + (GRACE_S if self._shards.hears(process) else 0))

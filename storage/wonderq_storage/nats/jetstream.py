@@ -112,7 +112,7 @@ class JetStream:
 
     def publish(self, stream: str, subject: str, payload: bytes, headers: dict[str, str], *, timeout_s: float) -> Ack:
         """Append a message to a stream, and return its acknowledgement. `headers` has the conditions."""
-        return self._ack(stream, subject, self.connection.request(subject, payload, headers, timeout_s=timeout_s))
+        return self._noted_ack(stream, subject, self.connection.request(subject, payload, headers, timeout_s=timeout_s))
 
     def post(
         self,
@@ -132,14 +132,15 @@ class JetStream:
         def answered(reply: Reply | NatsError) -> None:
             result: Ack | NatsError
             try:
-                result = reply if isinstance(reply, NatsError) else self._ack(stream, subject, reply)
+                result = reply if isinstance(reply, NatsError) else self._noted_ack(stream, subject, reply)
             except NatsError as error:
                 result = error
             callback(result)
 
         self.connection.ask_once(subject, payload, headers, answered, timeout_s=timeout_s)
 
-    def _ack(self, stream: str, subject: str, reply: Reply) -> Ack:
+    def _noted_ack(self, stream: str, subject: str, reply: Reply) -> Ack:
+        """Return the acknowledgement in a reply, which shows that the server does its work."""
         ack = _ack(stream, subject, reply)
         self.connection.note_service()
         return ack
