@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import read_lines, run_process, started
+from tests.support.commands import clean_environment, read_lines, run_process, started
 from tests.support.log_streams import LogStream, replayed
 from tests.support.nats_servers import needs_nats
 from tests.support.needs import needs_path
@@ -117,6 +118,40 @@ def test_a_stop_while_it_starts_leaves_no_server(tmp_path: Path) -> None:
             assert str(tmp_path).encode() not in each.read_bytes()
         except OSError:
             continue  # it ended meanwhile
+
+
+#: Runs `wonderq nats serve`. It gets SIGTERM while its main thread holds the lock of the event on which it waits.
+STOPPED_AS_IT_BEGINS_TO_WAIT = """
+import os, signal, sys, threading, types
+from wonderq.cli import main, nats
+class Event(threading.Event):
+    holder = None
+    def wait(self, timeout=None):
+        with self._cond:
+            self.holder = threading.get_ident()
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.holder = None
+        return super().wait(timeout)
+    def set(self):
+        if self.holder == threading.get_ident():
+            raise RuntimeError("this thread would wait for itself")
+        super().set()
+nats.threading = types.SimpleNamespace(Event=Event, Thread=threading.Thread)
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@needs_nats
+def test_a_stop_counts_at_any_step_of_the_wait_for_it(tmp_path: Path) -> None:
+    """A signal handler runs on the main thread, and so must not wait for a lock that this thread may hold."""
+    arguments = ["nats", "serve", "--data", str(tmp_path), "--port", str(consecutive_ports(1))]
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_AS_IT_BEGINS_TO_WAIT, *arguments],
+        env=clean_environment(),
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @needs_nats

@@ -34,7 +34,8 @@ def note(name: str, line: str) -> None:
 def send(queues: Sequence[str]) -> None:
     """Send tasks to the queues in turn until SIGTERM."""
     stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # On a thread: the handler runs on this one, perhaps while it holds the lock of the event.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stopping.set).start())
     for number in count():
         if stopping.wait(_PAUSE_S):
             return

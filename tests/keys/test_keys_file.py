@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -370,6 +371,25 @@ def test_a_file_that_may_not_be_read_leaves_the_old_keys_until_it_may(
 
 
 # Following
+
+
+def test_keys_read_before_a_hangup_do_not_replace_those_read_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = create(path)
+    running = Keys(path, check_interval_s=0)
+    former = keys.read(path)
+
+    class Interrupted(list[Key]):
+        def __iter__(self) -> Iterator[Key]:
+            monkeypatch.undo()
+            keys.revoke(path, [key_id(text)])
+            running.reload()
+            return super().__iter__()
+
+    monkeypatch.setattr(keys, "read", lambda _path: (Interrupted(former[0]), former[1]))
+    running.reload()
+    assert running.find(f"Bearer {text}") is None
 
 
 def test_a_running_broker_learns_of_new_and_revoked_keys(path: Path) -> None:

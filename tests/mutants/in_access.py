@@ -61,6 +61,21 @@ MUTANTS = [
         ("tests/keys/test_keys_file.py::test_a_file_that_every_user_can_change_is_refused",),
     ),
     Mutant(
+        "a_hangup_in_a_check_brings_back_revoked_keys",
+        "Keys that a check was reading when SIGHUP came replace those that were read for the signal.",
+        "wonderq/auth/keys.py",
+        """        self._keys = {key.id: key for key in keys}
+        self.required = self.required or bool(keys)
+        # Last: SIGHUP may have had newer keys read meanwhile. The next check then finds that the stamp is not theirs.
+        self._stamp = stamp
+""",
+        """        self._stamp = stamp
+        self._keys = {key.id: key for key in keys}
+        self.required = self.required or bool(keys)
+""",
+        ("tests/keys/test_keys_file.py::test_keys_read_before_a_hangup_do_not_replace_those_read_for_it",),
+    ),
+    Mutant(
         "the_folder_is_open_to_others",
         "Every user of the machine can list the folder of the log.",
         "storage/wonderq_storage/disk.py",

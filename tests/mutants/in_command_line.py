@@ -114,4 +114,12 @@ MUTANTS = [
         "self._stop is not None and self._stopping",
         (f"{_SIGNAL_TESTS}::test_further_signals_do_not_interrupt_the_end_of_a_start",),
     ),
+    Mutant(
+        "a_signal_handler_waits_for_its_own_thread",
+        "`wonderq nats serve` sometimes hangs when it is stopped, and only SIGKILL ends it.",
+        "wonderq/cli/nats.py",
+        "threading.Thread(target=stopping.set, daemon=True).start()",
+        "stopping.set()",
+        ("tests/cli/test_nats.py::test_a_stop_counts_at_any_step_of_the_wait_for_it",),
+    ),
 ]

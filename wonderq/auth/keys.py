@@ -226,9 +226,10 @@ class Keys:
                 self.path,
                 stat.S_IMODE(mode),
             )
-        self._stamp = stamp
         self._keys = {key.id: key for key in keys}
         self.required = self.required or bool(keys)
+        # Last: SIGHUP may have had newer keys read meanwhile. The next check then finds that the stamp is not theirs.
+        self._stamp = stamp
 
 
 def _hash(text: str) -> hashlib._Hash:

@@ -70,7 +70,8 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
     servers = cluster_of(options.nodes, options.data.absolute(), ports)
     stopping = threading.Event()
     # Before the servers are started: an exception in the middle of a start would leave a process behind.
-    signals.ready(stopping.set, lambda: None)
+    # On a thread: the handler runs on this one, perhaps while it holds the lock of the event.
+    signals.ready(lambda: threading.Thread(target=stopping.set, daemon=True).start(), lambda: None)
     with ExitStack() as running:
         for each in servers:
             running.callback(each.stop)
