@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.system_clock import HOUR_MS, START_MS, YEAR_MS, System
 from wonderq.broker.broker import Broker
+from wonderq.broker.maintenance import checkpoint
 from wonderq.runtime.clock import Clock
-from wonderq_storage import FileLog, SyncPolicy
+from wonderq_storage import FileCheckpoints, FileLog, SyncPolicy
 
 
 @pytest.fixture
@@ -100,6 +101,25 @@ def test_a_clock_set_back_across_a_restart_does_not_take_time_back(
     produced = [each.produced_ms for each in broker.messages("default")]
     assert produced == sorted(produced)
     assert broker.get("default", newest).produced_ms == START_MS + 30_000
+    broker.close()
+
+
+def test_a_start_from_a_checkpoint_does_not_take_back_what_had_ended_in_it(system: System, tmp_path: Path) -> None:
+    """The end of a claim is no record, but the message counts as waiting in the checkpoint."""
+    log, checkpoints = FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=1 << 16), FileCheckpoints(tmp_path)
+    broker = Broker(log)
+    broker.produce("default", ["a"])
+    broker.claim("default", visibility_timeout_ms=30_000)
+    system.passes(40_000)
+    assert broker.queue("default").counts["processing"] == 0
+    checkpoint(broker, log, checkpoints)
+    broker.close()
+    system.wall_ms -= 39_000
+    system.reboots()
+    broker = Broker(FileLog(tmp_path, sync=SyncPolicy("os"), segment_bytes=1 << 16), checkpoints=checkpoints)
+    [message] = broker.claim("default")
+    assert message.receives == 2
+    assert broker.queue("default").now_ms == START_MS + 40_000, "not earlier than the end of the claim before"
     broker.close()
 
 

@@ -352,7 +352,7 @@ def test_they_look_like_all_that_wait(aside: World) -> None:
 def test_a_checkpoint_has_them_as_a_start_finds_them(aside: World) -> None:
     name, messages = queue_of(aside)
     snapshot = aside.broker.core.state.freeze()
-    loaded = State.load(iter(list(snapshot.chunks())))
+    loaded = State.load(iter(list(snapshot.chunks(0))))
     snapshot.release()
     now_ms = aside.clock.ms
     assert messages.spent
@@ -493,7 +493,7 @@ def test_whatever_happens_each_message_is_in_one_place_and_comes_out(
                 broker = Broker(log, clock=clock)
             else:
                 snapshot = broker.core.state.freeze()
-                chunks = list(snapshot.chunks())
+                chunks = list(snapshot.chunks(0))
                 snapshot.release()
                 assert State.load(iter(chunks)).messages == broker.core.state.messages
             for queue in broker.core.state.queues.values():

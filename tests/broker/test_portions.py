@@ -448,6 +448,6 @@ def test_the_turn_of_a_topic_in_a_snapshot_renders_nothing(measured: Measured, m
     monkeypatch.setattr(Subscription, "to_record", counted)
     snapshot = measured.broker.core.state.freeze()
     assert rendered == []
-    assert list(snapshot.chunks())
+    assert list(snapshot.chunks(0))
     assert len(rendered) == 20
     snapshot.release()

@@ -542,7 +542,7 @@ class TestRestart:
         world.broker.produce("source", ["a"])
         world.broker.redrives.start("source", "default", contains="é")
         state = world.broker.core.state
-        again = State.load(state.freeze().chunks())
+        again = State.load(state.freeze().chunks(0))
         assert contents_of(again, world.clock.ms) == contents_of(state, world.clock.ms)
 
 

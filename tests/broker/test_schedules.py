@@ -543,7 +543,7 @@ class TestChanging:
     def test_a_snapshot_has_schedules_too(self, world: World) -> None:
         world.put(attributes={"a": ("Binary", b"\0")})
         state = world.broker.core.state
-        again = State.load(state.freeze().chunks())
+        again = State.load(state.freeze().chunks(0))
         assert contents_of(again, START_MS) == contents_of(state, START_MS) | {
             "notes": {
                 "schedule": {

@@ -128,11 +128,11 @@ def test_a_snapshot_stays_what_it_was_and_only_what_changes_is_copied(step: str,
     twin = Known()
     before = contents_of(Known().state, 0)
     snapshot = known.state.freeze()
-    chunks = list(snapshot.chunks())
+    chunks = list(snapshot.chunks(0))
     change[0](known)
     change[0](twin)
     assert sorted(copies) == change[1]
-    assert list(snapshot.chunks()) == chunks
+    assert list(snapshot.chunks(0)) == chunks
     loaded = State.load(iter(chunks))
     assert contents_of(loaded, 0) == before
     snapshot.release()
@@ -158,15 +158,15 @@ def test_a_page_is_copied_once_and_not_at_all_after_the_release(copies: list[int
 def test_a_page_freed_and_made_again_is_not_the_snapshot_s(copies: list[int]) -> None:
     known = Known()
     snapshot = known.state.freeze()
-    chunks = list(snapshot.chunks())
+    chunks = list(snapshot.chunks(0))
     known.apply(record.DELETE, 9, 1, [8, 8])
     assert list(known.messages._pages) == [0, 2]
     known.apply(record.UPDATE, 9, 1, [], *restated(12), b"yyyy")
     known.apply(record.UPDATE, 9, 1, [], *restated(9), b"yyyy")
     known.apply(record.CLAIM, 9, 1, [9, 1], 50, 9)
     assert copies == [8]
-    assert list(snapshot.chunks()) == chunks
-    again = list(known.state.freeze().chunks())
+    assert list(snapshot.chunks(0)) == chunks
+    again = list(known.state.freeze().chunks(0))
     assert state_view(State.load(iter(again)), 0) == state_view(known.state, 0)
     assert state_view(State.load(iter(chunks)), 0) == state_view(Known().state, 0)
 
@@ -174,7 +174,7 @@ def test_a_page_freed_and_made_again_is_not_the_snapshot_s(copies: list[int]) ->
 def test_taking_one_copies_nothing(copies: list[int]) -> None:
     known = Known()
     snapshot = known.state.freeze()
-    for _ in snapshot.chunks():
+    for _ in snapshot.chunks(0):
         pass
     known.messages.pick(100, 1 << 30)
     known.messages.after(-1, 100)
@@ -192,10 +192,10 @@ def test_any_moment_of_any_life(seed: int) -> None:
         places = (state.identity_at, {name: queue.record_position for name, queue in state.queues.items()})
         snapshot = state.freeze()
         at_ms = clock.ms
-        chunks = list(snapshot.chunks())
+        chunks = list(snapshot.chunks(0))
         contents = contents_of(state, at_ms)  # advances, so the pages with ended claims are copied
         live_a_random_life(broker, clock, chance, 60)
-        assert list(snapshot.chunks()) == chunks
+        assert list(snapshot.chunks(0)) == chunks
         snapshot.release()
         assert not any(page.frozen for queue in state.queues.values() for page in queue.messages._pages.values())
         loaded = State.load(iter(chunks))
@@ -210,7 +210,7 @@ def test_what_was_loaded_lives_on_as_the_original_would(seed: int) -> None:
     chance, clock, log = random.Random(seed), FakeClock(), MemoryLog()
     broker = Broker(log, clock=clock, limits=Limits(message_bytes=1000, batch_messages=40, batch_bytes=8000))
     live_a_random_life(broker, clock, chance, 200)
-    loaded = State.load(broker.core.state.freeze().chunks())
+    loaded = State.load(broker.core.state.freeze().chunks(0))
     seen = len(log.records)
     due_ms = [queue.messages.next_due_ms() for queue in broker.core.state.queues.values()]
     for queue, early_ms in zip(loaded.queues.values(), due_ms, strict=True):
@@ -245,10 +245,10 @@ def test_one_that_is_taken_while_the_state_changes_is_of_the_moment_it_began(
         while snapshot.freeze_more():
             live_a_random_life(broker, clock, chance, chance.choice([0, 1, 10]))
             thinning.step()
-        chunks = list(snapshot.chunks())
+        chunks = list(snapshot.chunks(0))
         live_a_random_life(broker, clock, chance, 20)
         thinning.step()
-        assert list(snapshot.chunks()) == chunks
+        assert list(snapshot.chunks(0)) == chunks
         while snapshot.thaw_more():
             live_a_random_life(broker, clock, chance, 1)
         assert not any(page.frozen for queue in state.queues.values() for page in queue.messages._pages.values())
@@ -268,7 +268,7 @@ def test_a_record_between_two_turns_freezes_its_queue_first(step: str) -> None:
     snapshot = known.state.begin_snapshot()
     change[0](known)
     assert not snapshot.freeze_more()
-    loaded = State.load(snapshot.chunks())
+    loaded = State.load(snapshot.chunks(0))
     now_ms = 60 if "advance" in step else 0
     assert state_view(loaded, now_ms) == (before if not now_ms else state_view(Known().state, now_ms))
     snapshot.release()
@@ -294,7 +294,7 @@ def test_a_turn_is_bounded_however_many_queues_there_are(monkeypatch: pytest.Mon
         counts.append(frozen() - before)
     assert max(counts) <= 12
     assert sum(counts) == 101, "and all are frozen in the end"
-    assert len(State.load(snapshot.chunks()).queues) == 99
+    assert len(State.load(snapshot.chunks(0)).queues) == 99
     more, counts = True, []
     while more:
         before = frozen()
@@ -356,7 +356,7 @@ def test_a_snapshot_that_was_given_up_leaves_nothing_behind(copies: list[int]) -
     snapshot.release()
     known.apply(record.DELETE, 9, 1, [0, 1])
     assert copies == []
-    assert state_view(State.load(known.state.freeze().chunks()), 0) == state_view(known.state, 0)
+    assert state_view(State.load(known.state.freeze().chunks(0)), 0) == state_view(known.state, 0)
 
 
 def test_others_work_between_the_turns_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,24 +389,24 @@ def test_a_sparse_page_is_in_a_snapshot_as_it_is() -> None:
     known = thinned(Known())
     before = contents_of(known.state, 0)
     snapshot = known.state.freeze()
-    chunks = list(snapshot.chunks())
+    chunks = list(snapshot.chunks(0))
     known.apply(record.CLAIM, 9, 1, [19, 1], 50, 9)
     known.apply(record.PRODUCE, 9, 1, 20, [], [3], b"abc")
     assert contents_of(State.load(iter(chunks)), 0) == before
-    assert list(snapshot.chunks()) == chunks
+    assert list(snapshot.chunks(0)) == chunks
     snapshot.release()
 
 
 def test_thinning_replaces_a_page_that_a_snapshot_has(copies: list[int]) -> None:
     known = thinned(Known())
     snapshot = known.state.freeze()
-    chunks = list(snapshot.chunks())
+    chunks = list(snapshot.chunks(0))
     known.apply(record.PRODUCE, 9, 1, 24, [], [3], b"abc")
     thin(known.messages)
     thin(known.messages)
     assert [page.live for page in known.messages._pages.values()] == [6]
     assert copies == [0]
-    assert list(snapshot.chunks()) == chunks
+    assert list(snapshot.chunks(0)) == chunks
     snapshot.release()
 
 
@@ -414,7 +414,7 @@ def test_thinning_replaces_a_page_that_a_snapshot_has(copies: list[int]) -> None
 
 
 def chunks_of(known: Known) -> list[bytes]:
-    return list(known.state.freeze().chunks())
+    return list(known.state.freeze().chunks(0))
 
 
 def with_header(chunks: list[bytes], **changed: Any) -> Iterator[bytes]:
@@ -580,7 +580,7 @@ def test_a_start_passes_over_a_checkpoint_it_cannot_load(
     with broker.locked() as (state, _, _):
         snapshot, mark = state.freeze(), log.mark()
     broker.close()
-    checkpoints.write(mark, with_header(list(snapshot.chunks()), **changed))
+    checkpoints.write(mark, with_header(list(snapshot.chunks(0)), **changed))
     with caplog.at_level(logging.WARNING):
         again = Broker(FileLog(tmp_path), checkpoints=checkpoints, clock=FakeClock())
     assert "ignoring a checkpoint" in caplog.text

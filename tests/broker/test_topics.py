@@ -444,6 +444,6 @@ def test_a_snapshot_is_of_its_moment(orders: Broker) -> None:
     orders.topics.unsubscribe("orders", "audit")
     while snapshot.freeze_more():
         pass
-    loaded = State.load(iter(list(snapshot.chunks())))
+    loaded = State.load(iter(list(snapshot.chunks(0))))
     assert contents_of(loaded, 0) == before
     snapshot.release()

@@ -288,7 +288,7 @@ def test_a_snapshot_is_of_its_moment(broker: Broker, interrupt: Interrupt) -> No
     [snapshot] = snapshots
     while snapshot.freeze_more():
         pass
-    loaded = State.load(iter(list(snapshot.chunks())))
+    loaded = State.load(iter(list(snapshot.chunks(0))))
     snapshot.release()
     assert without_places(state_view(loaded, broker.core.clock.now_ms())) == before
     check(broker, before)

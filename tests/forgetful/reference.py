@@ -73,7 +73,7 @@ class Records:
         read for it), is right, if the contents of its messages can still be read.
         """
         snapshot = state.freeze()
-        same = (count, now_ms, came_by, *snapshot.chunks())
+        same = (count, now_ms, came_by, *snapshot.chunks(0))
         snapshot.release()
         seen = self._seen_right.get(same)
         if seen is not None:

@@ -163,6 +163,14 @@ MUTANTS = [
         ("tests/broker/test_clock.py::test_a_clock_set_back_across_a_restart_does_not_take_time_back",),
     ),
     Mutant(
+        "a_snapshot_forgets_until_when_it_was_advanced",
+        "An owner whose clock is behind gives out messages before the time at which their claims end.",
+        _STATE,
+        '        header["last_ms"] = max(header["last_ms"], now_ms)\n',
+        "",
+        ("tests/broker/test_clock.py::test_a_start_from_a_checkpoint_does_not_take_back_what_had_ended_in_it",),
+    ),
+    Mutant(
         "time_of_the_last_record_counts",
         "A log whose records' times are not in order sets the clock back.",
         _STATE,

@@ -54,7 +54,7 @@ def checkpoint(
         if is_given_up():
             raise CheckpointEndedError
         log.sync()
-        return checkpoints.write(mark, _unless(is_given_up, snapshot.chunks()))
+        return checkpoints.write(mark, _unless(is_given_up, snapshot.chunks(broker.core.clock.now_ms())))
     finally:
         _in_turns(broker, snapshot.thaw_more)
 

@@ -109,7 +109,7 @@ def _estimate(folder: Path) -> tuple[Outcome, int]:
     log_bytes = frame.SEGMENT_HEADER_BYTES + _rewritten_bytes(state)
     after_bytes = log_bytes // segment_bytes * segment_bytes + segment_bytes
     if log_bytes > WORTH_A_CHECKPOINT_BYTES:
-        after_bytes += sum(map(len, state.freeze().chunks()))
+        after_bytes += sum(map(len, state.freeze().chunks(state.last_ms)))
     return Outcome(before, Size(after_bytes, log_bytes), _count(state), segments), segment_bytes
 
 

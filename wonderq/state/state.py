@@ -225,8 +225,11 @@ class Snapshot:
             work -= self._freeze(queue)
         return bool(self._unfrozen)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, now_ms: int) -> Iterator[bytes]:
         """Yield the bytes from which `State.load` restores the state. Needs no lock, once all queues are frozen.
+
+        ``now_ms`` is a time after they were. Claims, delays and keys that had ended by then may not be in the queues
+        any more, although no record is as new. A clock that began before it would give messages out early.
 
         Each chunk is small, so that other threads run between two of them.
         """
@@ -239,6 +242,7 @@ class Snapshot:
         topics = sorted(self._topics, key=lambda topic: topic.number)
         topic_rows = sum(topic.row_count for topic in topics)
         header = {**self._header, "notes": len(notes), "queues": len(self._frozen), "topics": len(self._topics)}
+        header["last_ms"] = max(header["last_ms"], now_ms)
         yield msgpack.packb(
             {**header, "topic_rows": topic_rows, "blocks": len(self._blocks), "gone": len(self._unreleased)}
         )
@@ -337,7 +341,7 @@ class State:
         self.next_queue = 1
         """Number of the next new queue. Numbers are never reused."""
         self.last_ms = 0
-        """Newest time in any record."""
+        """Newest time that the state has seen: in any record, or that of the snapshot from which it was loaded."""
         self.messages = 0
         """Number of messages in all queues."""
         self.bytes = 0
