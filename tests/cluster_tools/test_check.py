@@ -136,15 +136,25 @@ def test_a_copy_that_is_damaged_is_found_although_the_leader_is_whole(
     assert found[1].problems == []
 
 
-def test_copies_that_are_behind_or_missing_are_told() -> None:
+def test_copies_that_are_missing_are_told() -> None:
     found = ShardCheck(0)
     others = (Replica("b", is_current=True, is_offline=True), Replica("c", is_current=False, is_offline=False))
     replicas = StreamReplicas("s", 3, "a", others)
     module._note_replicas(found, replicas, replicas.gone(set()))
-    assert (found.current, found.replicas) == (1, 3)
-    assert found.problems == ["the server b is not there", "the servers c do not have all of it"]
+    assert (found.problems, found.replicas) == (["the server b is not there"], 3)
     assert replicas.gone({"a", "b"}) == {"b", "c"}, "the leader has not noticed yet that c is gone"
     found = ShardCheck(0)
     module._note_replicas(found, StreamReplicas("s", 3, "a", others[:0]), ())
-    assert (found.current, found.replicas) == (1, 3)
-    assert found.problems == ["2 of 3 replicas have no server"]
+    assert (found.problems, found.replicas) == (["2 of 3 replicas have no server"], 3)
+
+
+@pytest.mark.usefixtures("heard_before")
+def test_a_copy_that_gets_what_it_lacked_is_whole(
+    cluster: ClusterOnNats, nats: NatsCluster, answering: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the owner appends, the leader of the stream nearly always knows of a copy that is behind."""
+    (server,) = answering
+    behind = StreamReplicas("s", 1, None, (Replica(server, is_current=False, is_offline=False),))
+    monkeypatch.setattr(module, "replicas_of", lambda *_: behind)
+    for each in checked(cluster, nats):
+        assert (each.problems, each.read, each.current) == ([], [server], 1)
