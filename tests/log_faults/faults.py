@@ -7,7 +7,7 @@ from functools import partial
 
 from tests.log_faults.crew import TIMEOUT_S, knows_that_it_is_full, knows_that_it_is_lost
 from tests.log_faults.machines import Machine
-from tests.log_faults.run import Fault, FaultRun, Owner
+from tests.log_faults.run import CHECKPOINTS_LEFT, Fault, FaultRun, Owner
 from tests.support.history.calls import DISK_FULL
 from tests.support.queue_client import QueueClient
 from wonderq.client.errors import Refused
@@ -242,9 +242,10 @@ def power_fails(run: FaultRun) -> None:
     """Cut the power of all machines at once, with all servers and the owner.
 
     The processes are killed just before: a sync that is under way when a file system is shut down may return as if it had
-    succeeded.
+    succeeded. Now and then the next owner starts only when the checkpoints can be reached: it does not wait for them.
     """
     former = run.owner
+    streams = run.streams()
     run.begin_outage()
     former.process.kill()
     for each in run.machines.all:
@@ -253,7 +254,11 @@ def power_fails(run: FaultRun) -> None:
         each.cut_power()
     for each in run.machines.all:
         each.regain_power()
+    if run.random.random() < 0.5:
+        for stream in streams:
+            run.leader(stream)
     _follow(run, former)
+    run.mechanisms.counts[CHECKPOINTS_LEFT] += run.owner.process.had_checkpoint
 
 
 FAULTS = {

@@ -14,10 +14,13 @@ from tests.support.broker_process import BrokerDidNotStartError, BrokerProcess, 
 
 STREAM = "FAULTS"
 
+#: The stream of its checkpoints.
+CHECKPOINT_STREAM = f"{STREAM}-checkpoints"
+
 #: Words of a start if the record of another one came in between.
 OVERTAKEN = "has just taken over the log"
 
-_READY = re.compile(r"owner at (http://\S+), clock ([0-9.]+)\n")
+_READY = re.compile(r"owner at (http://\S+), clock ([0-9.]+), (with|without) a checkpoint\n")
 
 
 class OwnerProcess(BrokerProcess):
@@ -42,6 +45,8 @@ class OwnerProcess(BrokerProcess):
         self.began_s = time.monotonic()
         self.clock_s = 0.0
         """Difference between its clock and the monotonic clock, once it is ready."""
+        self.had_checkpoint = False
+        """Whether it read the log from a checkpoint on, once it is ready."""
         self._on_ready = on_ready
         module = [*machine.prefix, sys.executable, "-m", "tests.log_faults.owner"]
         options = ["--servers", servers, "--stream", STREAM, "--node", node, "--data", str(machine.data)]
@@ -55,6 +60,7 @@ class OwnerProcess(BrokerProcess):
             self.kill()
             raise BrokerDidNotStartError(f"the owner did not start, it logged:\n{self.log()[-3000:]}")
         self.clock_s = float(found[2])
+        self.had_checkpoint = found[3] == "with"
         self._on_ready(self)
         return found[1]
 

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from tests.log_faults.crew import TIMEOUT_S, Crew, acknowledged
 from tests.log_faults.machines import Machine, Machines
 from tests.log_faults.owner import WrongClock, open_log
-from tests.log_faults.owner_process import OVERTAKEN, STREAM, OwnerProcess
+from tests.log_faults.owner_process import CHECKPOINT_STREAM, OVERTAKEN, STREAM, OwnerProcess
+from tests.log_faults.settings import REPLICAS
 from tests.support.broker_process import BrokerDidNotStartError
 from tests.support.history.calls import DISK_FULL, LOG_LOST, ClockChange, FinalState, Outcome, Seen
 from tests.support.history.checker import check
@@ -32,13 +33,14 @@ from tests.support.mechanisms import (
     CHECKPOINTS_FOUND,
     CLAIMS_EXPIRED,
     COMPACTIONS,
-    has_checkpoint,
+    POSTED,
     scraped,
 )
 from tests.support.queue_client import QueueClient
 from tests.support.waiting import PATIENCE_S
 from wonderq.broker.broker import Broker
-from wonderq_storage import FileCheckpoints, StorageError
+from wonderq_storage import StorageError
+from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
 from wonderq_storage.nats import Connection, JetStream, NatsError
 
 TAKEOVERS, LOST_CALLS, KEYS_REPEATED = "takeovers", "calls refused by former owners", "keys sent again"
@@ -46,9 +48,12 @@ TAKEOVERS, LOST_CALLS, KEYS_REPEATED = "takeovers", "calls refused by former own
 FULL_CALLS = "calls refused by a full stream"
 QUESTIONS = "questions to former owners that wake up"
 
+#: Not required: without root, there are no power cuts.
+CHECKPOINTS_LEFT = "starts with a checkpoint after a power cut"
+
 MECHANISMS = (
     *(TAKEOVERS, LOST_CALLS, FULL_CALLS, QUESTIONS, KEYS_REPEATED),
-    *(CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, CLAIMS_EXPIRED),
+    *(POSTED, CHECKPOINTS, CHECKPOINTS_FOUND, COMPACTIONS, CLAIMS_EXPIRED),
 )
 
 #: Most faults of one life: the checker judges all of it again after each.
@@ -97,6 +102,8 @@ class FaultRun(Run):
 
     owner: Owner
     machines: Machines
+    alarms = ("ends until the broker is restarted", "the log is damaged")
+    """A start may meet a checkpoint of which another owner has removed a part: it passes over that."""
 
     def __init__(
         self,
@@ -205,7 +212,6 @@ class FaultRun(Run):
         """Start a process that takes the log over."""
         machine = machine or self.random.choice(self.machines.all)
         self.data = machine.data
-        self.mechanisms.counts[CHECKPOINTS_FOUND] += has_checkpoint(machine.data)
         process = OwnerProcess(
             machine,
             self.machines.urls(machine),
@@ -230,6 +236,7 @@ class FaultRun(Run):
                     raise
                 continue  # by the late record of a process that was killed
             self.mechanisms.counts[TAKEOVERS] += 1
+            self.mechanisms.counts[CHECKPOINTS_FOUND] += process.had_checkpoint
             return Owner(process, machine, url)
         raise AssertionError("no process takes the log over")
 
@@ -336,64 +343,72 @@ class FaultRun(Run):
 
     # Servers
 
-    def info(self) -> dict[str, Any]:
-        """Return what the stream's leader says about the stream."""
+    def info(self, stream: str = STREAM) -> dict[str, Any]:
+        """Return what a stream's leader says about the stream."""
         found: list[dict[str, Any]] = []
 
         def ask() -> bool:
-            answer = self.call("STREAM.INFO")
+            answer = self.call("STREAM.INFO", stream=stream)
             found.extend([answer] if answer else [])
             return bool(answer)
 
-        self.wait_for(ask, "the stream to answer")
+        self.wait_for(ask, f"the stream {stream} to answer")
         return found[0]
 
-    def call(self, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """Ask each server in turn to do something with the stream; return None if none does."""
+    def call(self, verb: str, body: dict[str, Any] | None = None, *, stream: str = STREAM) -> dict[str, Any] | None:
+        """Ask each server in turn to do something with a stream; return None if none does."""
         for machine in self.machines.all:
             with closing(Connection(machine.server.url)) as connection:
                 try:
-                    return JetStream(connection).call(f"{verb}.{STREAM}", body, timeout_s=_CALL_S)
+                    return JetStream(connection).call(f"{verb}.{stream}", body, timeout_s=_CALL_S)
                 except NatsError:
                     continue
         return None
 
-    def leader(self) -> Machine:
-        """Return the machine with the leader of the stream."""
+    def streams(self) -> list[str]:
+        """Return the stream of the log, and that of its checkpoints once there is one."""
+        found = self.call("STREAM.INFO", stream=CHECKPOINT_STREAM)
+        return [STREAM] if found is None else [STREAM, CHECKPOINT_STREAM]
+
+    def leader(self, stream: str = STREAM) -> Machine:
+        """Return the machine with the leader of a stream."""
         found: list[str] = []
 
         def ask() -> bool:
-            name = self.info()["cluster"].get("leader")
+            name = self.info(stream)["cluster"].get("leader")
             if name:
                 found.append(name)
             return bool(name)
 
-        self.wait_for(ask, "the stream to have a leader")
+        self.wait_for(ask, f"the stream {stream} to have a leader")
         return self.machines.named(found[0])
 
     def wait_until_whole(self, unless: Callable[[], bool] = lambda: False, *, patience_s: float = PATIENCE_S) -> None:
-        """Wait until all replicas of the stream have all of it, so that the next fault meets a minority again."""
+        """Wait until all replicas of the streams have all of them, so that the next fault meets a minority again."""
 
-        def is_whole() -> bool:
-            cluster = self.info()["cluster"]
+        def is_whole(stream: str) -> bool:
+            cluster = self.info(stream)["cluster"]
             replicas = cluster.get("replicas", [])
             return len(replicas) == len(self.machines.all) - 1 and all(
                 each["current"] and not each.get("offline") for each in replicas
             )
 
-        self.wait_for(lambda: unless() or is_whole(), "all replicas to be current", patience_s=patience_s)
+        self.wait_for(
+            lambda: unless() or all(map(is_whole, self.streams())), "all replicas to be current", patience_s=patience_s
+        )
 
     def make_leader(self, machine: Machine, *, patience_s: float = PATIENCE_S) -> None:
-        """Let a server lead the stream, once it has all of it."""
+        """Let a server lead the streams, once it has all of them."""
 
-        def leads() -> bool:
-            if self.leader() is machine:
+        def leads(stream: str) -> bool:
+            if self.leader(stream) is machine:
                 return True
             self.wait_until_whole(patience_s=patience_s)
-            self.call("STREAM.LEADER.STEPDOWN", {"placement": {"preferred": machine.name}})
+            self.call("STREAM.LEADER.STEPDOWN", {"placement": {"preferred": machine.name}}, stream=stream)
             return False
 
-        self.wait_for(leads, f"{machine.name} to lead", patience_s=patience_s)
+        for stream in self.streams():
+            self.wait_for(partial(leads, stream), f"{machine.name} to lead {stream}", patience_s=patience_s)
 
     def wait_for(self, condition: Callable[[], object], what: str, *, patience_s: float = PATIENCE_S) -> None:
         """Wait for a condition that takes some time to look at.
@@ -416,13 +431,15 @@ class FaultRun(Run):
     def _start(self) -> OwnerProcess:
         return self.spawn()
 
-    def _replay(self, checkpoints: FileCheckpoints | None) -> dict[str, tuple[Seen, ...]]:
+    def _replay(self, *, by_checkpoint: bool) -> dict[str, tuple[Seen, ...]]:
         """Replay the stream in this process, as an owner does."""
         with closing(Connection(self.machines.urls(self.machines.all[0]))) as connection:
             assert self._clock_s is not None
             ahead_s = self._clock_s - (time.time() - time.monotonic())
             clock = WrongClock(round(1000 * ahead_s))  # that of the owner, so that no hold begins once more
-            broker = Broker(open_log(connection, STREAM, "judge"), checkpoints=checkpoints, clock=clock)
+            jetstream = JetStream(connection)
+            checkpoints = JetStreamCheckpoints(jetstream, STREAM, replicas=REPLICAS) if by_checkpoint else None
+            broker = Broker(open_log(jetstream, STREAM, "judge"), checkpoints=checkpoints, clock=clock)
             try:
                 return {queue: seen_in(broker, queue) for queue in self.queues}
             finally:

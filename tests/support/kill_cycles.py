@@ -137,6 +137,8 @@ class Run:
 
     queues: Sequence[str] = (*QUEUES, DEAD_LETTERS)
     required: Sequence[str] = MECHANISMS
+    alarms: Sequence[str] = ("ends until the broker is restarted", "does not verify", "cannot be used")
+    """What no broker may log. A kill tears no checkpoint: it has its name only once it is whole."""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self.options = options
@@ -286,8 +288,8 @@ class Run:
         finally:
             broker.kill()
         self._stopped()
-        by_checkpoint = self._replay(FileCheckpoints(self.data))
-        replayed = self._replay(None)
+        by_checkpoint = self._replay(by_checkpoint=True)
+        replayed = self._replay(by_checkpoint=False)
         for queue in self.queues:
             one, other = (
                 [(each.id, each.body, each.receive_count, each.error, each.source) for each in found[queue]]
@@ -332,10 +334,10 @@ class Run:
                     return counts, listing.messages
         raise AssertionError("the counts do not come to rest though nobody works")
 
-    def _replay(self, checkpoints: FileCheckpoints | None) -> dict[str, tuple[Seen, ...]]:
+    def _replay(self, *, by_checkpoint: bool) -> dict[str, tuple[Seen, ...]]:
         """Read the folder as the broker does, and check that the clean stop left no torn tail."""
         log = FileLog(self.data, sync=SyncPolicy.parse(self.options.fsync), segment_bytes=self.options.segment_bytes)
-        broker = Broker(log, checkpoints=checkpoints)
+        broker = Broker(log, checkpoints=FileCheckpoints(self.data) if by_checkpoint else None)
         try:
             if log.torn_bytes:
                 self._violate(f"a clean stop left a torn tail of {log.torn_bytes} bytes")
@@ -387,8 +389,7 @@ class Run:
             self.mechanisms.counts[ROTATIONS] += rotations(self.data)
             self.mechanisms.counts[TORN_TAILS] += sum(1 for _ in self.data.glob("torn/*"))
         log = self.errors.read_text(errors="replace") if self.errors.is_file() else ""
-        for failure in ("ends until the broker is restarted", "does not verify", "cannot be used"):
-            # A kill tears no checkpoint: it has its name only once it is whole.
+        for failure in self.alarms:
             if failure in log:
                 self._violate(f"the broker logged {failure!r}: {log[max(log.index(failure) - 300, 0) :][:1500]}")
         self.report.violations += check(self._judged_history(), final)

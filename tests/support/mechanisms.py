@@ -20,9 +20,13 @@ from wonderq.state import record
 #: Exit code of a run that broke no promise, and did not exercise everything that it is for.
 NOT_WHOLE = 3
 
+#: Metric of a process of a run, without its ending, that counts the groups that no thread waited for.
+POSTED_METRIC = "wonderq_run_posted"
+
 CHECKPOINTS = "checkpoints written"
 CHECKPOINTS_FOUND = "starts with a checkpoint"
 COMPACTIONS = "segments compacted away"
+POSTED = "groups posted"
 ROTATIONS = "rotations"
 TORN_TAILS = "torn tails cut"
 CLAIMS_EXPIRED = "claims expired"
@@ -47,6 +51,7 @@ PUBLISHES, REPEATED_PUBLISHES = "publishes", "repeated publishes"
 _SAMPLES = {
     "wonderq_checkpoints_total": CHECKPOINTS,
     "wonderq_compaction_dropped_segments_total": COMPACTIONS,
+    f"{POSTED_METRIC}_total": POSTED,
     'wonderq_messages_total operation="claim_timeout"': CLAIMS_EXPIRED,
     'wonderq_messages_total operation="retention"': RETENTION,
     'wonderq_messages_total operation="transfer"': MOVES,
