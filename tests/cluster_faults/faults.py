@@ -20,6 +20,9 @@ _FROZEN_S = (0.3, 6.0)
 _AWAY_S = (0.0, 3.0)
 _CUT_S = (0.5, 8.0)
 
+#: A node without the others gives its shards up before the longest of these times is over.
+_ALONE_S = (0.5, 8.0)
+
 #: Time after which messages cross all the time, between the arrival of one and the arrival of the next.
 _CROSSING_S = (0.3, 1.0)
 
@@ -102,14 +105,19 @@ def machine_is_killed(run: ClusterFaultRun) -> None:
     _end(run, [run.any_node()])
 
 
+def two_machines_are_killed(run: ClusterFaultRun) -> None:
+    """Leave one machine alone: it can store nothing until another one is back."""
+    _end(run, run.random.sample(run.nodes.all, 2), away_s=_ALONE_S)
+
+
 def all_machines_are_killed(run: ClusterFaultRun) -> None:
     _end(run, run.nodes)
 
 
-def _end(run: ClusterFaultRun, nodes: Iterable[Node]) -> None:
+def _end(run: ClusterFaultRun, nodes: Iterable[Node], away_s: tuple[float, float] = _AWAY_S) -> None:
     for each in nodes:
         each.end()
-    time.sleep(run.random.uniform(*_AWAY_S))
+    time.sleep(run.random.uniform(*away_s))
     for each in nodes:
         each.start()
 
@@ -192,6 +200,16 @@ def machine_is_cut_off(run: ClusterFaultRun, *, outgoing: bool = True, incoming:
         run.nodes.heal(node, outgoing=outgoing, incoming=incoming)
 
 
+def two_nodes_are_parted(run: ClusterFaultRun) -> None:
+    """Let two nodes, and their NATS servers, not hear each other. The third one hears both."""
+    one, other = run.random.sample(run.nodes.all, 2)
+    run.nodes.part(one, other)
+    try:
+        time.sleep(run.random.uniform(*_CUT_S))
+    finally:
+        run.nodes.rejoin(one, other)
+
+
 FAULTS = {
     "node killed": Fault(node_is_killed),
     "two nodes killed": Fault(two_nodes_are_killed),
@@ -204,6 +222,7 @@ FAULTS = {
     "NATS server frozen": Fault(partial(_freeze, nats=True)),
     "machine killed": Fault(machine_is_killed),
     "machine frozen": Fault(partial(_freeze, node=True, nats=True)),
+    "two machines killed": Fault(two_machines_are_killed),
     "all machines killed": Fault(all_machines_are_killed),
     "shards transferred": Fault(shard_is_transferred),
     "node drained": Fault(node_is_drained),
@@ -212,4 +231,5 @@ FAULTS = {
     "machine cut off": Fault(machine_is_cut_off, apart=True),
     "machine cannot send": Fault(partial(machine_is_cut_off, incoming=False), apart=True),
     "machine cannot receive": Fault(partial(machine_is_cut_off, outgoing=False), apart=True),
+    "two nodes parted": Fault(two_nodes_are_parted, apart=True),
 }

@@ -105,6 +105,16 @@ class Nodes:
         assert self._networks is not None
         self._networks.heal(NAMES.index(node.name), outgoing=outgoing, incoming=incoming)
 
+    def part(self, one: Node, other: Node) -> None:
+        """Lose all that two nodes and their NATS servers send to each other. The third one hears both."""
+        assert self._networks is not None
+        self._networks.part(NAMES.index(one.name), NAMES.index(other.name))
+
+    def rejoin(self, one: Node, other: Node) -> None:
+        """Undo `part`."""
+        assert self._networks is not None
+        self._networks.rejoin(NAMES.index(one.name), NAMES.index(other.name))
+
     def __enter__(self) -> Self:
         return self
 

@@ -139,6 +139,17 @@ def owner_is_cut_off(run: FaultRun, *, outgoing: bool = True, incoming: bool = T
     _wait_until_fenced(run, former)
 
 
+def server_loses_its_routes(run: FaultRun) -> None:
+    """Cut the server of the owner off from the other servers only: the owner has to leave it for another one."""
+    host = run.owner.process.connected_to
+    machine = next(each for each in run.machines.all if each.host == host)
+    run.machines.block_routes(machine)
+    try:
+        run.progress(run.owner)
+    finally:
+        run.machines.unblock_routes(machine)
+
+
 # Disks
 
 
@@ -273,6 +284,7 @@ FAULTS = {
     "owner cut off": Fault(owner_is_cut_off, apart=True),
     "owner cannot send": Fault(partial(owner_is_cut_off, incoming=False), apart=True),
     "owner cannot receive": Fault(partial(owner_is_cut_off, outgoing=False), apart=True),
+    "server of the owner loses its routes": Fault(server_loses_its_routes, apart=True),
     "stream full": Fault(stream_is_full),
     "disk of a server full": Fault(disk_of_a_server_is_full, apart=True),
     "next clock ten minutes ahead": Fault(partial(owner_is_killed, clock_ms=_WRONG_CLOCK_MS)),

@@ -225,6 +225,16 @@ class Machines:
         assert self._networks is not None
         self._networks.cut_off(self.all.index(machine), outgoing=outgoing, incoming=incoming)
 
+    def block_routes(self, machine: Machine) -> None:
+        """Lose all that a server and the other servers send to each other. Brokers and clients still reach all of them."""
+        assert self._networks is not None
+        self._networks.block(self.all.index(machine), _ROUTE_PORT)
+
+    def unblock_routes(self, machine: Machine) -> None:
+        """Undo `block_routes`."""
+        assert self._networks is not None
+        self._networks.unblock(self.all.index(machine), _ROUTE_PORT)
+
     def heal(self, machine: Machine, *, outgoing: bool, incoming: bool) -> None:
         """Undo `cut_off`."""
         assert self._networks is not None

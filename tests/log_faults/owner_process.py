@@ -22,6 +22,8 @@ OVERTAKEN = "has just taken over the log"
 
 _READY = re.compile(r"owner at (http://\S+), clock ([0-9.]+), (with|without) a checkpoint\n")
 
+_CONNECTED = re.compile(r"connected to NATS at nats://([0-9.]+):")
+
 
 class OwnerProcess(BrokerProcess):
     """A process of `tests.log_faults.owner` on a machine, whose clock is wrong by ``clock_ms``.
@@ -63,6 +65,12 @@ class OwnerProcess(BrokerProcess):
         self.had_checkpoint = found[3] == "with"
         self._on_ready(self)
         return found[1]
+
+    @property
+    def connected_to(self) -> str:
+        """The host of the server that an owner was connected to last, if no other owner runs beside this one."""
+        found: list[str] = _CONNECTED.findall(self.log_so_far())
+        return found[-1]
 
     def freeze(self) -> None:
         """Stop the process, in the middle of whatever it does."""

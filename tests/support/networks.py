@@ -83,13 +83,47 @@ class Networks:
     def cut_off(self, machine: int, *, outgoing: bool, incoming: bool) -> None:
         """Lose all that a machine sends to the others, or they to it. This process still reaches all of them."""
         for sender, receiver in self._ways(machine, outgoing=outgoing, incoming=incoming):
-            way = (self._spaces[sender], "neigh", "replace", self.hosts[receiver])
-            _ip("-n", *way, "lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
+            self._lose(sender, receiver)
 
     def heal(self, machine: int, *, outgoing: bool, incoming: bool) -> None:
         """Undo `cut_off`."""
         for sender, receiver in self._ways(machine, outgoing=outgoing, incoming=incoming):
-            _ip("-n", self._spaces[sender], "neigh", "del", self.hosts[receiver], "dev", "eth0")
+            self._find(sender, receiver)
+
+    def part(self, one: int, other: int) -> None:
+        """Lose all that two machines send to each other. The others hear both."""
+        for sender, receiver in ((one, other), (other, one)):
+            self._lose(sender, receiver)
+
+    def rejoin(self, one: int, other: int) -> None:
+        """Undo `part`."""
+        for sender, receiver in ((one, other), (other, one)):
+            self._find(sender, receiver)
+
+    def block(self, machine: int, port: int) -> None:
+        """Lose what a machine and the others send to each other from or to a TCP port. All other ports go on."""
+        for rule in self._rules(machine, port):
+            _ip("-n", rule[0], "rule", "add", *rule[1:])
+
+    def unblock(self, machine: int, port: int) -> None:
+        """Undo `block`."""
+        for rule in self._rules(machine, port):
+            _ip("-n", rule[0], "rule", "del", *rule[1:])
+
+    def _rules(self, machine: int, port: int) -> list[tuple[str, ...]]:
+        ways = self._ways(machine, outgoing=True, incoming=True)
+        return [
+            (self._spaces[sender], "to", self.hosts[receiver], "ipproto", "tcp", end, str(port), "blackhole")
+            for sender, receiver in ways
+            for end in ("sport", "dport")
+        ]
+
+    def _lose(self, sender: int, receiver: int) -> None:
+        way = (self._spaces[sender], "neigh", "replace", self.hosts[receiver])
+        _ip("-n", *way, "lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
+
+    def _find(self, sender: int, receiver: int) -> None:
+        _ip("-n", self._spaces[sender], "neigh", "del", self.hosts[receiver], "dev", "eth0")
 
     def _ways(self, machine: int, *, outgoing: bool, incoming: bool) -> list[tuple[int, int]]:
         others = [each for each in range(len(self.hosts)) if each != machine]
