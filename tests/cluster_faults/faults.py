@@ -122,6 +122,20 @@ def _end(run: ClusterFaultRun, nodes: Iterable[Node], away_s: tuple[float, float
         each.start()
 
 
+def folder_is_wiped(run: ClusterFaultRun) -> None:
+    """Start a machine again with an empty folder: it gets the keys and all copies from the others.
+
+    The others acknowledge something in each shard meanwhile, so both have all that was acknowledged. After a machine was
+    replaced, no other one may fail until all copies are whole.
+    """
+    node = run.any_node()
+    node.end()
+    run.progress(run.traffic)
+    node.lose_folder()
+    node.start()
+    run.wait_for(lambda: node.are_copies_whole, f"{node.name} to get all copies")
+
+
 # Moves
 
 
@@ -224,6 +238,7 @@ FAULTS = {
     "machine frozen": Fault(partial(_freeze, node=True, nats=True)),
     "two machines killed": Fault(two_machines_are_killed),
     "all machines killed": Fault(all_machines_are_killed),
+    "folder wiped": Fault(folder_is_wiped),
     "shards transferred": Fault(shard_is_transferred),
     "node drained": Fault(node_is_drained),
     "clock ten minutes ahead": Fault(partial(clock_is_wrong, ahead_ms=_WRONG_CLOCK_MS)),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from tests.cluster_faults.crew import SHARDS
 from tests.support.cluster_processes import NodeProcess
+from tests.support.environments import clean_environment
 from tests.support.networks import Networks
 from wonderq_storage.nats.local_servers import free_ports
 
@@ -61,6 +66,31 @@ class Node(NodeProcess):
         return Placed(
             tuple((each["owner"], each["epoch"]) for each in shards), tuple(each["wanted"] for each in shards)
         )
+
+    def lose_folder(self) -> None:
+        """Remove all files of the node and of its NATS server, which must have ended."""
+        shutil.rmtree(self.folder)
+
+    @property
+    def are_copies_whole(self) -> bool:
+        """Whether `wonderq cluster check` on its machine reads each copy of each log to its end.
+
+        Its exit code tells more: under load, some copy is a moment behind nearly always.
+        """
+        command = [
+            *self.prefix,
+            sys.executable,
+            "-m",
+            "wonderq",
+            "cluster",
+            "check",
+            "--data",
+            str(self.folder),
+            "--json",
+        ]
+        done = subprocess.run(command, check=False, capture_output=True, env=clean_environment())
+        shards = [json.loads(each) for each in done.stdout.splitlines()]  # none while the node starts
+        return len(shards) == SHARDS and all(len(each["copies_read"]) == len(NAMES) for each in shards)
 
     def end(self) -> None:
         self.signal_nats(signal.SIGCONT)
