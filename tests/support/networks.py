@@ -75,6 +75,8 @@ class Networks:
             _ip("netns", "add", space)
             self._stack.callback(_ip, "netns", "del", space)
             _ip("link", "add", f"machine{number}", "type", "veth", "peer", "name", "eth0", "netns", space)
+            # Not left to the end of its namespace, which may come after the next networks begin.
+            self._stack.callback(_ip, "link", "del", f"machine{number}")
             _ip("link", "set", f"machine{number}", "master", "wonderq", "up")
             _ip("-n", space, "link", "set", "lo", "up")
             _ip("-n", space, "addr", "add", f"{host}/24", "dev", "eth0")
