@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from tests.crash.brute_force import compare, show
 from tests.crash.small_histories import QUEUE, WALL_MS
-from tests.support.history.calls import Consume, Delivery, History, Outcome, Produce
+from tests.support.history.calls import Consume, Delivery, History, Listing, Outcome, Produce, Seen
 from tests.support.history.checker import check
 from tests.support.history.search import possible
 
@@ -65,3 +66,16 @@ def test_the_search_lets_a_lost_call_happen_once_at_most() -> None:
     assert not possible(History([produce_lost(), *twice], [(2, 2.1)], WALL_MS / 1000))
     lost = Consume(queue=QUEUE, start_s=6, end_s=6.1, outcome=Outcome.UNKNOWN, limit=1, visibility_timeout_s=0.1)
     assert possible(History([produce_lost(), *twice, lost], [(2, 2.1), (6, 6.1)], WALL_MS / 1000))
+
+
+def test_a_lost_consume_may_hold_what_another_one_gets_beside_the_listing() -> None:
+    lost = Consume(queue=QUEUE, start_s=3, end_s=3.1, outcome=Outcome.UNKNOWN, limit=1, visibility_timeout_s=1)
+    seen = Seen("m0", "body", "processing", 1, WALL_MS + 4050)
+    listing = Listing(queue=QUEUE, start_s=3.9, end_s=4.5, messages=(seen,))
+    later = claimed(4.2, 2)
+    named = tuple(dataclasses.replace(each, consumer="one") for each in later.deliveries)
+    later = dataclasses.replace(later, consumer="one", deliveries=named)
+    history = History([produce_lost(), lost, listing, later], [(2, 2.1), (3, 3.1)], WALL_MS / 1000)
+
+    assert possible(history)
+    assert check(history) == []

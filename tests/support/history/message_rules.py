@@ -58,9 +58,11 @@ def consumers(evidence: Evidence, message: Message) -> None:
             if found.consumer:
                 evidence.report(Rule.CONSUMERS_STAY, f"{message.id} has a consumer, and nobody holds it", found)
             continue
-        last = last_before(claims, Change.of(listing))
+        moment = Change.of(listing)
+        last = last_before(claims, moment)
         may_be = {names[each.rank] for each in last}
-        since_s = min((each.start_s for each in last), default=0.0)
+        # A claim that was made beside the listing may be later than that of a lost consume before.
+        since_s = max((each.start_s for each in claims if each.before(moment)), default=0.0)
         may_be |= {each.consumer for each in evidence.lost_between(message.queue, since_s, listing.end_s)}
         if may_be and found.consumer not in may_be:
             evidence.report(
