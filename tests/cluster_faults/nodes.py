@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from tests.cluster_faults.crew import SHARDS
 from tests.support.cluster_processes import NodeProcess
+from tests.support.commands import COMMAND
 from tests.support.environments import clean_environment
 from tests.support.networks import Networks
 from wonderq_storage.nats.local_servers import free_ports
@@ -73,16 +73,7 @@ class Node(NodeProcess):
     @property
     def are_copies_whole(self) -> bool:
         """Whether `wonderq cluster check` on its machine finds each copy of each log whole."""
-        command = [
-            *self.prefix,
-            sys.executable,
-            "-m",
-            "wonderq",
-            "cluster",
-            "check",
-            "--data",
-            str(self.folder),
-        ]
+        command = [*self.prefix, *COMMAND, "cluster", "check", "--data", str(self.folder)]
         return subprocess.run(command, check=False, capture_output=True, env=clean_environment()).returncode == 0
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from wonderq.runtime.signals import Signals
 from wonderq_storage import Mark, Observer, Position
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
 from wonderq_storage.jetstream_log import JetStreamLog
-from wonderq_storage.nats import Ack, Connection, JetStream, NatsError
+from wonderq_storage.nats import Connection, JetStream
 
 CHECKPOINT_EVERY_BYTES = 16 << 10
 TICK_S = 0.01
@@ -78,18 +78,9 @@ class CountedPosts(JetStream):
         super().__init__(connection)
         self._counter = counter
 
-    def post(
-        self,
-        stream: str,
-        subject: str,
-        payload: bytes,
-        headers: dict[str, str],
-        callback: Callable[[Ack | NatsError], None],
-        *,
-        timeout_s: float,
-    ) -> None:
+    def post(self, *arguments: Any, **options: Any) -> None:
         self._counter.inc()
-        super().post(stream, subject, payload, headers, callback, timeout_s=timeout_s)
+        super().post(*arguments, **options)
 
 
 def open_log(

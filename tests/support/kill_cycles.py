@@ -138,7 +138,7 @@ class Run:
     queues: Sequence[str] = (*QUEUES, DEAD_LETTERS)
     required: Sequence[str] = MECHANISMS
     alarms: Sequence[str] = ("ends until the broker is restarted", "does not verify", "cannot be used")
-    """What no broker may log. A kill tears no checkpoint: it has its name only once it is whole."""
+    """Texts that no broker may log. A kill tears no checkpoint: it has its name only once it is whole."""
 
     def __init__(self, options: Options, folder: Path) -> None:
         self.options = options

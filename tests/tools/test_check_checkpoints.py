@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from tests.support.folders import snapshot, write_checkpoint
 from tests.tools.folders import broker_on, compact_all, live_a_little
 from wonderq.folder.verify import verify
 from wonderq.model.messages import NewMessage, Target
-from wonderq_storage import FileCheckpoints
+from wonderq.state.replay import replay_log
+from wonderq_storage import FileCheckpoints, FileLog
 
 
 @pytest.fixture
@@ -72,6 +75,23 @@ def test_one_that_says_something_else_is_a_problem(folder: Path) -> None:
     findings = verify(folder)
     assert [(each.file, each.offset) for each in findings.problems] == [(str(path), 0)]
     assert "contradicts the log" in findings.problems[0].reason
+
+
+@pytest.mark.parametrize(("later_ms", "problems"), [(-1, 1), (0, 0), (60_000, 0)])
+def test_its_time_may_be_later_than_all_records_but_not_earlier(tmp_path: Path, later_ms: int, problems: int) -> None:
+    with broker_on(tmp_path) as (broker, log):
+        broker.produce("q", ["x"])
+        write_checkpoint(broker, log, tmp_path)
+    with closing(FileLog(tmp_path)) as log:
+        newest_ms = replay_log(log)[0].last_ms
+    checkpoints = FileCheckpoints(tmp_path)
+    [path] = checkpoints.paths()
+    mark, chunks = checkpoints.read(path)
+    header, *others = chunks
+    changed = {**msgpack.unpackb(header), "last_ms": newest_ms + later_ms}
+    checkpoints.write(mark, [msgpack.packb(changed), *others])
+    findings = verify(tmp_path)
+    assert ["newest time" in each.reason for each in findings.problems] == [True] * problems
 
 
 def test_one_of_another_log_is_a_warning(folder: Path, tmp_path: Path) -> None:

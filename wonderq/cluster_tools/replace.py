@@ -107,7 +107,7 @@ class Replacement:
             reason = f"{', '.join(bad)} do not have all of it" if bad else "nobody leads it"
             raise ClusterToolError(
                 f"the stream {replicas.stream} is not whole: {reason}. Nothing is removed before it is. "
-                "'wonderq cluster check' shows more"
+                "Try again in a moment. 'wonderq cluster check' shows a copy that stays incomplete"
             )
         if replicas.wanted == 1 and replicas.leader == self._old:
             raise ClusterToolError(f"the stream {replicas.stream} is only on {self._old}. Restore a backup instead")

@@ -55,6 +55,9 @@ class Signals:
     def ready(self, stop: Callable[[], None], reload: Callable[[], None]) -> None:
         """From now on, call ``stop`` for SIGTERM and SIGINT, and ``reload`` for SIGHUP.
 
+        Handlers of signals call them on the main thread, between any two steps of it. So they must neither wait nor
+        take a lock that this thread may hold. What does so must be done on another thread.
+
         ``reload`` is called at once if SIGHUP arrived before. So is ``stop`` if one of the others did, and a destructor
         swallowed its exception.
         """
