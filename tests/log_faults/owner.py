@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--clock-ms", type=int, default=0)
     options = parser.parse_args()
     options.data.mkdir(parents=True, exist_ok=True)
+    logs = set_up_logging("info")  # before the first connection, whose server the run reads from the log
     connection = Connection(options.servers, name=options.node)
     posting = Connection(options.servers, name=f"{options.node} posts")
     jetstream = JetStream(connection)
@@ -152,7 +153,6 @@ def main() -> None:
         message_bytes=MAX_RECORD_BYTES // 8,
         batch_bytes=MAX_RECORD_BYTES // 2,
     )
-    logs = set_up_logging("info")
     clock = WrongClock(options.clock_ms)
     with (
         closing(logs),
