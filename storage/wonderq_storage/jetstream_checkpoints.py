@@ -46,6 +46,10 @@ KEPT = 2
 
 _CALL_S = 2.0
 
+#: Patience of a `write` with each call. An election may take longer, but a stop of the broker waits for the write, and
+#: it is tried again if nobody stops.
+_WRITE_S = 5.0
+
 #: Patience of a start with the list of checkpoints, and with each of them. An election takes longer, and without any
 #: checkpoint the log is read from its beginning meanwhile.
 _READ_S = 2.0
@@ -79,7 +83,7 @@ class JetStreamCheckpoints:
         stream: str,
         *,
         replicas: int = 1,
-        patience_s: float = 30.0,
+        patience_s: float = _WRITE_S,
         piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self._jetstream = jetstream

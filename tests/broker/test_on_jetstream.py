@@ -213,7 +213,7 @@ def test_background_work_sends_what_it_appends_and_nothing_more(stream: LogStrea
 
 def test_a_checkpoint_in_jetstream_serves_a_process_on_another_machine(stream: LogStream) -> None:
     clock, chance = FakeClock(), random.Random(4)
-    checkpoints = JetStreamCheckpoints(stream.jetstream, stream.name, piece_bytes=2000)
+    checkpoints = JetStreamCheckpoints(stream.jetstream, stream.name, piece_bytes=2000, patience_s=PATIENCE_S)
     broker = start(stream, clock)
     live_a_random_life(broker, clock, chance, 100)
     appended = broker.log_bytes
@@ -222,7 +222,7 @@ def test_a_checkpoint_in_jetstream_serves_a_process_on_another_machine(stream: L
     broker.core.log.sync()
     view, rest = state_view(broker.core.state, clock.now_ms()), broker.log_bytes - appended
     broker.close()
-    another = JetStreamCheckpoints(stream.jetstream, stream.name)
+    another = JetStreamCheckpoints(stream.jetstream, stream.name, patience_s=PATIENCE_S)
     broker = Broker(stream.open(), checkpoints=another, clock=clock, limits=LIMITS)
     assert state_view(broker.core.state, clock.now_ms()) == view
     assert broker.log_bytes <= rest + 100, "only what came after the checkpoint was read"
@@ -235,7 +235,7 @@ def test_checkpoints_out_of_reach_keep_no_log_from_its_next_owner(
 ) -> None:
     """Their stream may be electing a leader, or have none for ever, while that of the log works."""
     monkeypatch.setattr("wonderq_storage.jetstream_checkpoints._READ_S", 0)
-    clock, checkpoints = FakeClock(), JetStreamCheckpoints(stream.jetstream, stream.name)
+    clock, checkpoints = FakeClock(), JetStreamCheckpoints(stream.jetstream, stream.name, patience_s=PATIENCE_S)
     broker = start(stream, clock)
     live_a_random_life(broker, clock, random.Random(5), 50)
     checkpoint(broker, broker.core.log, checkpoints)

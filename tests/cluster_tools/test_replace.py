@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from wonderq.cluster_tools import replace as module
 from wonderq.cluster_tools.logs import ClusterToolError
 from wonderq.cluster_tools.replace import Replacement
@@ -56,6 +57,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> PlayedCluster:
     monkeypatch.setattr(module, "names_of_streams", lambda _: list(played.streams))
     monkeypatch.setattr(module, "replicas_of", lambda _, name: played.streams[name])
     monkeypatch.setattr(module, "remove_server", played.remove)
+    monkeypatch.setattr(module, "_BEHIND_S", 0.0)
+    monkeypatch.setattr(module, "_POLL_S", 0.001)
     return played
 
 
@@ -124,6 +127,23 @@ def test_nothing_is_removed_while_another_copy_is_not_whole(played: PlayedCluste
     """Acknowledged messages may be on the removed server and one other alone."""
     played.streams["T"] = bad
     assert "stream T is not whole" in refused(played)
+
+
+def test_a_copy_that_is_behind_for_a_moment_delays_the_removal(
+    played: PlayedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While producers send, one of many copies is behind at nearly any time."""
+    monkeypatch.setattr(module, "_BEHIND_S", PATIENCE_S)
+    behind = StreamReplicas("S", 3, "a", (Replica("b", is_current=False, is_offline=False), gone("c")))
+    asked: list[str] = []
+
+    def replicas_of(_: object, name: str) -> StreamReplicas:
+        asked.append(name)
+        return behind if asked.count(name) == 1 else played.streams[name]
+
+    monkeypatch.setattr(module, "replicas_of", replicas_of)
+    assert replacement(played).check()
+    assert asked == ["S", "S", "T", "T"]
 
 
 def test_a_machine_that_comes_back_with_its_name_needs_none(played: PlayedCluster) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.support.shared_nats import connection, stream
 from tests.support.waiting import PATIENCE_S
 from wonderq_storage import DamagedCheckpointError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
-from wonderq_storage.nats import ApiError, JetStream, StoredMessage
+from wonderq_storage.nats import ApiError, JetStream, NatsTimeoutError, StoredMessage
 
 __all__ = ["connection", "stream"]
 
@@ -82,6 +83,31 @@ def test_whoever_has_used_one_waits_for_nothing(stream: LogStream, monkeypatch: 
         checkpoints.prove(mark(1))
     checkpoints.write(mark(2), [b""])
     assert [found for found, _ in read_all(opened(stream))] == [mark(2), mark(1)]
+
+
+@pytest.mark.parametrize("without_leader", ["create_stream", "publish"])
+def test_a_write_without_a_leader_ends_within_ten_seconds(
+    stream: LogStream, monkeypatch: pytest.MonkeyPatch, without_leader: str
+) -> None:
+    """A broker that stops, or hands a shard over, waits for it."""
+    now_s = 0.0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    def time_out(*_: object, timeout_s: float, **_options: object) -> NoReturn:
+        pass_time(timeout_s)
+        raise NatsTimeoutError("NATS did not answer in time")
+
+    monkeypatch.setattr(
+        "wonderq_storage.jetstream_stream.time", SimpleNamespace(monotonic=lambda: now_s, sleep=pass_time)
+    )
+    monkeypatch.setattr(JetStream, without_leader, time_out)
+    checkpoints = JetStreamCheckpoints(stream.jetstream, stream.name)
+    with pytest.raises(LogFailedError, match="did not answer"):
+        checkpoints.write(mark(1), CHUNKS)
+    assert 4 < now_s < 10, "it waits for an election, but not for long"
 
 
 def test_a_stream_of_a_process_with_other_options_is_used_as_it_is(
