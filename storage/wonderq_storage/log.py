@@ -295,6 +295,7 @@ class Turn(Protocol):
 
         Raises:
             LogClosedError: this process gives up.
+            LogMovedError: the log is not what was read. `Log.replay` is to be called again.
         """
 
     def known_sequence(self, log_id: bytes | None) -> int:

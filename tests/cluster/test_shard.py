@@ -21,6 +21,7 @@ from wonderq_storage import (
     DiskFullError,
     LogFailedError,
     LogLostError,
+    LogMovedError,
     Reached,
     UnsupportedFormatError,
 )
@@ -36,6 +37,8 @@ class Play:
         self.events: list[str] = []
         self.errors: list[Exception] = []
         """Errors of the next attempts, when the log was read."""
+        self.found: list[bytes | None] = []
+        """Logs that the next readings find; then the right one."""
         self.read: list[int] = []
         """Sequences up to which the log was read."""
         self.epoch = 0
@@ -72,7 +75,11 @@ class Play:
         sequence: int | None = 0
         while sequence is not None:
             self.read.append(sequence)
-            sequence = shard.wait(Reached(LOG_ID, self.epoch, sequence))
+            log_id = self.found.pop(0) if self.found else LOG_ID
+            try:
+                sequence = shard.wait(Reached(log_id, self.epoch, sequence))
+            except LogMovedError:
+                sequence = 0  # as the replay of a broker does
         self.epoch += 1
         shard.claimed(self.epoch)
         self.log = self.log.opened_again() if self.owned else self.log
@@ -257,6 +264,23 @@ def test_a_log_that_is_not_the_one_that_others_know_is_damage(play: Play) -> Non
     play.shard.take()
     play.await_phase("damaged")
     assert "0123 was here, with 17 acknowledged messages, and it is gone" in str(play.shard.trouble)
+    assert play.owned == []
+
+
+def test_a_log_that_another_node_begins_just_now_is_read_again(play: Play) -> None:
+    """All nodes of a new cluster look at the empty logs at the same moment."""
+    play.found = [None]
+    own(play)
+    assert play.read == [0, 0]
+    assert play.shard.trouble is None
+
+
+def test_a_log_that_stays_empty_is_damage(play: Play) -> None:
+    play.sequence = 17
+    play.found = [None, None]
+    play.shard.take()
+    play.await_phase("damaged")
+    assert "was here, with 17 acknowledged messages, and it is gone" in str(play.shard.trouble)
     assert play.owned == []
 
 

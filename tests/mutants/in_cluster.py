@@ -114,6 +114,14 @@ MUTANTS = [
         (f"{_SHARD_TESTS}::test_a_shard_that_is_lost_is_dropped",),
     ),
     Mutant(
+        "log_that_begins_just_now_is_called_lost",
+        "A new cluster, whose nodes look at the empty logs together, has shards that no node serves until a person decides.",
+        _SHARD,
+        "            if not log_id and not self._is_read_again:\n",
+        "            if False:\n",
+        (f"{_SHARD_TESTS}::test_a_log_that_another_node_begins_just_now_is_read_again",),
+    ),
+    Mutant(
         "damaged_shard_is_tried_again",
         "A shard whose log is damaged is taken over again and again, and nobody is told.",
         _SHARD,

@@ -23,6 +23,7 @@ from wonderq_storage import (
     LogClosedError,
     LogFailedError,
     LogLostError,
+    LogMovedError,
     Reached,
     SharedLog,
     StorageError,
@@ -94,6 +95,7 @@ class Shard:
         self._phase: Phase = "none"
         self._epoch = 0
         self._reached = Reached(None, 0, 0)
+        self._is_read_again = False
         self._may_take = False
         self._is_leaving = False
         self._must_confirm = False
@@ -211,10 +213,14 @@ class Shard:
         """Check that the log is the one that other nodes know: servers that lost a whole stream begin a new one.
 
         Raises:
+            LogMovedError: it was empty, and is to be read again: another node may have begun it meanwhile.
             CorruptLogError: it is another one.
         """
         known, sequence = self._known.known_log(self.number)
         if known and known != log_id:
+            if not log_id and not self._is_read_again:
+                self._is_read_again = True
+                raise LogMovedError(f"another node has begun the log of shard {self.number} meanwhile")
             reason = f"the log {known} was here, with {sequence} acknowledged messages, and it is gone"
             raise CorruptLogError(f"shard {self.number}", 0, reason)
 
@@ -241,6 +247,7 @@ class Shard:
     def _run(self) -> None:
         end: Phase = "none"
         trouble: str | None = None
+        self._is_read_again = False
         try:
             with self._own(self) as owned:
                 self._serve(owned)
