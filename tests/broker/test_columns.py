@@ -105,7 +105,10 @@ def advance(real: Columns, now_ms: int, chance: random.Random) -> None:
 
 def purge(real: Columns, end: int, chance: random.Random) -> None:
     """Delete all messages below ``end``, in portions of random sizes."""
+    purged_end = -1
     while (portion_end := real.oldest_end(chance.choice([1, 3, 10, 100]))) is not None:
+        assert portion_end > purged_end, "the portion before was not deleted"
+        purged_end = portion_end
         real.purge(min(portion_end, end))
         if portion_end >= end:
             return

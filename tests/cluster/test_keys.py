@@ -175,15 +175,17 @@ def test_all_keys_can_be_revoked(nodes: Nodes) -> None:
 
 
 def test_a_key_that_was_revoked_before_the_folder_was_emptied_stays_revoked(
-    nodes: Nodes, caplog: pytest.LogCaptureFixture
+    nodes: Nodes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key file may be elsewhere, and outlive the folder."""
-    old, other = nodes.create("a"), nodes.create("a")
+    """The key file may be elsewhere, and outlive the folder, and so many keys were revoked since that none is listed."""
+    monkeypatch.setattr(shared_keys, "MOST_REVOKED", 1)
+    old, newer, other = (nodes.create("a") for _ in range(3))
     kept = nodes.folder / "vault" / "keys.json"
     nodes.sync("a")
     SharedKeys(nodes.values, kept, nodes.folder / "b").begin()
-    key_file.revoke(nodes.file("a"), [old])
-    nodes.sync("a")
+    for each in (old, newer):
+        key_file.revoke(nodes.file("a"), [each])
+        nodes.sync("a")
     (nodes.folder / "b" / SYNCED_FILE).unlink()
     SharedKeys(nodes.values, kept, nodes.folder / "b").begin()
     nodes.sync("a")

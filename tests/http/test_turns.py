@@ -101,6 +101,20 @@ def test_a_turn_matches_a_bounded_number_of_names(broker: Broker, turns: Turns) 
     assert max(turns.counts) <= queries._CHUNK_NAMES
 
 
+def test_a_turn_matches_a_bounded_number_of_the_largest_queues(broker: Broker, turns: Turns) -> None:
+    for number in range(450):
+        broker.put_queue(f"q{number:03}")
+
+    def is_wanted(name: str) -> bool:
+        turns.count()
+        return name.endswith("9")
+
+    names = turns.run(lambda: broker.overview.largest("unprocessed", None, is_wanted))
+    assert names == [f"q{number:03}" for number in range(9, 450, 10)]
+    assert sum(turns.counts) == 451
+    assert max(turns.counts) <= queries._CHUNK_NAMES
+
+
 def test_the_digests_of_a_batch_are_made_in_turns_and_without_the_lock(
     broker: Broker, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,11 +42,11 @@ def test_a_silent_broker_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_handler_that_ends_within_the_grace_is_acknowledged() -> None:
-    with scene(grace_s=10) as s:
+    with scene(grace_s=20) as s:  # longer than it would wait for settlements
         s.begin(message("a"))
         s.engine.stop()
-        s.wait_for_deadline(10)
-        s.time.advance(9.9)
+        s.wait_for_deadline(20)
+        s.time.advance(19.9)
         s.handler.let_go("a")
         s.end()
 

@@ -394,8 +394,7 @@ class Lanes:
 
     def _offer(self, lane: Lane) -> None:
         """List an open lane under its current key, unless it is listed under that key or a smaller one."""
-        group = lane.group
-        key = group.in_flight, group.turn
+        key = lane.group.key
         if (lane.listed is not None and lane.listed <= key) or self._next(lane) is None:
             return
         lane.listed = key
