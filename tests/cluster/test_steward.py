@@ -127,7 +127,10 @@ def test_a_node_that_starts_listens_before_it_takes_anything() -> None:
     cluster.run(3)
     takeovers = cluster.takeovers
     node.start()
-    cluster.run(3)
+    cluster.deaf = {("b", "a"), ("c", "a")}
+    cluster.run(0.5)
+    cluster.deaf.clear()
+    cluster.run(2.5)
     assert cluster.takeovers == takeovers, "the others were there, although it had not heard them yet"
 
 

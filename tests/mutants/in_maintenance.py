@@ -182,6 +182,7 @@ MUTANTS = [
         "append_and_apply(fields, leave=COMPACTION_LEAVES)",
         "append_and_apply(fields)",
         ("tests/broker/test_compaction_order.py::test_compaction_leaves_the_room_that_claiming_and_deleting_need",),
+        hangs=True,
     ),
     Mutant(
         "checkpoint_ahead_of_the_log",
