@@ -157,9 +157,13 @@ class Producer:
         Raises:
             BrokerFullError, TooManyKeysError: it is not.
         """
-        admission = self._core.admission
-        admission.check_keys(sum([each.keys for each in outputs]), now_ms)
-        admission.check_total_room(sum([each.added for each in outputs]), sum([each.size for each in outputs]))
+        keys = count = size = 0
+        for each in outputs:  # nearly always one: three sums would take a microsecond of each produce
+            keys += each.keys
+            count += each.added
+            size += each.size
+        self._core.admission.check_keys(keys, now_ms)
+        self._core.admission.check_total_room(count, size)
 
     def hand_over(
         self, queue: str, targets: Sequence[Target], outputs: Mapping[str, NewMessages]
