@@ -489,6 +489,10 @@ class FileLog:
                 segments = list(self._files.published.values())
             return written + sum(each.file.size() for each in segments if each.number < number)
 
+    @property
+    def replay_overhead_bytes(self) -> int:
+        return 0
+
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         found: list[bytes] = []
         together: list[tuple[Position, int]] = []

@@ -73,6 +73,9 @@ DEFAULT_MAX_RECORD_BYTES, MOST_RECORD_BYTES = 4 << 20, 7 << 20
 #: A group that is larger takes no more records, unless the first of them is larger.
 _GROUP_BYTES = 1 << 20
 
+#: Bytes of records that a replay reads in the time that it needs for one more message: about 20 microseconds.
+_GROUP_COST_BYTES = 2 << 10
+
 #: Size up to which a group is posted. A larger one would delay what else its connection carries.
 _MOST_POSTED_BYTES = 256 << 10
 
@@ -154,6 +157,7 @@ class JetStreamLog:
         self._turn = turn or AtOnce()
         self._callbacks: list[Callable[[LogLostError], None]] = []
 
+        self._replayed_from = 0  # sequence
         self._replayed: Progress | None = None  # once a replay was read to its end
         self._log_id = b""
         self._epoch = 0
@@ -236,6 +240,7 @@ class JetStreamLog:
 
     def _replay(self, mark: Mark | None) -> Iterator[tuple[Position, memoryview]]:
         info = self.prepare()
+        self._replayed_from = info.first_sequence if mark is None else unpack_position(mark.end)[0]
         takeover = Takeover(self._stream, self._node, self._turn, self._part_bytes)
         yield from takeover.records(info, mark)
         self._epoch_record = takeover.epoch_record
@@ -602,6 +607,11 @@ class JetStreamLog:
     def used_bytes(self) -> int:
         with self._mutex:
             return self._used_bytes
+
+    @property
+    def replay_overhead_bytes(self) -> int:
+        with self._mutex:
+            return _GROUP_COST_BYTES * (self._open.sequence - self._replayed_from) if self._open is not None else 0
 
     # Reading
 

@@ -189,6 +189,13 @@ class Log(Protocol):
     def used_bytes(self) -> int:
         """Return the size of the log in bytes, without reserved space."""
 
+    @property
+    def replay_overhead_bytes(self) -> int:
+        """Time that a replay needs besides that for the records, as the bytes of records that it reads in this time.
+
+        It is that of everything that this log has replayed or appended. A log whose groups cost nothing has 0.
+        """
+
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         """Return the bytes of each ``(position, length)``. All must lie within records that `wait` returned for.
 

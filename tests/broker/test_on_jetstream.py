@@ -26,6 +26,7 @@ from wonderq.model.limits import Limits
 from wonderq.model.messages import Target
 from wonderq_storage import DiskFullError, LogFailedError, Mark
 from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
+from wonderq_storage.jetstream_log import _GROUP_COST_BYTES
 from wonderq_storage.nats import JetStream, NatsTimeoutError
 
 __all__ = ["connection", "stream"]
@@ -253,6 +254,31 @@ def test_checkpoints_out_of_reach_keep_no_log_from_its_next_owner(
     another = JetStreamCheckpoints(stream.jetstream, stream.name, patience_s=PATIENCE_S)
     broker = Broker(stream.open(), checkpoints=another, clock=clock, limits=LIMITS)
     assert state_view(broker.core.state, clock.now_ms()) == view
+    broker.close()
+
+
+def test_many_small_groups_make_a_checkpoint_due(stream: LogStream) -> None:
+    """A next owner reads each of them: a node must not take ten seconds to take over because messages were small."""
+    broker = start(stream, FakeClock())
+    checkpoints = JetStreamCheckpoints(stream.jetstream, stream.name, patience_s=PATIENCE_S)
+    maintenance = LogMaintenance(
+        broker, broker.core.log, checkpoints, slack_bytes=1 << 30, checkpoint_every_bytes=100 * _GROUP_COST_BYTES
+    )
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            broker.produce("default", ["x"])
+        maintenance.turn()
+
+    send(80)
+    assert broker.counters.checkpoints == 0
+    send(30)
+    assert broker.counters.checkpoints == 1
+    send(80)
+    assert broker.counters.checkpoints == 1
+    send(30)
+    assert broker.counters.checkpoints == 2
+    assert broker.log_bytes < 50 * _GROUP_COST_BYTES
     broker.close()
 
 

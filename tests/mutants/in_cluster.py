@@ -465,6 +465,14 @@ MUTANTS = [
         (f"{_STEWARD_TESTS}::test_another_process_of_the_same_name_counts_once",),
     ),
     Mutant(
+        "groups_cost_a_takeover_nothing",
+        "After an hour of small messages, a node needs ten seconds and more to take a shard over.",
+        "wonderq/broker/maintenance.py",
+        "        return self._broker.checkpoint_lag_bytes + overhead_bytes\n",
+        "        return self._broker.checkpoint_lag_bytes\n",
+        ("tests/broker/test_on_jetstream.py::test_many_small_groups_make_a_checkpoint_due",),
+    ),
+    Mutant(
         "hand_over_waits_for_a_checkpoint",
         "Nobody serves a shard that is handed over until a large checkpoint is written, which takes seconds.",
         "wonderq/broker/maintenance.py",

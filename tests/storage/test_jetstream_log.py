@@ -34,7 +34,7 @@ from wonderq_storage import (
 from wonderq_storage.errors import UnsuitableStreamError
 from wonderq_storage.jetstream_appender import append_headers
 from wonderq_storage.jetstream_cache import ENTRY_BYTES
-from wonderq_storage.jetstream_log import JetStreamLog
+from wonderq_storage.jetstream_log import _GROUP_COST_BYTES, JetStreamLog
 from wonderq_storage.jetstream_replay import unpack_position
 from wonderq_storage.jetstream_stream import Stream
 from wonderq_storage.nats import Ack, ApiError, Connection, JetStream, NatsTimeoutError, StoredMessage, StreamInfo
@@ -442,6 +442,29 @@ def test_a_hole_is_damage(stream: LogStream) -> None:
         CorruptLogError, match=f"stream {stream.name}, message 3, byte 0: the message is missing between"
     ):
         held(stream)
+
+
+def test_the_work_of_a_replay_counts_each_group(stream: LogStream) -> None:
+    """A thousand small messages take as long to read as two megabytes of records."""
+    log = stream.start()
+    before_bytes = log.replay_overhead_bytes
+    put(log, *[b"x"] * 10)
+    assert log.replay_overhead_bytes - before_bytes == 10 * _GROUP_COST_BYTES
+    mark = log.mark()
+    put(log, *[b"x"] * 3)
+    log.close()
+    again = stream.open()
+    assert again.replay_overhead_bytes == 0, "it has read nothing"
+    replayed(again)
+    again.start()
+    whole_bytes = again.replay_overhead_bytes
+    again.close()
+    assert whole_bytes > 13 * _GROUP_COST_BYTES
+    after_mark = stream.open()
+    assert len(list(after_mark.replay(mark))) == 3
+    after_mark.start()
+    assert 3 * _GROUP_COST_BYTES <= after_mark.replay_overhead_bytes <= 7 * _GROUP_COST_BYTES
+    after_mark.close()
 
 
 def test_a_replica_that_lags_behind_is_passed_over(stream: LogStream) -> None:

@@ -200,6 +200,10 @@ class MemoryLog:
     def used_bytes(self) -> int:
         return sum(map(len, self.records))
 
+    @property
+    def replay_overhead_bytes(self) -> int:
+        return 0
+
     def read(self, spans: Sequence[tuple[Position, int]], *, block: bool = True) -> list[bytes]:
         with self._changed:
             return [self._read(position, length) for position, length in spans]

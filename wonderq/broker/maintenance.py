@@ -102,6 +102,7 @@ class LogMaintenance(BackgroundLoop):
         self._slack_bytes = slack_bytes
         self._checkpoint_every_bytes = checkpoint_every_bytes
         self._gives_up = False
+        self._checkpointed_overhead_bytes = 0  # `Log.replay_overhead_bytes` at the last checkpoint
 
     def stop(self, *, with_checkpoint: bool = True) -> None:
         """End the thread, and write a last checkpoint for the next start if it saves replaying many records.
@@ -113,7 +114,7 @@ class LogMaintenance(BackgroundLoop):
         if not with_checkpoint:
             return
         # Not after a failure: with a checkpoint, the next start would not read the part of the log that is damaged.
-        if self._broker.checkpoint_lag_bytes > WORTH_A_CHECKPOINT_BYTES and not self._has_failed:
+        if self._lag_bytes > WORTH_A_CHECKPOINT_BYTES and not self._has_failed:
             self.attempt(self._checkpoint, None)
 
     def turn(self) -> float:
@@ -127,11 +128,17 @@ class LogMaintenance(BackgroundLoop):
     def _checkpoint_is_due(self) -> bool:
         last_bytes = self._broker.counters.checkpoint_bytes
         due_bytes = max(self._checkpoint_every_bytes, _CHECKPOINT_EVERY_TIMES * last_bytes)
-        return self._broker.checkpoint_lag_bytes > due_bytes
+        return self._lag_bytes > due_bytes
+
+    @property
+    def _lag_bytes(self) -> int:
+        """Work of a replay that begins with the last checkpoint, in bytes of records."""
+        overhead_bytes = self._log.replay_overhead_bytes - self._checkpointed_overhead_bytes
+        return self._broker.checkpoint_lag_bytes + overhead_bytes
 
     def _checkpoint(self) -> None:
         began = time.monotonic()
-        appended = self._broker.log_bytes
+        appended, overhead_bytes = self._broker.log_bytes, self._log.replay_overhead_bytes
         counters = self._broker.counters
         try:
             written_bytes = checkpoint(self._broker, self._log, self._checkpoints, lambda: self._gives_up)
@@ -139,7 +146,7 @@ class LogMaintenance(BackgroundLoop):
             logger.info("the checkpoint that was under way is given up")
             return
         counters.checkpoint_bytes = written_bytes
-        counters.checkpointed_bytes = appended
+        counters.checkpointed_bytes, self._checkpointed_overhead_bytes = appended, overhead_bytes
         counters.checkpoint_s = time.monotonic() - began
         counters.checkpoint_at_s = time.time()
         counters.checkpoints += 1
