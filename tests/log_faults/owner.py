@@ -34,7 +34,7 @@ from wonderq_storage.jetstream_checkpoints import JetStreamCheckpoints
 from wonderq_storage.jetstream_log import JetStreamLog
 from wonderq_storage.nats import Connection, JetStream
 
-CHECKPOINT_EVERY_BYTES = 16 << 10
+CHECKPOINT_EVERY_BYTES = 128 << 10
 TICK_S = 0.01
 
 
