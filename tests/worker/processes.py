@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -34,7 +36,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment({"WONDERQ_URL": url, **(environment or {})}),
+                env=clean_environment({"WONDERQ_URL": url, "PYTHONFAULTHANDLER": "1", **(environment or {})}),
             )
 
     def log(self) -> str:
@@ -66,8 +68,20 @@ class WorkerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait for the end, and return the exit code."""
-        return self.process.wait(PATIENCE_S)
+        """Wait for the end, and return the exit code. If it does not come, report where each thread is."""
+        try:
+            return self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            pid = self.process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            for each in (*(children.read_text().split() if children.exists() else ()), str(pid)):
+                os.kill(int(each), signal.SIGABRT)  # `PYTHONFAULTHANDLER` writes the stacks into the log
+                eventually(partial(self._has_gone, each))
+            self.process.wait(PATIENCE_S)
+            raise AssertionError(f"the worker did not end:\n{self.log()}") from None
+
+    def _has_gone(self, process: str) -> bool:
+        return self.process.poll() is not None or not Path("/proc", process).exists()
 
     def kill(self) -> None:
         """Send SIGKILL, and wait for the end."""
