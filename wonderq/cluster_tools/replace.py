@@ -103,9 +103,9 @@ class Replacement:
         deadline_s = time.monotonic() + _BEHIND_S
         found = []
         for stream in self._streams():
-            while self._refusal(replicas := replicas_of(self._logs.jetstream, stream)):
+            while refusal := self._refusal(replicas := replicas_of(self._logs.jetstream, stream)):
                 if time.monotonic() >= deadline_s:
-                    raise ClusterToolError(self._refusal(replicas))
+                    raise ClusterToolError(refusal)
                 threading.Event().wait(_POLL_S)
             found.append(replicas)
         return found
