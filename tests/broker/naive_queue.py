@@ -132,11 +132,16 @@ class Line:
     # Next messages
 
     def lines(self, now_ms: int) -> dict[Lane, list[Item]]:
-        """The messages that wait, by lane; in a FIFO queue, those before the first that is delayed or in flight."""
+        """The messages that wait, by lane; in a FIFO queue, those before the first that is delayed or in flight.
+
+        In a FIFO queue, they are also those before the first that was claimed too often, unless that is the first.
+        """
         lines: dict[Lane, list[Item]] = {}
         closed: set[Lane] = set()
         for item in self.items.values():
             status = item.status(now_ms)
+            if self.is_fifo and lines.get(item.lane) and 0 < self.settings.max_receives <= item.receives:
+                closed.add(item.lane)
             if status == READY and item.lane not in closed:
                 lines.setdefault(item.lane, []).append(item)
             elif status in (HIDDEN, TAKEN) and self.is_fifo:

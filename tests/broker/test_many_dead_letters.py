@@ -429,6 +429,53 @@ def test_the_limit_of_messages_in_flight_is_not_the_reason_for_nothing(world: Wo
     assert world.take() == []
 
 
+def test_one_that_comes_after_another_of_its_group_stays_behind_it(world: World) -> None:
+    """Its turn has come once those before it are gone. So the dead letters of a group are in its order, too."""
+    world.broker.put_queue("q.fifo", max_receives=2, dead_letter_queue="dead.fifo")
+    world.broker.produce("q.fifo", ["first", "second", "third"])
+    first, _ = world.broker.claim("q.fifo", limit=2, visibility_timeout_ms=TIMEOUT_MS)
+    world.broker.update("q.fifo", Target(receipt=first.receipt), Change(visibility_timeout_ms=0, uncounted=True))
+    world.clock.ms += TIMEOUT_MS
+    assert world.take(2, "q.fifo") == ["first", "second"]
+    world.clock.ms += TIMEOUT_MS
+    world.keep_house()
+    assert world.take(3, "q.fifo") == ["first"], "the second was tried twice, and the first has one try left"
+    world.keep_house()
+    assert (world.bodies("dead.fifo"), world.take(3, "q.fifo")) == ([], [])
+    world.clock.ms += TIMEOUT_MS
+    assert world.take(3, "q.fifo") == ["third"]
+    assert world.bodies("dead.fifo") == ["first", "second"]
+
+
+@given(
+    st.lists(st.sampled_from(["claim", "claim one", "release", "undo", "time", "keep house"]), max_size=60), st.data()
+)
+def test_the_dead_letters_of_a_group_are_in_its_order(operations: list[str], data: st.DataObject) -> None:
+    clock = FakeClock()
+    broker = Broker(MemoryLog(), clock=clock)
+    broker.put_queue("q.fifo", max_receives=2, dead_letter_queue="dead.fifo")
+    broker.send("q.fifo", [NewMessage(f"{group}{n}", group=group) for n in range(6) for group in "ab"])
+    held: list[str] = []
+    for operation in operations:
+        if operation.startswith("claim"):
+            claimed = broker.claim("q.fifo", limit=1 if operation == "claim one" else 4, visibility_timeout_ms=10)
+            held += [each.receipt for each in claimed if each.receipt is not None]
+        elif operation == "time":
+            clock.ms += 10
+        elif operation == "keep house":
+            broker.remove_dead_letters()
+        elif held:
+            receipt = held.pop(data.draw(st.integers(0, len(held) - 1)))
+            change = Change(visibility_timeout_ms=0, uncounted=operation == "undo")
+            broker.update_batch("q.fifo", [(Target(receipt=receipt), change)])
+    for _ in range(3 * 12):
+        clock.ms += 10
+        broker.claim("q.fifo", limit=4, visibility_timeout_ms=10)
+    dead = [each.body for each in broker.messages("dead.fifo")]
+    assert len(dead) == 12
+    assert sorted(dead, key=lambda body: body[0]) == sorted(dead)
+
+
 # Random operations
 
 OPERATIONS = ("produce", "claim", "claim one", "release", "delete", "time", "keep house", "limit", "crash", "snapshot")

@@ -433,6 +433,14 @@ _ASIDE = [
         (f"{_MANY_DEAD}::test_in_a_group_that_is_in_order_nothing_overtakes_them",),
     ),
     Mutant(
+        "a_dead_letter_overtakes_its_group",
+        "A dead letter leaves a FIFO queue before an earlier message of its group.",
+        _LANES,
+        "not past_spent and sequence is not None and self._receives_of(sequence) >= receives",
+        "False",
+        (f"{_MANY_DEAD}::test_one_that_comes_after_another_of_its_group_stays_behind_it",),
+    ),
+    Mutant(
         "nobody_is_woken_for_a_group_that_goes_on",
         "A consumer waits although the dead letter in front of its message has left.",
         _TRANSFERS,

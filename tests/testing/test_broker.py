@@ -236,4 +236,6 @@ def is_refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # the process has just ended
+        return False
     return False

@@ -240,9 +240,10 @@ class Claims:
         most_bytes = self._core.limits.batch_bytes
         if room is not None:
             most_bytes = min(most_bytes, room.left_bytes)
+        receives = queue.settings.max_receives or UNLIMITED
         if rates is None:
-            return queue.messages.pick(limit, most_bytes)
-        return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of)
+            return queue.messages.pick(limit, most_bytes, receives=receives)
+        return queue.messages.pick(min(limit, rates.messages()), most_bytes, rates.messages_of, receives)
 
     def _count(self, queue: Queue, now_ms: int, produced_ms: Sequence[int]) -> None:
         if queue.messages.lanes.by_number:

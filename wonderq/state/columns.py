@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import accumulate, compress, groupby, islice, takewhile
 from typing import Any
 
+from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import new_tuple
 from wonderq.model.status import BURIED, CLAIMED, DELAYED, GONE, STATUS_COUNT, WAITING
 from wonderq.state.claim_names import ClaimNames
@@ -87,7 +88,7 @@ class Columns(MessageTable):
         """Number of messages that are set aside; they are in the count of waiting ones too."""
         self.spent_receives = 0
         """Number of claims at which those were set aside."""
-        self.lanes = Lanes(self._status_of, lane_count)
+        self.lanes = Lanes(self._status_of, self._receives_of, lane_count)
         self.claim_names = ClaimNames()
         self._ready = ReadyPages(self._pages)
         self._deadlines = Deadlines()
@@ -153,14 +154,21 @@ class Columns(MessageTable):
         """Return the group of the messages of a lane; empty for those that are in none."""
         return "" if lane == NO_LANE else self.lanes[lane].group.name
 
-    def pick(self, limit: int, limit_bytes: int, allowance: Callable[[str], int] = lambda _: 1 << 30) -> Runs:
+    def pick(
+        self,
+        limit: int,
+        limit_bytes: int,
+        allowance: Callable[[str], int] = lambda _: UNLIMITED,
+        receives: int = UNLIMITED,
+    ) -> Runs:
         """Return the messages to deliver next: the oldest waiting ones, in the order of the lanes if there are any.
 
         Returns at most ``limit`` messages whose entries have at most ``limit_bytes`` together; a first message that is
-        larger is returned alone. ``allowance`` returns the number of messages that a group may get. Changes nothing.
+        larger is returned alone. ``allowance`` returns the number of messages that a group may get. In a FIFO queue, a
+        message that was claimed ``receives`` times follows no other one of its group. Changes nothing.
         """
         if self.lanes.by_number:
-            return self._pick_from_lanes(limit, limit_bytes, allowance)
+            return self._pick_from_lanes(limit, limit_bytes, allowance, receives)
         runs: Runs = []
         taken: list[int] = []
         while limit > 0 and (page := self._ready.take(taken)) is not None:
@@ -182,10 +190,10 @@ class Columns(MessageTable):
         self._ready.put_back(taken)
         return runs
 
-    def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int]) -> Runs:
+    def _pick_from_lanes(self, limit: int, limit_bytes: int, allowance: Callable[[str], int], receives: int) -> Runs:
         picked: list[int] = []
         plain = self._plain()
-        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
+        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance, receives)
         try:
             for sequence in source if limit > 0 else ():
                 limit_bytes -= self._length_of(sequence)
@@ -312,8 +320,8 @@ class Columns(MessageTable):
     ) -> list[MessageView]:
         """Set aside the messages that were claimed ``receives`` times and come before the next ``others`` of `pick`.
 
-        No search for waiting messages finds them then. In a FIFO queue they block their groups. Sets aside at most
-        ``most``, and returns them in their order.
+        No search for waiting messages finds them then. In a FIFO queue they block their groups, and one that comes
+        after another message of its group stays behind it. Sets aside at most ``most``; returns them in their order.
 
         As for `advance`, no record is needed: which messages are concerned follows from their receive counts and a
         setting. After a start they have to be found again.
@@ -322,7 +330,7 @@ class Columns(MessageTable):
         aside: list[MessageView] = []
         blocked: set[int] = set()
         plain = self._plain()
-        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance)
+        source = self.lanes.pick(plain, self.counts[CLAIMED] - self.lanes.in_flight, allowance, receives)
         try:
             for sequence in source:
                 page, index = self._place_of(sequence)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Iterator
 
+from wonderq.model.limits import UNLIMITED
 from wonderq.model.messages import MAX_PRIORITY
 from wonderq.model.status import CLAIMED, DELAYED, GONE
 from wonderq.state.disposal import free
@@ -97,12 +98,19 @@ class LaneCount:
 class Lanes:
     """The lanes of one queue."""
 
-    def __init__(self, status_of: Callable[[int], int], count: LaneCount | None = None) -> None:
+    def __init__(
+        self,
+        status_of: Callable[[int], int],
+        receives_of: Callable[[int], int],
+        count: LaneCount | None = None,
+    ) -> None:
         """Make the lanes of an empty queue.
 
-        ``status_of`` returns the status byte of a message. ``count`` is kept up to date.
+        ``status_of`` returns the status byte of a message, and ``receives_of`` how often it was claimed. ``count`` is
+        kept up to date.
         """
         self._status_of = status_of
+        self._receives_of = receives_of
         self._count = LaneCount() if count is None else count
         self._fifo = False
         self._in_flight_per_group = 0
@@ -269,20 +277,29 @@ class Lanes:
 
     # Choosing the next messages
 
-    def pick(self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int]) -> Generator[int]:
+    def pick(
+        self,
+        plain: Iterator[int],
+        plain_in_flight: int,
+        allowance: Callable[[str], int],
+        receives: int = UNLIMITED,
+    ) -> Generator[int]:
         """Yield the messages to deliver next, in order. The caller must close the generator, which restores the lanes.
 
         ``plain`` yields the plain messages, oldest first, of which ``plain_in_flight`` are claimed. ``allowance``
         returns the number of messages that a group may get. The caller may set aside the message that was yielded last:
-        it takes no turn.
+        it takes no turn. In a FIFO queue, a message that was claimed ``receives`` times is yielded only if none is
+        delivered that comes before it in its group, so dead letters leave in the order of their group.
 
         A search ends early when it has passed too many closed lanes, such as those that a purge has deleted, or that
         were claimed before a start. `is_searched` is False then, and the next search continues there.
         """
         self.is_searched, self._may_pass = True, _MOST_PASSED
-        return self._search(plain, plain_in_flight, allowance)
+        return self._search(plain, plain_in_flight, allowance, receives)
 
-    def _search(self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int]) -> Generator[int]:
+    def _search(
+        self, plain: Iterator[int], plain_in_flight: int, allowance: Callable[[str], int], receives: int
+    ) -> Generator[int]:
         taken: list[tuple[Lane, int, int]] = []
         turn, plain_turn = self._turn, self._plain_turn
         allowed: dict[str, int] = {}
@@ -326,6 +343,9 @@ class Lanes:
                             if not self._fifo or self._is_full(lane.group):
                                 break
                         sequence = self._head(lane, past_spent)
+                        if not past_spent and sequence is not None and self._receives_of(sequence) >= receives:
+                            self._withdraw(lane)
+                            break
                     if past_spent and self._fifo:
                         self._withdraw(lane)
                         if len(taken) == before:  # it is closed until those have left

@@ -47,6 +47,16 @@ class MessageTable:
             index = sequence - page.first
         return page.status[index] if page is not None and 0 <= index < len(page.status) else GONE
 
+    def _receives_of(self, sequence: int) -> int:
+        """Return how often a message was claimed, which must exist."""
+        page = self._pages.get(sequence >> PAGE_BITS)
+        if page is None or page.sequences is not None:
+            page, index = self._sparse_place(sequence)
+            assert page is not None
+        else:
+            index = sequence - page.first
+        return page.receives[index] if index < len(page.receives) else 0
+
     def _place_of(self, sequence: int) -> tuple[Page | None, int]:
         """Return the page of a message, which may be changed, and the index in it; None if there is no such message."""
         page = self._pages.get(sequence >> PAGE_BITS)
