@@ -21,6 +21,7 @@ from tests.support.waiting import eventually
 from wonderq.broker import claims, polls, transfers
 from wonderq.broker.broker import Broker
 from wonderq.broker.housekeeping import Housekeeper
+from wonderq.broker.reader import LoadedMessage, Reader
 from wonderq.model.messages import Change, NewMessage, Target
 from wonderq.model.status import CLAIMED
 from wonderq.state import record
@@ -474,6 +475,56 @@ def test_the_dead_letters_of_a_group_are_in_its_order(operations: list[str], dat
     dead = [each.body for each in broker.messages("dead.fifo")]
     assert len(dead) == 12
     assert sorted(dead, key=lambda body: body[0]) == sorted(dead)
+
+
+CHANGED: dict[str, Change] = {
+    "rewritten": Change(body="5"),
+    "delayed": Change(delay_ms=5),
+    "released": Change(delay_ms=0),
+}
+
+
+def change_one(world: World, change: Change) -> None:
+    """Change the message 5 of a FIFO queue whose dead letters wait for their turn to leave."""
+    fifth = next(each for each in world.broker.messages("q.fifo") if each.body == "5")
+    world.broker.update("q.fifo", Target(id=fifth.id), change)
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_the_order_of_a_group_outlasts_a_change_of_one_of_them(world: World, change: str) -> None:
+    world.die(poison(20, lambda _: {"group": "g"}), "q.fifo", "dead.fifo")
+    assert world.take(1, "q.fifo") == []
+    assert world.bodies("dead.fifo") == ["0", "1", "2", "3"]
+    change_one(world, CHANGED[change])
+    world.keep_house()
+    world.clock.ms += 5
+    world.keep_house()
+    assert world.bodies("dead.fifo") == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_the_order_of_a_group_outlasts_a_change_while_they_leave(
+    world: World, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.die(poison(20, lambda _: {"group": "g"}), "q.fifo", "dead.fifo")
+    assert world.take(1, "q.fifo") == []
+    load, left = Reader.load, 1
+
+    def changed_meanwhile(*args: Any) -> list[LoadedMessage]:
+        nonlocal left
+        loaded = load(*args)
+        if left:
+            left = 0
+            change_one(world, CHANGED[change])
+        return loaded
+
+    monkeypatch.setattr(Reader, "load", changed_meanwhile)
+    world.broker.remove_dead_letters()
+    assert world.bodies("dead.fifo") == ["0", "1", "2", "3", "4"]
+    world.keep_house()
+    world.clock.ms += 5
+    world.keep_house()
+    assert world.bodies("dead.fifo") == [str(n) for n in range(20)]
 
 
 # Random operations

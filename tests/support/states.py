@@ -47,7 +47,7 @@ def columns_of(messages: Columns) -> dict[str, Any]:
 def _at(state: State, now_ms: int, about: Callable[[Queue], Any]) -> dict[str, Any]:
     for queue in state.queues.values():
         queue.messages.advance(now_ms)
-        queue.messages.put_back(1 << 30)  # what is set aside is found again, and is in no record
+        queue.messages.put_back(1 << 30, 0)  # what is set aside is found again, and is in no record
     state.forget(now_ms)
     state.free_dropped()
     return {

@@ -141,8 +141,8 @@ class Claims:
                 return again
         timeout_ms = settings.visibility_timeout_ms if visibility_timeout_ms is None else visibility_timeout_ms
         more = in_flight_limit - messages.counts[CLAIMED]
-        if messages.spent and messages.spent_receives != settings.max_receives:
-            messages.put_back(_SPENT_PORTION)
+        if messages.is_to_put_back(settings.max_receives):
+            messages.put_back(_SPENT_PORTION, settings.max_receives)
             return NoClaim(unfinished=True)
         runs = self._pick(queue, min(limit, more), rates, room)
         if settings.max_receives and runs and messages.any_received(runs, settings.max_receives):
@@ -213,10 +213,11 @@ class Claims:
     def _dead_letters(self, queue: Queue, now_ms: int) -> tuple[list[MessageView], bool]:
         """Return a portion of the dead letters of a queue, and whether the search for them ended, under the lock."""
         messages, settings = queue.messages, queue.settings
-        if _is_to_put_back(queue):
-            messages.put_back(_SPENT_PORTION)
+        receives = settings.max_receives
+        if messages.is_to_put_back(receives):
+            messages.put_back(_SPENT_PORTION, receives)
             self._core.consumers.notify(queue)
-            if messages.spent:  # all are put back before the new limit counts: they may be tried more by it
+            if messages.is_to_put_back(receives):  # all, before a new limit counts: they may be tried more by it
                 return [], False
         if not settings.max_receives or settings.paused:
             return [], True
@@ -300,8 +301,3 @@ def _may_have_dead_letters(queue: Queue) -> bool:
 def _figures_of(queue: Queue) -> tuple[int, ...]:
     """Return what changes whenever a search for dead letters may find more than before."""
     return queue.settings.max_receives, queue.messages.next_sequence, queue.messages.changes
-
-
-def _is_to_put_back(queue: Queue) -> bool:
-    """Return whether messages are set aside for a limit of receives that the queue has no longer."""
-    return bool(queue.messages.spent) and queue.messages.spent_receives != queue.settings.max_receives

@@ -69,11 +69,8 @@ class Transfers:
         headers = self.with_source(queue, loaded, reason, self._core.clock.now_ms())
         prepared = [Transfer.of(message, target, each) for message, each in zip(loaded, headers, strict=True)]
         with self._core.transaction as now_ms:
-            transfers = [
-                each
-                for message, each in zip(loaded, prepared, strict=True)
-                if _is_still_dead(queue, message.view, settings)
-            ]
+            dead = _still_dead(queue, [message.view for message in loaded], settings)
+            transfers = [each for each in prepared if each.sequence in dead]
             if transfers:
                 self.move(queue, now_ms, transfers, leave=CLAIM_LEAVES)
                 self._core.counters.of(queue.name).dead_letters_moved += len(transfers)
@@ -89,11 +86,13 @@ class Transfers:
 
     def _bury(self, queue: Queue, views: Sequence[MessageView], settings: QueueSettings) -> None:
         with self._core.transaction as now_ms:
-            still = [view for view in views if _is_still_dead(queue, view, settings)]
-            if still:
-                changes = [record.Change(view.sequence, BURIED, 0, view.timeout_ms) for view in still]
+            dead = _still_dead(queue, views, settings)
+            changes = [
+                record.Change(each.sequence, BURIED, 0, each.timeout_ms) for each in views if each.sequence in dead
+            ]
+            if changes:
                 self._core.append_and_apply(change_record(queue, changes, now_ms), leave=CLAIM_LEAVES)
-                self._core.counters.of(queue.name).buried += len(still)
+                self._core.counters.of(queue.name).buried += len(changes)
                 self._core.consumers.notify(queue)  # their groups may go on
 
     @staticmethod
@@ -155,6 +154,21 @@ class Transfers:
         self._core.counters.of(queue.name).moved += len(transfers)
         for name in {each.target for each in transfers}:
             self._core.consumers.notify(self._core.state.queues[name])
+
+
+def _still_dead(queue: Queue, views: Sequence[MessageView], decided_by: QueueSettings) -> set[int]:
+    """Return those of the messages that `_is_still_dead`, under the lock.
+
+    In a FIFO queue, those that come after one which has changed, and is still there, stay behind it.
+    """
+    dead: set[int] = set()
+    waiting: set[int] = set()
+    for view in views:
+        if view.lane not in waiting and _is_still_dead(queue, view, decided_by):
+            dead.add(view.sequence)
+        elif queue.is_fifo and queue.messages.find(view.sequence) is not None:
+            waiting.add(view.lane)
+    return dead
 
 
 def _is_still_dead(queue: Queue, view: MessageView, decided_by: QueueSettings) -> bool:

@@ -350,10 +350,23 @@ class Columns(MessageTable):
             plain.close()
         return aside
 
-    def put_back(self, limit: int) -> None:
-        """Undo `set_aside_next` for at most ``limit`` messages."""
-        for view in self.after(-1, limit, SPENT):
-            page, index = self._place_of(view.sequence)
+    def is_to_put_back(self, receives: int) -> bool:
+        """Return whether messages are set aside that a search for those claimed ``receives`` times has to find anew."""
+        return bool(self.spent) and (self.spent_receives != receives or bool(self.lanes.disordered))
+
+    def put_back(self, limit: int, receives: int) -> None:
+        """Undo `set_aside_next` for about ``limit`` messages of those that `is_to_put_back` is about."""
+        if self.spent_receives != receives:
+            self._wait_again([view.sequence for view in self.after(-1, limit, SPENT)])
+            return
+        while limit > 0 and self.lanes.disordered:
+            aside = self.lanes.set_aside_in(self.lanes.disordered.pop())
+            self._wait_again(aside)
+            limit -= 1 + len(aside)
+
+    def _wait_again(self, sequences: Sequence[int]) -> None:
+        for sequence in sequences:
+            page, index = self._place_of(sequence)
             assert page is not None
             self._set_status(page, index, WAITING)
 
@@ -560,6 +573,8 @@ class Columns(MessageTable):
         if page is None:
             return
         page.grow_claims()
+        if page.status[index] == SPENT and status != BURIED:
+            self.lanes.disorder(page.lane_of(index))
         self._set_status(page, index, status)
         page.due_ms[index] = due_ms
         page.timeout_ms[index] = timeout_ms
@@ -603,6 +618,9 @@ class Columns(MessageTable):
         """Replace the messages of a page from index ``start`` on, except the sum of bytes."""
         count = len(positions)
         stop = start + count
+        for index in range(start, stop) if self.spent else ():
+            if page.status[index] == SPENT:
+                self.lanes.disorder(page.lane_of(index))
         self._clear(page, start, stop)
         page.position[start:stop] = positions
         page.length[start:stop] = array("I", lengths)

@@ -124,6 +124,9 @@ class Lanes:
         self._full: set[int] = set()  # numbers of lanes that the limit in flight keeps closed, and of some others
         self.withheld: list[set[int]] = []
         """Numbers of lanes that `configure` may have opened, for `offer_withheld`. No set is empty."""
+        self.disordered: set[int] = set()
+        """Numbers of lanes of a FIFO queue with a message that was set aside and is not any more: others of them may be
+        younger, and would leave before it."""
         self.is_searched = True
         """Whether the last search (`pick`) passed all that it met; otherwise the next one finds more."""
         self._may_pass = 0  # entries of closed lanes, and void ones, that this search may still pass
@@ -237,6 +240,19 @@ class Lanes:
             for each in group.lanes:
                 self._offer(each)
 
+    def disorder(self, number: int) -> None:
+        """Have the messages of a lane put back that are set aside, if their order counts."""
+        if self._fifo:
+            self.disordered.add(number)
+
+    def set_aside_in(self, number: int) -> list[int]:
+        """Return the messages of a lane of a FIFO queue that are set aside, the oldest first.
+
+        They are few: a lane is closed while it has one, so one search sets all of them aside.
+        """
+        lane = self.by_number.get(number)
+        return sorted({each for each in lane.spent if self._status_of(each) == SPENT}) if lane else []
+
     def free(self, most: int) -> int:
         """Free the lanes of a queue that was deleted, in portions; see `wonderq.state.disposal.free`."""
         lanes = self.by_number
@@ -250,7 +266,7 @@ class Lanes:
             lane.group.lanes.clear()  # a cycle, which only the garbage collector would free
         self._count.lanes -= before - len(lanes)
         entries = [each for heap in self._open.values() for each in heap.lists()]
-        return free(most, self._groups, self._full, *self.withheld, *entries)
+        return free(most, self._groups, self._full, self.disordered, *self.withheld, *entries)
 
     def count_claim(self, number: int) -> None:
         """Count a turn of a lane, or of the plain messages (`NO_LANE`), after one of its messages was claimed."""
