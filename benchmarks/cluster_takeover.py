@@ -71,7 +71,7 @@ class Node:
 
     def kill_machine(self) -> None:
         """Kill the node and its NATS server."""
-        server = int((self.data / "nats" / "nats.pid").read_text())
+        server = int((self.data / "nats" / "nats.pid").read_text(encoding="ascii"))
         self.process.kill()
         os.kill(server, signal.SIGKILL)
         self.process.wait()
